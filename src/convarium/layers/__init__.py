@@ -1,0 +1,20 @@
+"""The vocabulary of the architectures: replaceable parts as factories, and what is built of them."""
+
+from convarium.layers.blocks import conv_norm, linear_norm
+from convarium.layers.outputs import Outputs
+from convarium.layers.parts import ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
+from convarium.layers.sizes import output_size, takes_small_stem
+
+__all__ = [
+    "ActivationFactory",
+    "InitFunction",
+    "Layers",
+    "NormFactory",
+    "Outputs",
+    "Parts",
+    "PoolFactory",
+    "conv_norm",
+    "linear_norm",
+    "output_size",
+    "takes_small_stem",
+]

@@ -1,0 +1,60 @@
+"""Initializations of a whole network in place, one per member of the group `init`.
+
+Each draws the weights of the convolutions and linear layers and sets their biases to zero, except where its docstring
+says otherwise. Normalization layers keep scale 1 and bias 0.
+"""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+
+def he(net: nn.Module) -> None:
+    """Normal with variance 2/fan_in (He et al. 2015, equation 10)."""
+    for weight in _weights(net):
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+def xavier(net: nn.Module) -> None:
+    """Uniform with variance 2/(fan_in + fan_out) (Glorot & Bengio 2010, equation 16)."""
+    for weight in _weights(net):
+        nn.init.xavier_uniform_(weight)
+
+
+def lecun(net: nn.Module) -> None:
+    """Normal with variance 1/fan_in (LeCun et al. 1998, "Efficient BackProp", equation 16)."""
+    for weight in _weights(net):
+        nn.init.kaiming_normal_(weight, nonlinearity="linear")
+
+
+def orthogonal(net: nn.Module, *, gain: float = 1.0) -> None:
+    """Orthonormal rows or columns of each weight as a matrix, times gain (Saxe et al. 2013)."""
+    for weight in _weights(net):
+        nn.init.orthogonal_(weight, gain)
+
+
+def normal(net: nn.Module, *, std: float = 0.01) -> None:
+    """Normal with one standard deviation for all layers, as before 2014 (0.01: Krizhevsky et al. 2012, section 5)."""
+    for weight in _weights(net):
+        nn.init.normal_(weight, std=std)
+
+
+def uniform_fan_in(net: nn.Module, *, bound: float = 2.4) -> None:
+    """Weights and biases uniform within bound/fan_in on either side of zero (LeCun et al. 1998, appendix A)."""
+    for module in _weighted(net):
+        limit = bound / module.weight[0].numel()
+        nn.init.uniform_(module.weight, -limit, limit)
+        if module.bias is not None:
+            nn.init.uniform_(module.bias, -limit, limit)
+
+
+def _weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+    return (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+
+
+def _weights(net: nn.Module) -> Iterator[Tensor]:
+    """The weights of convolutions and linear layers, in order, their biases set to zero on the way."""
+    for module in _weighted(net):
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        yield module.weight
