@@ -1,0 +1,1 @@
+"""Convarium: an experiment platform for convolutional networks."""

@@ -1,0 +1,1 @@
+"""One experiment: check the config, build the parts, fit, test, write the run directory, load it back."""
