@@ -1,0 +1,163 @@
+"""Which samples form a batch: the training order and its split over ranks and micro-batches, and evaluation's.
+
+Plain iterables, not torch DataLoaders: a batch is one slice of a tensor, and the order is a function of (seed, epoch)
+that every rank computes for itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from convarium.data.batch import Batch
+from convarium.data.sources import Source
+from convarium.randomness import permutation
+
+
+def _in_order(source: Source, pieces: Sequence[Tensor], start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(images, targets, index) of each piece from `start` on; a slow source decodes the next one meanwhile."""
+    if not source.prefetches:
+        images, targets = source.images, source.targets
+        for index in pieces[start:] if start else pieces:
+            yield images(index), targets.index_select(0, index), index
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
+        coming = ahead.submit(source.images, pieces[start]) if start < len(pieces) else None
+        for i in range(start, len(pieces)):
+            assert coming is not None
+            images_now = coming.result()
+            coming = ahead.submit(source.images, pieces[i + 1]) if i + 1 < len(pieces) else None
+            yield images_now, source.targets.index_select(0, pieces[i]), pieces[i]
+
+
+class TrainBatches:
+    """This rank's micro-batches of every epoch, in an order drawn afresh per epoch.
+
+    Global batch k is `order[k * batch_size : (k + 1) * batch_size]`; it is cut into `accumulate * world_size` equal
+    contiguous pieces, of which micro-batch a on rank r takes piece `a * world_size + r`. The incomplete last batch is
+    dropped, or, with `drop_last=False`, cut into nearly equal pieces whose `weight` makes the averaged gradient the
+    mean over its samples (a last batch with fewer samples than pieces is dropped all the same).
+
+    The position (epoch, micro-batch) is the whole state: `state_dict` and `load_state_dict` resume anywhere.
+
+    members: (n,) int64, the samples of `source` to train on.
+    fixed_order: keep `members` in the order of epoch 0 in every epoch (to overfit a few batches).
+    Raises ValueError if `batch_size` does not divide or exceeds the samples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        members: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulate: int = 1,
+        drop_last: bool = True,
+        fixed_order: bool = False,
+    ) -> None:
+        pieces = world_size * accumulate
+        if batch_size < 1 or batch_size % pieces:
+            raise ValueError(
+                f"batch_size={batch_size}: does not divide by {world_size} devices x {accumulate} accumulated"
+                f" micro-batches; nearest that does: {max(round(batch_size / pieces), 1) * pieces}"
+            )
+        if batch_size > len(members):
+            raise ValueError(f"batch_size={batch_size}: exceeds the {len(members)} training images")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank}: accepted are 0 to {world_size - 1}")
+        self.source = source
+        self.members = members
+        self.batch_size = batch_size
+        self.seed = seed
+        self.world_size = world_size
+        self.rank = rank
+        self.accumulate = accumulate
+        self.fixed_order = fixed_order
+        full, last = divmod(len(members), batch_size)
+        keeps_last = not drop_last and last >= pieces
+        self.steps = full + keeps_last
+        """Optimizer steps per epoch."""
+        self.remainder = 0 if keeps_last else last
+        """Samples per epoch that are not trained on."""
+        self._full = full
+        self._last = last if keeps_last else 0
+        self.epoch = 0
+        self.position = 0
+        # Lightning calls set_epoch on `loader.batch_sampler.sampler`; an attribute `sampler` of the loader itself
+        # would make `overfit_batches` try to replace it
+        self.batch_sampler = SimpleNamespace(sampler=self)
+
+    def __len__(self) -> int:
+        """Micro-batches per epoch, the same on every rank."""
+        return self.steps * self.accumulate
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start `epoch` from its first batch, unless it is the epoch we are in: Lightning also calls this after a load."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the micro-batches of it already handed out; the same for every world size."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the batches that `state` counts."""
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+
+    def order(self, epoch: int) -> Tensor:
+        """The samples of `epoch` in training order, (n,) int64, incomplete last batch included."""
+        return self.members[permutation(len(self.members), self.seed, epoch=0 if self.fixed_order else epoch)]
+
+    def pieces(self, epoch: int) -> list[Tensor]:
+        """The sample numbers of each of this rank's micro-batches."""
+        order = self.order(epoch).to(self.source.targets.device)
+        end = self._full * self.batch_size
+        micro = self.batch_size // (self.world_size * self.accumulate)
+        own = list(order[:end].view(-1, micro)[self.rank :: self.world_size].unbind())
+        if self._last:
+            cut = order[end:].tensor_split(self.world_size * self.accumulate)
+            own += cut[self.rank :: self.world_size]
+        return own
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the current epoch. The position advances before a batch is handed out, never after: the
+        consumer knows our length and does not come back after the last batch."""
+        if self.position >= len(self):
+            return
+        epoch, first, whole = self.epoch, self.epoch * len(self), self._full * self.accumulate
+        pieces = self.pieces(epoch)
+        for images, targets, index in _in_order(self.source, pieces, self.position):
+            position = self.position
+            self.position = position + 1
+            weight = 1.0
+            if position >= whole:
+                weight = len(index) * self.world_size * self.accumulate / self._last
+            yield Batch(images, targets, index, epoch, first + position, weight, True)
+
+
+class EvalBatches:
+    """This rank's share of a split, rank r taking samples r, r + W, r + 2W, ...: each sample once, none added.
+
+    Ranks may differ in the number of batches, and a rank may have none.
+
+    batch_size: images per batch on this rank.
+    """
+
+    def __init__(self, source: Source, members: Tensor, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: accepted are whole numbers from 1")
+        self.source = source
+        own = members[rank::world_size].to(source.targets.device)
+        self._pieces = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces)):
+            yield Batch(images, targets, index, 0, number)
