@@ -2,10 +2,11 @@
 
 from convarium.layers.blocks import conv_norm, linear_norm
 from convarium.layers.outputs import Outputs
-from convarium.layers.parts import ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
+from convarium.layers.parts import AS_IN_PAPER, ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
 from convarium.layers.sizes import output_size, takes_small_stem
 
 __all__ = [
+    "AS_IN_PAPER",
     "ActivationFactory",
     "InitFunction",
     "Layers",

@@ -62,3 +62,6 @@ class Parts:
         for name in names:
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: {why}; accepted: {name}=paper")
+
+
+AS_IN_PAPER = Parts()

@@ -1,0 +1,93 @@
+"""VGG: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556.
+
+Differs: the paper started B to E from a trained A; here all start from Glorot and Bengio's initialization, which the
+authors found later to do as well (their section 3.1). The first linear layer takes the maps that the image leaves after
+five poolings: 7x7 at 224, 1x1 at 32; there is no other stem for small images.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm
+from convarium.layers.init import xavier
+from convarium.layers.norm import LocalResponse, none
+
+
+class Column(NamedTuple):
+    """One column of Table 1: the kernel sizes of the convolutions of each stage."""
+
+    stages: tuple[tuple[int, ...], ...]
+    lrn: bool = False  # after the first convolution
+
+
+CONFIGURATIONS = {
+    "A": Column(((3,), (3,), (3, 3), (3, 3), (3, 3))),
+    "A-LRN": Column(((3,), (3,), (3, 3), (3, 3), (3, 3)), lrn=True),
+    "B": Column(((3, 3), (3, 3), (3, 3), (3, 3), (3, 3))),
+    "C": Column(((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1))),
+    "D": Column(((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))),
+    "E": Column(((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3))),
+}
+WIDTHS = (64, 128, 256, 512, 512)  # of the stages
+HIDDEN = 4096  # both hidden linear layers
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=xavier, dropout=0.5)
+
+
+class VGG(nn.Module):
+    """Five stages of small convolutions, each pooled, then three linear layers; (N, C, H, W) -> (N, num_classes).
+
+    Raises ValueError for an unknown configuration (accepted: A, A-LRN, B, C, D, E) and for images below 32.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 1000,
+        image_size: int = 224,
+        parts: Parts = AS_IN_PAPER,
+        configuration: str = "D",
+    ) -> None:
+        super().__init__()
+        if configuration not in CONFIGURATIONS:
+            raise ValueError(f"configuration={configuration}: accepted are {', '.join(CONFIGURATIONS)}")
+        size = image_size // 2 ** len(WIDTHS)
+        if size < 1:
+            raise ValueError(
+                f"image_size={image_size}: too small for the last pooling of VGG, which needs images of 32"
+            )
+        column = CONFIGURATIONS[configuration]
+        layers = parts.over(PAPER)
+        first_norm = LocalResponse if column.lrn and parts.norm is None else layers.norm
+
+        self.stages = nn.Sequential()
+        for kernel_sizes, width in zip(column.stages, WIDTHS, strict=True):
+            stage = nn.Sequential()
+            for kernel_size in kernel_sizes:
+                norm = layers.norm if self.stages or stage else first_norm
+                conv = conv_norm(
+                    in_channels,
+                    width,
+                    kernel_size,
+                    padding=kernel_size // 2,
+                    norm=norm,
+                    activation=layers.activation,
+                )
+                stage.append(conv)
+                in_channels = width
+            self.stages.append(stage.append(layers.pool(2, 2)))
+
+        self.fc6 = nn.Sequential(
+            nn.Linear(in_channels * size**2, HIDDEN), layers.activation(), nn.Dropout(layers.dropout)
+        )
+        self.fc7 = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), layers.activation(), nn.Dropout(layers.dropout))
+        self.fc8 = nn.Linear(HIDDEN, num_classes)
+        layers.init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stages(x)  # (N, 512, H/32, W/32)
+        x = self.fc6(x.flatten(1))  # (N, 4096)
+        x = self.fc7(x)  # (N, 4096)
+        x = self.fc8(x)  # (N, num_classes)
+        return x
