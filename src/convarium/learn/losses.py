@@ -1,0 +1,101 @@
+"""Losses of a classifier, one value per sample; auxiliary classifiers are weighed in.
+
+A network with one logit (binary data) has targets 0 and 1 and says 1 where the logit is positive, with every loss.
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convarium.layers.outputs import Outputs
+
+
+class ClassificationLoss(nn.Module):
+    """A loss per sample, in float32 also under autocast; subclasses say what a wrong score costs.
+
+    `aux_weight` is what the loss of each auxiliary classifier counts beside the main one (0.3: Szegedy et al. 2014,
+    section 5).
+    """
+
+    def __init__(self, *, aux_weight: float = 0.3) -> None:
+        super().__init__()
+        if not 0 <= aux_weight < math.inf:
+            raise ValueError(f"aux_weight={aux_weight}: must be a number >= 0")
+        self.aux_weight = aux_weight
+
+    def forward(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+        """(N, classes) logits or Outputs, and (N,) class numbers -> (N,) losses."""
+        if not isinstance(outputs, Outputs):
+            return self.cost(outputs.float(), targets)
+        loss = self.cost(outputs.logits.float(), targets)
+        for logits in outputs.aux:
+            loss = loss + self.aux_weight * self.cost(logits.float(), targets)
+        return loss
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What each sample's logits (N, classes), float32, cost: (N,)."""
+        raise NotImplementedError
+
+
+class CrossEntropy(ClassificationLoss):
+    """Cross-entropy of the softmax; `label_smoothing` is spread over all classes (Szegedy et al. 2015, section 7)."""
+
+    def __init__(self, *, label_smoothing: float = 0.0, aux_weight: float = 0.3) -> None:
+        super().__init__(aux_weight=aux_weight)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing={label_smoothing}: must be at least 0 and less than 1")
+        self.label_smoothing = label_smoothing
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if logits.shape[1] == 1:
+            raise ValueError(
+                "cross-entropy of a softmax over one logit is always 0; loss=bce is its form for binary data"
+            )
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
+
+
+class MeanSquaredError(ClassificationLoss):
+    """Mean over the classes of the squared distance to the one-hot code; one logit aims at -1 and 1."""
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        wanted = _signs(logits, targets) if logits.shape[1] == 1 else _one_hot(logits, targets)
+        return F.mse_loss(logits, wanted, reduction="none").mean(1)
+
+
+class Hinge(ClassificationLoss):
+    """Multiclass support vector machine (Weston & Watkins 1999): a wrong class must stay `margin` below the right one.
+
+    Summed over the wrong classes; `power` 2 squares what is missing. One logit: the usual hinge with targets -1 and 1.
+    """
+
+    def __init__(self, *, margin: float = 1.0, power: int = 1, aux_weight: float = 0.3) -> None:
+        super().__init__(aux_weight=aux_weight)
+        if not 0 < margin < math.inf:
+            raise ValueError(f"margin={margin}: must be a number > 0")
+        if power not in (1, 2):
+            raise ValueError(f"power={power}: must be 1 or 2")
+        self.margin = margin
+        self.power = power
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if logits.shape[1] == 1:
+            return (self.margin - _signs(logits, targets) * logits).clamp(min=0).pow(self.power).squeeze(1)
+        mean = F.multi_margin_loss(logits, targets, p=self.power, margin=self.margin, reduction="none")
+        return mean * logits.shape[1]
+
+
+class BinaryCrossEntropy(ClassificationLoss):
+    """Each class against the rest, mean over the classes (as Wightman et al. 2021); one logit: the logistic loss."""
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        wanted = targets[:, None].to(logits.dtype) if logits.shape[1] == 1 else _one_hot(logits, targets)
+        return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+
+
+def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+
+
+def _signs(logits: Tensor, targets: Tensor) -> Tensor:
+    return 2 * targets[:, None].to(logits.dtype) - 1
