@@ -1,0 +1,96 @@
+"""MLflow, through Lightning's own logger; without a server, an SQLite file in the run directory."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from convarium.observe.tracker import Session, Start, Tracker
+
+STATUSES = {"ok": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # any other is FAILED
+
+
+class MLflow(Tracker):
+    """A run of `experiment`; its id is MLflow's own and known once the tracker is open."""
+
+    def __init__(
+        self,
+        *,
+        experiment: str = "convarium",
+        name: str | None = None,
+        group: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        tracking_uri: str | None = None,
+        id: str | None = None,  # noqa: A002 - MLflow's own name for it
+    ) -> None:
+        super().__init__()
+        self.experiment = experiment
+        self.tracking_uri = tracking_uri
+        self._run_name = name
+        self._tags = {**({"group": group} if group else {}), **{key: str(value) for key, value in (tags or {}).items()}}
+        self._id = id
+
+    def _choose_id(self, previous: str | None) -> str | None:
+        return self._id or previous
+
+    def _open(self, start: Start) -> Session:
+        return MLflowSession(self, start)
+
+
+class MLflowSession:
+    """An open MLflow run."""
+
+    def __init__(self, tracker: MLflow, start: Start) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a run says nothing to anybody but its trackers
+        from lightning.pytorch.loggers import MLFlowLogger
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        local = tracker.tracking_uri is None
+        uri = tracker.tracking_uri or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
+        client = MlflowClient(uri)
+        if client.get_experiment_by_name(tracker.experiment) is None:  # Lightning would say so in a line of its own
+            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if local else None
+            client.create_experiment(tracker.experiment, artifact_location=artifacts)
+        run_id = tracker.run_id
+        if run_id is not None:
+            try:
+                client.get_run(run_id)
+            except MlflowException:  # kept in another store than this one
+                run_id = None
+        self._logger = MLFlowLogger(
+            experiment_name=tracker.experiment,
+            run_name=tracker._run_name or start.name,
+            tracking_uri=uri,
+            tags=dict(tracker._tags),
+            run_id=run_id,
+        )
+        tracker.run_id = self._logger.run_id
+        if run_id is None:  # parameters of a run are written once; a resumed run may have a longer max_epochs
+            self.log_config(start.config)
+        else:
+            client.update_run(run_id, status="RUNNING")
+
+    def log_config(self, config: dict[str, Any]) -> None:
+        known = self._logger.experiment.get_run(self._logger.run_id).data.params
+        if not known:
+            self._logger.log_hyperparams(config)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self._logger.log_metrics(metrics, step)
+
+    def log_summary(self, summary: dict[str, Any]) -> None:
+        """Figures become metrics of that name under `summary/`, anything else a tag."""
+        figures = {
+            f"summary/{name}": float(value)
+            for name, value in summary.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        self._logger.log_metrics(figures)
+        for name, value in summary.items():
+            if f"summary/{name}" not in figures and value is not None:
+                self._logger.experiment.set_tag(self._logger.run_id, name, str(value))
+
+    def close(self, status: str) -> None:
+        self._logger.finalize(STATUSES.get(status, "FAILED"))

@@ -1,0 +1,73 @@
+"""TensorBoard event files in the run directory, through Lightning's own logger."""
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from convarium.observe.tracker import Session, Start, Tracker
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class TensorBoard(Tracker):
+    """Event files in RUN/tensorboard; a resumed run appends to them and hides what lies behind its checkpoint."""
+
+    def __init__(self, *, flush_seconds: float = 30.0) -> None:
+        super().__init__()
+        if not flush_seconds > 0:
+            raise ValueError(f"flush_seconds={flush_seconds}: expected a number above 0")
+        self.flush_seconds = flush_seconds
+
+    def _open(self, start: Start) -> Session:
+        return TensorBoardSession(start, self.flush_seconds)
+
+
+class TensorBoardSession:
+    """The event file of one start of a run, opened by its first row, whose step says where a resumed run goes on."""
+
+    def __init__(self, start: Start, flush_seconds: float) -> None:
+        import lightning.pytorch.loggers  # noqa: F401 - import what takes seconds now, not at the first row
+        import torch.utils.tensorboard  # noqa: F401
+
+        self._start, self._flush_seconds = start, flush_seconds
+        self._config = start.config
+        self._logger: TensorBoardLogger | None = None
+        self._last_step = 0
+
+    def _opened(self, step: int) -> "TensorBoardLogger":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        if self._logger is None:
+            folder = self._start.run_dir / "tensorboard"
+            going_on = folder.is_dir() and any(folder.iterdir())
+            self._logger = TensorBoardLogger(
+                save_dir=self._start.run_dir,
+                name=folder.name,
+                version="",
+                default_hp_metric=False,
+                flush_secs=self._flush_seconds,
+                purge_step=step if going_on else None,
+            )
+            text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
+            self._logger.experiment.add_text("config", f"```yaml\n{text}\n```", step)
+        return self._logger
+
+    def log_config(self, config: dict[str, Any]) -> None:
+        self._config = config
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self._last_step = self._last_step if step is None else step
+        self._opened(self._last_step).log_metrics(metrics, self._last_step)
+
+    def log_summary(self, summary: dict[str, Any]) -> None:
+        """The row of the run in the HParams tab."""
+        figures = {
+            f"summary/{name}": float(value)
+            for name, value in summary.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        self._opened(self._last_step).log_hyperparams(self._config, figures, self._last_step)
+
+    def close(self, status: str) -> None:
+        self._opened(self._last_step).finalize("success" if status == "ok" else "failed")

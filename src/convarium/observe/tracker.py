@@ -1,0 +1,208 @@
+"""Trackers that cannot hurt the run they watch.
+
+A tracker is a service or a file format that shows a run: W&B, MLflow, TensorBoard. All of its work - importing it, connecting, writing,
+closing - happens in one daemon thread behind a bounded queue. The first call that raises or hangs costs one line of log and
+the tracker; the training loop pays a queue's put and never waits. What was measured is in metrics.csv whatever happens here.
+"""
+
+import csv
+import logging
+import os
+import queue
+import re
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from lightning.pytorch.loggers import Logger
+
+log = logging.getLogger(__name__)
+
+SECRET_NAME = re.compile(r"(^|_)(api_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+SHORTEST_SECRET = 8  # characters; the value of an environment variable that is shorter is no secret worth the confusion
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a tracker is told when its run begins."""
+
+    run_dir: Path
+    name: str
+    config: dict[str, Any]
+    run_id: str | None  # of the run that is continued
+    rows: list[dict[str, float]] = field(default_factory=list)  # what metrics.csv holds of the run that is continued
+
+
+class Session(Protocol):
+    """An open tracker; every method is called from the tracker's own thread, in the order of the calls on `Tracker`."""
+
+    def log_config(self, config: dict[str, Any]) -> None: ...
+    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None: ...
+    def log_summary(self, summary: dict[str, Any]) -> None: ...
+    def close(self, status: str) -> None: ...
+
+
+class Tracker(Logger):
+    """A Lightning logger whose work happens behind a guard; a subclass says how its `Session` is opened.
+
+    It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's `finalize`
+    closes nothing, because a test follows the fit.
+    """
+
+    patience: ClassVar[float] = 60.0  # seconds that one call may take before the tracker counts as hung
+    farewell: ClassVar[float] = 30.0  # seconds that the end of a run waits for what is still queued
+    capacity: ClassVar[int] = 10_000  # calls that may wait; more are dropped, and counted
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_id: str | None = None
+        self._run_dir: Path | None = None
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(maxsize=self.capacity)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._call_began: float | None = None
+        self._lost = False
+        self._dropped = 0
+
+    # What a subclass says
+
+    def _open(self, start: Start) -> Session:
+        """Connect and return the open session; runs in the tracker's thread and may raise anything."""
+        raise NotImplementedError
+
+    def _choose_id(self, previous: str | None) -> str | None:
+        """The id of this run if it is ours to choose, known before the tracker is reached; None if the tracker assigns it."""
+        return previous
+
+    def _abandon(self) -> None:
+        """Make sure that nothing of a tracker that was given up keeps the process alive."""
+
+    @property
+    def _rescue(self) -> str:
+        """What remains to the person whose tracker was given up, for the one line of log."""
+        return "metrics.csv has every row"
+
+    # What the run says
+
+    def begin(self, *, run_dir: Path, name: str, config: dict[str, Any], run_id: str | None) -> None:
+        """Start the tracker's thread, on rank 0 only and before the fit; returns at once.
+
+        `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one. metrics.csv of
+        a continued run must already be cut back to its checkpoint.
+        """
+        if self._thread is not None:
+            raise RuntimeError(f"{self.name} tracks {self.run_id} already")
+        self.run_id, self._run_dir = self._choose_id(run_id), run_dir
+        rows = [] if run_id is None else rows_of(run_dir / "metrics.csv")
+        start = Start(run_dir=run_dir, name=name, config=redacted(config), run_id=run_id, rows=rows)
+        self._call_began = time.monotonic()
+        self._thread = threading.Thread(target=self._serve, args=(start,), name=f"{self.name}-tracker", daemon=True)
+        self._thread.start()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._send("log_metrics", {name: float(value) for name, value in metrics.items()}, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        self._send("log_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))
+
+    def log_summary(self, summary: Mapping[str, Any]) -> None:
+        """Figures of the whole run (`best/val/acc1`, parameters, status), one value per name."""
+        self._send("log_summary", dict(summary))
+
+    def finalize(self, status: str) -> None:
+        """Nothing: Lightning calls it after the fit and again after the test; the run is over at `end`."""
+
+    def end(self, status: str, summary: Mapping[str, Any]) -> None:
+        """Record how the run ended and close the tracker, waiting at most `farewell` seconds; never raises."""
+        if self._thread is None:
+            return
+        self.log_summary({**summary, "status": status})
+        deadline = time.monotonic() + self.farewell
+        if not self._lost:
+            with suppress(queue.Full):
+                self._calls.put(("close", (status,)), timeout=self.farewell)
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+            if self._thread.is_alive():
+                self._give_up(f"not finished after {self.farewell:g} s")
+        if self._dropped and not self._lost:
+            log.warning("%s: %d rows were dropped, it was too slow; %s", self.name, self._dropped, self._rescue)
+        self._thread = None
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    @property
+    def version(self) -> str | None:
+        return self.run_id
+
+    @property
+    def save_dir(self) -> str | None:
+        return None if self._run_dir is None else str(self._run_dir)
+
+    # The guard
+
+    def _send(self, method: str, *args: Any) -> None:
+        """Queue a call for the tracker's thread; never waits, never raises."""
+        if self._thread is None or self._lost:
+            return
+        began = self._call_began
+        if began is not None and time.monotonic() - began > self.patience:
+            self._give_up(f"no answer for {self.patience:g} s")
+            return
+        try:
+            self._calls.put_nowait((method, args))
+        except queue.Full:
+            self._dropped += 1
+
+    def _serve(self, start: Start) -> None:
+        try:
+            session = self._open(start)
+            method = ""
+            while method != "close" and not self._lost:
+                self._call_began = None
+                method, args = self._calls.get()
+                self._call_began = time.monotonic()
+                getattr(session, method)(*args)
+        except BaseException as error:  # noqa: BLE001 - whatever a tracker raises, SystemExit included, stays in its thread
+            message = str(error).strip().splitlines()
+            self._give_up(f"{type(error).__name__}: {message[0]}" if message else type(error).__name__)
+
+    def _give_up(self, reason: str) -> None:
+        """Print the one line and drop the tracker; called by either thread, the second call does nothing."""
+        with self._lock:
+            if self._lost:
+                return
+            self._lost = True
+        log.warning("%s: given up (%s); the run goes on, %s", self.name, reason, self._rescue)
+        try:
+            self._abandon()
+        except Exception as error:  # noqa: BLE001 - the last resort for a broken tracker may fail as well
+            log.debug("%s: %s", self.name, error)
+
+
+def redacted(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a config without secrets: keys with a secret's name, and values equal to a secret of the environment."""
+    secrets = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET}
+
+    def clean(value: Any, name: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {key: clean(item, str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item, name) for item in value]
+        return "(secret)" if isinstance(value, str) and (SECRET_NAME.search(name) or value in secrets) else value
+
+    return {key: clean(value, str(key)) for key, value in config.items()}
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv as numbers, blank cells left out; none if there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(cell) for name, cell in row.items() if name and cell} for row in csv.DictReader(file)]

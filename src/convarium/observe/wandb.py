@@ -1,0 +1,237 @@
+"""Weights & Biases: online where there is a key and a network, else offline by itself, in one line.
+
+The run's id is chosen here before W&B is reached, so that a checkpoint can keep it and a resumed run continues it. Every row
+carries its own step (`trainer/global_step`), so that a resumed run may go back behind the last row.
+"""
+
+import base64
+import json
+import logging
+import netrc
+import os
+import secrets
+import ssl
+import string
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
+
+from convarium.observe.tracker import Session, Start, Tracker
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["auto", "online", "offline", "disabled"]
+
+STEP = "trainer/global_step"
+LEGACY_HOST = "api.wandb.ai"  # under which `wandb login` has filed keys for the public server in ~/.netrc
+EXIT_CODES = {"ok": 0, "pruned": 0, "interrupted": 130}  # any other status is 1: W&B shows the run as failed
+
+
+class Wandb(Tracker):
+    """W&B run `id` of `project`; `mode: auto` is online if there is a key that the server accepts within seconds.
+
+    `online` insists: it waits a minute for a slow server before it writes offline. `disabled` writes nothing at all.
+    """
+
+    connecting: ClassVar[float] = 9.0  # seconds in which `auto` must be online, probe included
+
+    def __init__(
+        self,
+        *,
+        project: str = "convarium",
+        entity: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        job_type: str | None = "train",
+        tags: Sequence[str] = (),
+        mode: Mode = "auto",
+        id: str | None = None,  # noqa: A002 - W&B's own name for it
+    ) -> None:
+        super().__init__()
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode={mode!r}: expected one of {', '.join(get_args(Mode))}")
+        if id is not None and (not id or set(id) & set("/\\#?%:")):
+            raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
+        self.mode: Mode = mode
+        self._id = id
+        self._run_name = name
+        self._where = {
+            "project": project,
+            "entity": entity,
+            "group": group,
+            "job_type": job_type,
+            "tags": [str(tag) for tag in tags],
+        }
+        self._run: Run | None = None
+        self._environment: list[str] = []
+
+    def _choose_id(self, previous: str | None) -> str:
+        alphabet = string.ascii_lowercase + string.digits
+        return self._id or previous or "".join(secrets.choice(alphabet) for _ in range(8))
+
+    def _open(self, start: Start) -> Session:
+        # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
+        self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=str(start.run_dir / "wandb" / "cache"))
+        mode = self.mode
+        if mode == "auto":  # the environment's word, as everywhere with W&B
+            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(os.environ.get("WANDB_MODE", ""), mode)
+        began = time.monotonic()
+        reason = why_offline(seconds=4.0) if mode == "auto" else None
+        if mode in ("auto", "online") and reason is None:
+            left = self.connecting - (time.monotonic() - began) if mode == "auto" else 60.0
+            try:
+                self._run = self._init(start, "online", left)
+                log.info("wandb: %s", self._run.url)
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                end_service()  # it holds the id of the run that it could not start
+        if self._run is None:
+            self._run = self._init(start, "disabled" if mode == "disabled" else "offline", 60.0)
+            if mode != "disabled":
+                log.log(
+                    logging.WARNING if reason else logging.INFO,
+                    "wandb: offline%s; upload it later with: wandb sync '%s'",
+                    f" ({reason})" if reason else "",
+                    Path(self._run.dir).parent,
+                )
+        return WandbSession(self, self._run, start)
+
+    def _init(self, start: Start, mode: Literal["online", "offline", "disabled"], seconds: float) -> "Run":
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,  # a remote's address may hold a password
+            init_timeout=seconds,
+            finish_timeout=self.farewell - 5.0,
+        )
+        return wandb.init(
+            **self._where,
+            id=self.run_id,
+            name=self._run_name or start.name,
+            config=start.config,
+            dir=start.run_dir,
+            mode=mode,
+            resume="allow",
+            reinit="create_new",
+            save_code=False,
+            settings=settings,
+        )
+
+    def _abandon(self) -> None:
+        end_service()
+        self._restore_environment()
+
+    @property
+    def _rescue(self) -> str:
+        if self._run is None:
+            return super()._rescue
+        return f"metrics.csv has every row, and: wandb sync '{Path(self._run.dir).parent}'"
+
+    def _set_environment(self, **values: str) -> None:
+        self._environment = [name for name in values if name not in os.environ]
+        os.environ.update({name: values[name] for name in self._environment})
+
+    def _restore_environment(self) -> None:
+        for name in self._environment:
+            os.environ.pop(name, None)
+
+
+class WandbSession:
+    """An open W&B run."""
+
+    def __init__(self, tracker: Wandb, run: "Run", start: Start) -> None:
+        self._tracker, self._run = tracker, run
+        run.define_metric(STEP, hidden=True)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        if not run.resumed:  # offline, or unknown to the server: the upload of an id replaces what was there
+            for row in start.rows:
+                self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+    def log_config(self, config: dict[str, Any]) -> None:
+        self._run.config.update(config, allow_val_change=True)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self._run.log(metrics if step is None else {**metrics, STEP: step})
+
+    def log_summary(self, summary: dict[str, Any]) -> None:
+        self._run.summary.update(summary)
+
+    def close(self, status: str) -> None:
+        import wandb
+
+        self._run.finish(exit_code=EXIT_CODES.get(status, 1))
+        if wandb.setup().most_recent_active_run is None:
+            wandb.teardown()
+        self._tracker._restore_environment()
+
+
+def why_offline(seconds: float) -> str | None:
+    """Why W&B cannot be used online, in a few words, or None; asks the server with the key, for at most `seconds`."""
+    import wandb
+
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    token_file = settings.identity_token_file
+    key = settings.api_key or (None if token_file else netrc_key(settings.base_url))
+    if not key and not token_file:
+        return "no API key: set WANDB_API_KEY or run `wandb login`"
+    answer: list[str | None] = []
+    asking = threading.Thread(target=lambda: answer.append(ask(settings.base_url, key, seconds)), daemon=True)
+    asking.start()
+    asking.join(seconds)  # a name server that does not answer heeds no time limit
+    return answer[0] if answer else f"{settings.base_url} does not answer"
+
+
+def netrc_key(base_url: str) -> str | None:
+    """The key that ~/.netrc (or $NETRC) holds for a W&B server, or None."""
+    try:
+        entries = netrc.netrc(os.environ.get("NETRC") or Path("~/.netrc").expanduser())
+    except (OSError, netrc.NetrcParseError):
+        return None
+    hosts = [urlsplit(base_url).netloc]
+    if "WANDB_BASE_URL" not in os.environ:
+        hosts.append(LEGACY_HOST)
+    found = (entries.authenticators(host) for host in hosts)
+    return next((entry[2] for entry in found if entry), None)
+
+
+def ask(base_url: str, key: str | None, seconds: float) -> str | None:
+    """Ask a W&B server who holds the key; None if it knows, or if only W&B's own client can tell."""
+    request = urllib.request.Request(f"{base_url}/graphql", data=b'{"query": "query { viewer { id } }"}')
+    request.add_header("Content-Type", "application/json")
+    if key:
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"api:{key}".encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310 - the user's own base_url
+            viewer = (json.load(response).get("data") or {}).get("viewer")
+    except urllib.error.HTTPError as error:
+        return f"{base_url} refuses the API key" if error.code in (401, 403) else None
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        return None if isinstance(cause, ssl.SSLError) else f"{base_url} does not answer"
+    return f"{base_url} refuses the API key" if key and viewer is None else None
+
+
+def end_service() -> None:
+    """Kill W&B's background process if this one started it: a hung one would hold up our exit.
+
+    W&B offers only `teardown`, which waits for it. The names are private; tests/observe/test_wandb.py notices when they change.
+    """
+    from wandb.sdk import wandb_setup
+
+    library, wandb_setup._singleton = wandb_setup._singleton, None
+    os.environ.pop("WANDB_SERVICE", None)
+    connection = library._connection if library else None
+    if connection is not None and connection._proc is not None:
+        connection._cleanup()  # takes back its exit hook
+        connection._proc._process.kill()
+        connection._proc._process.wait()
