@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from convarium.data.batch import Batch
+from convarium.batch import Batch
 from convarium.data.sources import Source
 from convarium.randomness import permutation
 

@@ -8,7 +8,6 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for the channels a dataset can have."""
 
@@ -20,7 +19,7 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def read_picture(path: Path, *, channels: int, image_size: int, crop_share: float = 1.0) -> Tensor:
+def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share: float = 1.0) -> Tensor:
     """Decode an image file: the shorter side resized to image_size / crop_share (Pillow's bilinear, which averages
     when it shrinks), then the central square cut out; uint8 (channels, image_size, image_size).
 

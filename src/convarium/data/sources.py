@@ -62,7 +62,7 @@ class Files:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[str | Path],
         targets: Tensor,
         *,
         channels: int,

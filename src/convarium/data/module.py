@@ -1,0 +1,258 @@
+"""A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from convarium.batch import Batch
+from convarium.data.augment import Augment, AugmentKey
+from convarium.data.loaders import EvalBatches, TrainBatches
+from convarium.data.sources import Files, InMemory, Source
+from convarium.data.splits import carve
+
+ON_DEVICE_LIMIT = 2 << 30
+"""Bytes up to which a split in memory moves to the GPU as a whole."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageData(L.LightningDataModule):
+    """Images in classes. The fields are the keys of a yaml in conf/data; a subclass says where the images come from.
+
+    Nothing is read before it is needed: `setup("fit")` reads training and validation, the test split is read by
+    `test_dataloader` alone.
+    """
+
+    num_classes: int
+    channels: int
+    image_size: int
+    mean: list[float]
+    """Per channel (or one for all), of pixels scaled to 0..1, over the training split before carving."""
+    std: list[float]
+    classes: list[str] | None = None
+    """Names in the order of the class numbers; None: the numbers."""
+    train_size: int | None = None
+    """Images of the training split before carving, checked when it is read; None: not known beforehand."""
+    test_size: int | None = None
+    val_fraction: float = 0.1
+    """Share of the training split set aside for validation where the dataset brings no validation split."""
+    split_seed: int = 0
+    """Chooses which images are set aside; apart from `seed`, so that runs of several seeds share their validation."""
+    batch_size: int = 64
+    """Global: devices x nodes x accumulated micro-batches x images per micro-batch."""
+    eval_batch_size: int = 64
+    """Global as well; each device takes its part."""
+    seed: int = 1
+    """Of the sample order and the augmentation."""
+    augment: Augment | None = None
+    drop_last: bool = True
+    """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a rank may have no validation image
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(f"data.val_fraction={self.val_fraction}: accepted are 0 up to, not including, 1")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels):
+                raise ValueError(
+                    f"data.{name} has {len(values)} values for data.channels={self.channels}: give one per channel,"
+                    " or one for all"
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f"data.std={self.std}: accepted are numbers above 0")
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
+        self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._on_device: dict[int, InMemory] = {}
+
+    def __str__(self) -> str:
+        """The shape in one line; Lightning's own looks for torch DataLoaders."""
+        return f"{type(self).__name__}({self.channels}x{self.image_size}x{self.image_size}, {self.num_classes} classes)"
+
+    # what a dataset defines
+
+    def read(self, split: str) -> Source | None:
+        """The images of "train", "val" or "test" as the dataset has them; None if it has no such split.
+
+        Raises MissingData if the dataset is not on this disk.
+        """
+        raise NotImplementedError
+
+    def open_image(self, path: Path) -> Tensor:
+        """An image file as uint8 (C, H, W), decoded and sized exactly as the dataset's own images."""
+        raise NotImplementedError
+
+    def fetch(self) -> None:
+        """Download what is missing; needs the network. Nothing to do for a dataset that is made or shipped."""
+
+    def count_test(self) -> int:
+        """How many images the test split has, without reading them; 0 if there is none."""
+        return self.test_size or 0
+
+    # facts
+
+    @property
+    def class_names(self) -> list[str]:
+        """What to call each class."""
+        return self.classes if self.classes is not None else [str(number) for number in range(self.num_classes)]
+
+    @property
+    def num_train(self) -> int:
+        """Images that are trained on, validation set aside."""
+        return len(self._members[0])
+
+    @property
+    def num_val(self) -> int:
+        """Validation images; 0 if all are trained on."""
+        return len(self._own_val) if self._own_val is not None else len(self._members[1])
+
+    @property
+    def num_test(self) -> int:
+        """Test images, without reading them."""
+        return self._own_test_size or self.num_val
+
+    @property
+    def test_is_val(self) -> bool:
+        """Whether the validation split also serves as the test split, for want of one."""
+        return self._own_test_size == 0 and self.num_val > 0
+
+    @property
+    def remainder(self) -> int:
+        """Training images that an epoch leaves out because they do not fill a batch."""
+        return self.train_dataloader().remainder
+
+    @cached_property
+    def _train(self) -> Source:
+        source = self.read("train")
+        assert source is not None
+        return self._checked(source, "train", self.train_size)
+
+    @cached_property
+    def _own_val(self) -> Source | None:
+        source = self.read("val")
+        return None if source is None else self._checked(source, "val", None)
+
+    @cached_property
+    def _test(self) -> Source:
+        source = self.read("test")
+        assert source is not None
+        return self._checked(source, "test", self.test_size)
+
+    @cached_property
+    def _own_test_size(self) -> int:
+        return self.count_test()
+
+    @cached_property
+    def _members(self) -> tuple[Tensor, Tensor]:
+        """The samples of the training split to train on and those set aside."""
+        if self._own_val is not None or self.val_fraction == 0:
+            return torch.arange(len(self._train)), torch.arange(0)
+        return carve(self._train.targets, self.val_fraction, seed=self.split_seed)
+
+    def _checked(self, source: Source, split: str, expected: int | None) -> Source:
+        if expected is not None and len(source) != expected:
+            raise ValueError(f"data.{split}_size={expected}: but {split} has {len(source)} images")
+        lowest, highest = int(source.targets.min()), int(source.targets.max())
+        if lowest < 0 or highest >= self.num_classes:
+            raise ValueError(
+                f"data.num_classes={self.num_classes}: but {split} has class numbers {lowest} to {highest}"
+            )
+        return source
+
+    # what Lightning calls
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` needs (None: as for "fit"); a second call costs nothing."""
+        if stage in (None, "fit"):
+            _ = self._train, self._members
+        if stage in (None, "fit", "validate"):
+            _ = self._own_val, self._members
+
+    def train_dataloader(self) -> TrainBatches:
+        """This rank's training batches."""
+        trainer = self.trainer
+        return TrainBatches(
+            self._placed(self._train),
+            self._members[0],
+            batch_size=self.batch_size,
+            seed=self.seed,
+            world_size=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            accumulate=trainer.accumulate_grad_batches if trainer else 1,
+            drop_last=self.drop_last,
+            fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
+        )
+
+    def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
+        """This rank's share of the validation split; an empty list if there is none."""
+        if self.num_val == 0:
+            return []
+        if self._own_val is not None:
+            return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
+        return self._evaluation(self._train, self._members[1])
+
+    def test_dataloader(self) -> EvalBatches | list[EvalBatches]:
+        """This rank's share of the test split, which is read here and nowhere else."""
+        if self._own_test_size == 0:
+            return self.val_dataloader()
+        return self._evaluation(self._test, torch.arange(len(self._test)))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch on `device`; without a copy if it is there already."""
+        if batch.images.device == device or device.type == "cpu":
+            return batch
+        images, targets, index = (tensor.to(device, non_blocking=True) for tensor in batch[:3])
+        return Batch(images, targets, index, *batch[3:])
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment (training only) and normalize, batched, on the device."""
+        images = batch.images
+        if batch.training and self.augment is not None:
+            images = self.augment(images, AugmentKey(self.seed, batch.epoch, batch.index))
+        return Batch(self.normalize(images), *batch[1:])
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) to float32 of about zero mean and unit variance per channel."""
+        affine = self._affine.get(images.device)
+        if affine is None:
+            mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+            affine = ((1 / (255 * std)).to(images.device), (-mean / std).to(images.device))
+            self._affine[images.device] = affine
+        scale, shift = affine
+        if images.is_cuda:  # one kernel that converts as it reads; on a CPU the same call is 20 times slower
+            return torch.addcmul(shift, images, scale)
+        return images.to(torch.float32).mul_(scale).add_(shift)
+
+    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
+        world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        return EvalBatches(
+            self._placed(source),
+            members,
+            batch_size=max(1, self.eval_batch_size // world_size),
+            world_size=world_size,
+            rank=rank,
+        )
+
+    def _placed(self, source: Source) -> Source:
+        """Small splits in memory live on the GPU, so that a step copies nothing."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda":
+            return source
+        if isinstance(source, Files):
+            source.pin_memory = True  # so that the copy of a batch overlaps with the step before it
+        elif isinstance(source, InMemory) and source.pixels.nbytes <= ON_DEVICE_LIMIT:
+            if id(source) not in self._on_device:
+                self._on_device[id(source)] = source.to(device)
+            return self._on_device[id(source)]
+        return source
+
+
+def names(values: Sequence[object]) -> str:
+    """A list for an error message, cut short."""
+    shown = ", ".join(str(value) for value in values[:5])
+    return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")

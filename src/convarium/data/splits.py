@@ -1,0 +1,24 @@
+"""Carving one set of samples out of another, so that every class is represented in proportion."""
+
+import torch
+from torch import Tensor
+
+from convarium.data.facts import carved_size
+from convarium.randomness import permutation
+
+
+def carve(targets: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Two disjoint sets of sample numbers, (kept, carved), each ascending; `fraction` of the samples is carved.
+
+    The samples are sorted by class, at random within a class, and taken at even distances: each class gives its share,
+    give or take one. A function of (targets, fraction, seed) alone. Raises ValueError if nothing would be carved or kept.
+    """
+    n = len(targets)
+    count = carved_size(n, fraction)
+    if not 0 < count < n:
+        raise ValueError(f"val_fraction={fraction}: takes {count} of {n} images; leave some on either side")
+    shuffled = permutation(n, seed, purpose="split")
+    by_class = shuffled[torch.argsort(targets[shuffled], stable=True)]
+    steps = torch.arange(n + 1) * count // n  # rises by one at each sample to be taken
+    taken = steps[1:] > steps[:-1]
+    return by_class[~taken].sort().values, by_class[taken].sort().values
