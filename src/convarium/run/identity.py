@@ -27,6 +27,7 @@ LAYOUT = frozenset(
         "trainer.detect_anomaly",
         "data.root",
         "data.num_workers",
+        "data.in_memory",
         "data.eval_batch_size",
     }
 )
@@ -65,3 +66,15 @@ def slug(text: str, length: int = 48) -> str:
     """A name that is safe in a path: a-z, 0-9, '.', '_' and '-', at most `length` characters, never empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")[:length].rstrip("-._") or "run"
+
+
+def sweep_name(fixed: dict[str, Any], axes: list[str], base_hash: str) -> str:
+    """The name under which the same sweep is found again: its fixed answers and axes, and a hash of base and both.
+
+    The values of the axes play no part, so that more of them extend a sweep; nor does the order of anything.
+    """
+    kept = {key: value for key, value in fixed.items() if determines_result(key)}
+    text = json.dumps([base_hash, kept, sorted(axes)], sort_keys=True)
+    answers = [str(value) for key, value in sorted(kept.items()) if "." not in key and isinstance(value, str)]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{slug('-'.join([*answers, *(axis.rpartition('.')[2] for axis in sorted(axes))]))}-{digest}"

@@ -1,0 +1,84 @@
+"""What no single key can show: the conditions between the keys of one experiment. No torch here."""
+
+from typing import Any
+
+from convarium.data.facts import carved_size
+from convarium.errors import ConfigError
+from convarium.run.build import RULES
+
+Choices = dict[str, str | list[str]]
+
+
+def check(config: dict[str, Any], choices: Choices) -> None:
+    """Check the conditions between keys; raises ConfigError, naming the key to change."""
+    _check_choices(choices)
+    _check_batch(config)
+    _check_limits(config)
+
+
+def _check_choices(choices: Choices) -> None:
+    for group, chosen in choices.items():
+        if isinstance(chosen, str):
+            continue
+        together = f"{group}=[{','.join(chosen)}]"
+        if group not in RULES or not RULES[group].entries:
+            raise ConfigError(
+                f"{together}: {group} has one answer; to try several, sweep: -m {group}={','.join(chosen)}"
+            )
+        if "none" in chosen and len(chosen) > 1:
+            raise ConfigError(f"{together}: 'none' cannot stand beside others")
+
+
+def _check_batch(config: dict[str, Any]) -> None:
+    """The global batch is shared out among devices, nodes and accumulation steps without a remainder."""
+    trainer = config["trainer"]
+    parts = {name: trainer[name] for name in ("devices", "num_nodes", "accumulate_grad_batches")}
+    if parts["devices"] != "auto":  # else the device check knows the number
+        check_batch_divides(config["batch_size"], **parts)
+    size = config["data"].get("train_size")
+    if size is not None:  # else it is known when the dataset is read
+        train = size - carved_size(size, config["data"]["val_fraction"])
+        if config["batch_size"] > train:
+            raise ConfigError(f"batch_size={config['batch_size']}: more than the {train} training images")
+    accumulate = trainer["accumulate_grad_batches"]
+    for name in ("limit_train_batches", "overfit_batches"):
+        limit = trainer[name]
+        if isinstance(limit, int) and limit % accumulate:
+            raise ConfigError(
+                f"trainer.{name}={limit}: does not divide by trainer.accumulate_grad_batches={accumulate}; "
+                f"nearest that does: {_nearest_multiple(limit, accumulate)}"
+            )
+
+
+def check_batch_divides(batch_size: int, devices: int, num_nodes: int, accumulate_grad_batches: int) -> None:
+    """Raise ConfigError unless the global batch divides by devices x nodes x accumulated micro-batches."""
+    parts = {
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "accumulate_grad_batches": accumulate_grad_batches,
+    }
+    product = devices * num_nodes * accumulate_grad_batches
+    if batch_size % product:
+        factors = " x ".join(f"trainer.{name}={number}" for name, number in parts.items() if number > 1)
+        raise ConfigError(
+            f"batch_size={batch_size}: does not divide by {factors}; "
+            f"nearest that does: {_nearest_multiple(batch_size, product)}"
+        )
+
+
+def _nearest_multiple(number: int, factor: int) -> int:
+    return max(1, round(number / factor)) * factor
+
+
+def _check_limits(config: dict[str, Any]) -> None:
+    """No limit undoes another, and what is watched is measured."""
+    trainer = config["trainer"]
+    if trainer["overfit_batches"] and trainer["limit_train_batches"] != 1.0:
+        raise ConfigError(
+            f"trainer.overfit_batches={trainer['overfit_batches']}: has no effect together with "
+            f"trainer.limit_train_batches={trainer['limit_train_batches']}; set one of them"
+        )
+    for group in ("stop", "schedule"):
+        watched = (config[group] or {}).get("monitor", "")
+        if watched.startswith("val/") and trainer["limit_val_batches"] == 0:
+            raise ConfigError(f"{group}.monitor={watched}: is not measured with trainer.limit_val_batches=0")
