@@ -21,7 +21,7 @@ class MLflow(Tracker):
         group: str | None = None,
         tags: Mapping[str, str] | None = None,
         tracking_uri: str | None = None,
-        id: str | None = None,  # noqa: A002 - MLflow's own name for it
+        id: str | None = None,  # MLflow's own name for it
     ) -> None:
         super().__init__()
         self.experiment = experiment

@@ -1,8 +1,9 @@
 """Trackers that cannot hurt the run they watch.
 
-A tracker is a service or a file format that shows a run: W&B, MLflow, TensorBoard. All of its work - importing it, connecting, writing,
-closing - happens in one daemon thread behind a bounded queue. The first call that raises or hangs costs one line of log and
-the tracker; the training loop pays a queue's put and never waits. What was measured is in metrics.csv whatever happens here.
+A tracker is a service or a file format that shows a run: W&B, MLflow, TensorBoard. All of its work - importing it,
+connecting, writing, closing - happens in one daemon thread behind a bounded queue. The first call that raises or hangs
+costs one line of log and the tracker; the training loop pays a queue's put and never waits. What was measured is in
+metrics.csv whatever happens here.
 """
 
 import csv
@@ -50,8 +51,8 @@ class Session(Protocol):
 class Tracker(Logger):
     """A Lightning logger whose work happens behind a guard; a subclass says how its `Session` is opened.
 
-    It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's `finalize`
-    closes nothing, because a test follows the fit.
+    It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's
+    `finalize` closes nothing, because a test follows the fit.
     """
 
     patience: ClassVar[float] = 60.0  # seconds that one call may take before the tracker counts as hung
@@ -76,7 +77,7 @@ class Tracker(Logger):
         raise NotImplementedError
 
     def _choose_id(self, previous: str | None) -> str | None:
-        """The id of this run if it is ours to choose, known before the tracker is reached; None if the tracker assigns it."""
+        """The id of this run where it is ours to choose, before the tracker is reached; None where the tracker does."""
         return previous
 
     def _abandon(self) -> None:
@@ -92,8 +93,8 @@ class Tracker(Logger):
     def begin(self, *, run_dir: Path, name: str, config: dict[str, Any], run_id: str | None) -> None:
         """Start the tracker's thread, on rank 0 only and before the fit; returns at once.
 
-        `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one. metrics.csv of
-        a continued run must already be cut back to its checkpoint.
+        `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one.
+        metrics.csv of a continued run must already be cut back to its checkpoint.
         """
         if self._thread is not None:
             raise RuntimeError(f"{self.name} tracks {self.run_id} already")
@@ -169,7 +170,7 @@ class Tracker(Logger):
                 method, args = self._calls.get()
                 self._call_began = time.monotonic()
                 getattr(session, method)(*args)
-        except BaseException as error:  # noqa: BLE001 - whatever a tracker raises, SystemExit included, stays in its thread
+        except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
             message = str(error).strip().splitlines()
             self._give_up(f"{type(error).__name__}: {message[0]}" if message else type(error).__name__)
 
@@ -182,13 +183,15 @@ class Tracker(Logger):
         log.warning("%s: given up (%s); the run goes on, %s", self.name, reason, self._rescue)
         try:
             self._abandon()
-        except Exception as error:  # noqa: BLE001 - the last resort for a broken tracker may fail as well
+        except Exception as error:  # the last resort for a broken tracker may fail as well
             log.debug("%s: %s", self.name, error)
 
 
 def redacted(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a config without secrets: keys with a secret's name, and values equal to a secret of the environment."""
-    secrets = {value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET}
+    """A copy of a config without secrets: strings under a secret's name or equal to a secret of the environment."""
+    secrets = {
+        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
+    }
 
     def clean(value: Any, name: str = "") -> Any:
         if isinstance(value, Mapping):

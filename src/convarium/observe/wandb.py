@@ -1,7 +1,7 @@
 """Weights & Biases: online where there is a key and a network, else offline by itself, in one line.
 
-The run's id is chosen here before W&B is reached, so that a checkpoint can keep it and a resumed run continues it. Every row
-carries its own step (`trainer/global_step`), so that a resumed run may go back behind the last row.
+The run's id is chosen here before W&B is reached, so that a checkpoint can keep it and a resumed run continues it.
+Every row carries its own step (`trainer/global_step`), so that a resumed run may go back behind the last row.
 """
 
 import base64
@@ -53,7 +53,7 @@ class Wandb(Tracker):
         job_type: str | None = "train",
         tags: Sequence[str] = (),
         mode: Mode = "auto",
-        id: str | None = None,  # noqa: A002 - W&B's own name for it
+        id: str | None = None,  # W&B's own name for it
     ) -> None:
         super().__init__()
         if mode not in get_args(Mode):
@@ -62,14 +62,9 @@ class Wandb(Tracker):
             raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
         self.mode: Mode = mode
         self._id = id
-        self._run_name = name
-        self._where = {
-            "project": project,
-            "entity": entity,
-            "group": group,
-            "job_type": job_type,
-            "tags": [str(tag) for tag in tags],
-        }
+        self.run_name = name
+        self.project, self.entity, self.group, self.job_type = project, entity, group, job_type
+        self.tags = [str(tag) for tag in tags]
         self._run: Run | None = None
         self._environment: list[str] = []
 
@@ -80,9 +75,11 @@ class Wandb(Tracker):
     def _open(self, start: Start) -> Session:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
         self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=str(start.run_dir / "wandb" / "cache"))
-        mode = self.mode
-        if mode == "auto":  # the environment's word, as everywhere with W&B
-            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(os.environ.get("WANDB_MODE", ""), mode)
+        mode: str = self.mode
+        if mode == "auto":  # the environment's word counts, as everywhere with W&B
+            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
+                os.environ.get("WANDB_MODE", ""), mode
+            )
         began = time.monotonic()
         reason = why_offline(seconds=4.0) if mode == "auto" else None
         if mode in ("auto", "online") and reason is None:
@@ -115,9 +112,13 @@ class Wandb(Tracker):
             finish_timeout=self.farewell - 5.0,
         )
         return wandb.init(
-            **self._where,
+            project=self.project,
+            entity=self.entity,
+            group=self.group,
+            job_type=self.job_type,
+            tags=self.tags,
             id=self.run_id,
-            name=self._run_name or start.name,
+            name=self.run_name or start.name,
             config=start.config,
             dir=start.run_dir,
             mode=mode,
@@ -158,7 +159,7 @@ class WandbSession:
                 self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
     def log_config(self, config: dict[str, Any]) -> None:
-        self._run.config.update(config, allow_val_change=True)
+        self._run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
 
     def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
         self._run.log(metrics if step is None else {**metrics, STEP: step})
@@ -211,7 +212,7 @@ def ask(base_url: str, key: str | None, seconds: float) -> str | None:
     if key:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"api:{key}".encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310 - the user's own base_url
+        with urllib.request.urlopen(request, timeout=seconds) as response:
             viewer = (json.load(response).get("data") or {}).get("viewer")
     except urllib.error.HTTPError as error:
         return f"{base_url} refuses the API key" if error.code in (401, 403) else None
@@ -224,7 +225,7 @@ def ask(base_url: str, key: str | None, seconds: float) -> str | None:
 def end_service() -> None:
     """Kill W&B's background process if this one started it: a hung one would hold up our exit.
 
-    W&B offers only `teardown`, which waits for it. The names are private; tests/observe/test_wandb.py notices when they change.
+    W&B offers only `teardown`, which waits for it. The names are private: a test notices when they change.
     """
     from wandb.sdk import wandb_setup
 
@@ -232,6 +233,7 @@ def end_service() -> None:
     os.environ.pop("WANDB_SERVICE", None)
     connection = library._connection if library else None
     if connection is not None and connection._proc is not None:
-        connection._cleanup()  # takes back its exit hook
+        if connection._cleanup is not None:
+            connection._cleanup()  # takes back its exit hook
         connection._proc._process.kill()
         connection._proc._process.wait()

@@ -1,0 +1,414 @@
+"""What a run learned and where it errs, drawn: learning curves, confusion matrix, worst mistakes.
+
+Everything is collected on the device during the test, in memory bounded by the number of mistakes shown, and drawn once
+at the end. The drawing functions take plain tensors and rows and return a matplotlib `Figure`; none of them touches
+pyplot's state.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from convarium.observe.tracker import rows_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+TRAIN, VALIDATION, WRONG, QUIET = "#4c78a8", "#e4572e", "#b2182b", "#6b7280"
+STYLE: dict[str, Any] = {
+    "text.usetex": False,
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9ca3af",
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
+PALEST_SCALE = (
+    0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this one
+)
+MOST_COUNTED = 20  # classes; a confusion matrix of more has no numbers in its cells
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A misclassified test image."""
+
+    image: Tensor  # (C, H, W), 0..1
+    index: int
+    truth: int
+    prediction: int
+    probability: float  # of the prediction
+    truth_probability: float
+    loss: float
+
+
+class Figures(L.Callback):
+    """Write RUN/figures/{learning_curves,confusion_matrix,worst_mistakes}.png at the end of the fit and of the test.
+
+    The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes; the batch
+    has `images` (normalized), `targets` and `index`; the data module has `class_names`, `mean` and `std`. A figure that
+    cannot be drawn costs one line of log and nothing else.
+    """
+
+    def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
+        if worst < 1:
+            raise ValueError(f"worst={worst}: expected 1 or more mistakes")
+        if dpi < 1:
+            raise ValueError(f"dpi={dpi}: expected 1 or more dots per inch")
+        self.worst = worst
+        self.dpi = dpi
+        self._counts: Tensor | None = None  # (C, C) images, truth x prediction
+        self._mistakes: _Worst | None = None
+        self._broken = False
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.save()  # metrics.csv may be buffered
+            run_dir = Path(trainer.default_root_dir)
+            self._draw(run_dir, "learning_curves", lambda: learning_curves(rows_of(run_dir / "metrics.csv")))
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._counts = self._mistakes = None
+        self._broken = False
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._broken:
+            return
+        try:
+            self._collect(outputs["logits"].detach(), outputs["losses"].detach(), batch)
+        except Exception as error:  # a figure never ends a run
+            self._broken = True  # and this rank still takes part in the gathering below
+            _warn("test figures", error)
+
+    def _collect(self, logits: Tensor, losses: Tensor, batch: Any) -> None:
+        logits = logits.float()
+        if logits.shape[1] == 1:
+            logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
+        classes, targets = logits.shape[1], batch.targets.long()
+        if self._counts is None or self._mistakes is None:
+            self._counts = torch.zeros(classes, classes, dtype=torch.int64, device=logits.device)
+            self._mistakes = _Worst(self.worst)
+        # torchmetrics' matrix takes N x C^2 numbers in deterministic mode: 2 TB for a batch of 256 and 1,000 classes
+        cells = targets * classes + logits.argmax(1)
+        self._counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
+        self._mistakes.update(logits, losses, batch.images, targets, batch.index)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring every rank's share to rank 0, in one collective that all ranks enter whatever befell them, and draw."""
+        share = None
+        if not self._broken and self._counts is not None and self._mistakes is not None:
+            share = _Share(self._counts.cpu(), self._mistakes.kept())
+        shares: list[_Share | None] = [share]
+        if trainer.world_size > 1:
+            shares = [None] * trainer.world_size
+            torch.distributed.all_gather_object(shares, share)
+        self._counts = self._mistakes = None
+        found = [share for share in shares if share is not None]
+        if not trainer.is_global_zero or not found:
+            return
+        run_dir = Path(trainer.default_root_dir)
+        data = getattr(trainer, "datamodule", None)
+        counts = torch.stack([share.counts for share in found]).sum(0)
+        names = _names(getattr(data, "class_names", None), len(counts))
+        mistakes = sorted((mistake for share in found for mistake in share.mistakes), key=lambda mistake: -mistake.loss)
+        mean, std = getattr(data, "mean", None), getattr(data, "std", None)
+
+        def draw_mistakes() -> "Figure":
+            shown = [replace(m, image=denormalized(m.image, mean, std)) for m in mistakes[: self.worst]]
+            return worst_mistakes(shown, names, total=int(counts.sum()), wrong=int(counts.sum() - counts.trace()))
+
+        self._draw(run_dir, "confusion_matrix", lambda: confusion_matrix(counts, names))
+        self._draw(run_dir, "worst_mistakes", draw_mistakes)
+
+    def _draw(self, run_dir: Path, name: str, draw: "Callable[[], Figure]") -> None:
+        """Draw and save one figure; a failure is one line of log."""
+        try:
+            import matplotlib
+
+            context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its keys are listed in the stubs one by one
+            with context, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a class name in a script that the font lacks
+                figure = draw()
+                (run_dir / "figures").mkdir(parents=True, exist_ok=True)
+                figure.savefig(run_dir / "figures" / f"{name}.png", dpi=self.dpi)
+        except Exception as error:  # a figure never ends a run
+            _warn(f"{name}.png", error)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one rank brings."""
+
+    counts: Tensor  # (C, C), truth x prediction
+    mistakes: list[Mistake]
+
+
+class _Worst:
+    """The `most` misclassified images of the highest loss so far, kept on the device without synchronizing with it."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._kept: tuple[Tensor, ...] = ()
+
+    def update(self, logits: Tensor, losses: Tensor, images: Tensor, targets: Tensor, index: Tensor) -> None:
+        prediction = logits.argmax(1)
+        probability = logits.softmax(1)
+        losses = torch.nan_to_num(losses.float(), nan=torch.finfo(torch.float32).max)
+        losses = losses.masked_fill(prediction == targets, -torch.inf)
+        candidates: tuple[Tensor, ...] = (
+            losses,
+            images,
+            index,
+            targets,
+            prediction,
+            probability.gather(1, prediction.unsqueeze(1)).squeeze(1),
+            probability.gather(1, targets.unsqueeze(1)).squeeze(1),
+        )
+        candidates = _highest(candidates, self.most)  # of the batch first, so that few images are copied twice
+        if self._kept:
+            candidates = _highest(tuple(map(torch.cat, zip(self._kept, candidates, strict=True))), self.most)
+        self._kept = candidates
+
+    def kept(self) -> list[Mistake]:
+        losses, images, *rest = (tensor.cpu() for tensor in self._kept)
+        rows = zip(images.float(), *(tensor.tolist() for tensor in rest), losses.tolist(), strict=True)
+        return [mistake for mistake in (Mistake(*row) for row in rows) if mistake.loss > -torch.inf]
+
+
+def _highest(candidates: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
+    """The rows of the highest first column."""
+    order = candidates[0].topk(min(most, len(candidates[0]))).indices
+    return tuple(column[order] for column in candidates)
+
+
+def denormalized(image: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor:
+    """A normalized (C, H, W) image in 0..1 again; without a mean and deviation, stretched to that range."""
+    if mean is None or std is None:
+        low, high = image.min(), image.max()
+        return (image - low) / (high - low).clamp(min=1e-12)
+    shape = (-1, 1, 1)
+    return (image * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)).clamp(0.0, 1.0)
+
+
+def learning_curves(rows: Sequence[dict[str, float]]) -> "Figure":
+    """Loss and accuracy against the epoch, from the rows of a metrics.csv.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    figure = _figure(9.0, 3.8)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    steps_per_epoch = _steps_per_epoch(rows)
+
+    def curve(name: str) -> tuple[list[float], list[float]]:
+        points = [(row["step"] / steps_per_epoch, row[name]) for row in rows if name in row]
+        return [x for x, _ in points], [y for _, y in points]
+
+    drawn = 0
+    x, y = curve("train/loss_step")
+    if len(x) > 1:
+        loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, label="training, single steps")
+        drawn += 1
+    for axes, figure_name, best in ((loss_axes, "loss", min), (accuracy_axes, "acc1", max)):
+        for split, color in (("train", TRAIN), ("val", VALIDATION)):
+            x, y = curve(f"{split}/{figure_name}")
+            if not x:
+                continue
+            drawn += 1
+            label = "training" if split == "train" else "validation"
+            axes.plot(
+                x, y, color=color, linewidth=1.8, marker="o" if len(x) <= 30 else None, markersize=3.5, label=label
+            )
+            finite = [value for value in y if value == value]
+            if split == "val" and finite:
+                _mark_best(axes, x[y.index(best(finite))], best(finite), above=best is max)
+    if not drawn:
+        raise ValueError("metrics.csv has no losses")
+    losses = [line.get_ydata() for line in loss_axes.get_lines()]
+    positive = [float(value) for line in losses for value in line if value > 0]
+    if positive and len(positive) == sum(map(len, losses)) and max(positive) > 20 * min(positive):
+        loss_axes.set_yscale("log")
+        loss_axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        loss_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        loss_axes.yaxis.set_minor_locator(NullLocator())
+    loss_axes.set_title("Loss")
+    accuracy_axes.set_title("Accuracy (top 1)")
+    accuracy_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    for axes in (loss_axes, accuracy_axes):
+        axes.set_xlabel("epoch" if steps_per_epoch > 1 else "step")
+        axes.grid(True, axis="y")
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.get_lines():
+            axes.legend()
+        else:
+            axes.set(xticks=[], yticks=[], xlabel="")
+            axes.text(0.5, 0.5, "no whole epoch yet", transform=axes.transAxes, ha="center", va="center", color=QUIET)
+    return figure
+
+
+def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float:
+    """From the last row of a whole epoch; 1 if there is none, so that the axis shows steps."""
+    ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
+    return max(ends[-1], 1.0) if ends else 1.0
+
+
+def _mark_best(axes: "Axes", x: float, y: float, *, above: bool) -> None:
+    """Ring the best validation value and write it beside the ring."""
+    axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
+    axes.annotate(
+        f"{100 * y:.2f} %" if above else f"{y:.4f}",
+        (x, y),
+        xytext=(0, -14 if above else 9),
+        textcoords="offset points",
+        ha="center",
+        color=VALIDATION,
+        fontsize=9,
+    )
+
+
+def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
+    """Truth (rows) against prediction, as shares of each row: hits in blue, errors in red on a scale of their own."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    classes = len(counts)
+    total, right = int(counts.sum()), int(counts.trace())
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
+    errors = shares.clone().fill_diagonal_(0.0)
+    labelled = classes <= MOST_LABELLED
+    side = min(max(0.42 * classes + 2.2, 4.6), 15.0) if labelled else 9.0
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    hit = LinearSegmentedColormap.from_list("hit", ["#f7fbff", "#2b6ca3"])
+    miss = LinearSegmentedColormap.from_list("miss", ["#ffffff", "#f4a582", WRONG])
+    diagonal = torch.eye(classes, dtype=torch.bool)
+    most = max(float(errors.max()), PALEST_SCALE)
+    axes.imshow(errors.masked_fill(diagonal, torch.nan), cmap=miss, vmin=0.0, vmax=most, interpolation="nearest")
+    axes.imshow(shares.masked_fill(~diagonal, torch.nan), cmap=hit, vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_title(f"{100 * right / max(total, 1):.2f} % of {total:,} test images right", loc="left")
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("truth")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    if labelled:
+        size = 9.0 if classes <= MOST_COUNTED else 7.0
+        texts = [_legible(name, 18) for name in names]
+        upright = (
+            max(map(len, texts)) * size / 110 > (side - 1.5) / classes
+        )  # a character is about size / 110 inches wide
+        axes.set_xticks(range(classes), texts, fontsize=size, rotation=90 if upright else 0)
+        axes.set_yticks(range(classes), texts, fontsize=size)
+        edges = [edge - 0.5 for edge in range(1, classes)]
+        axes.hlines(edges, -0.5, classes - 0.5, color="#eef0f3", linewidth=0.8)
+        axes.vlines(edges, -0.5, classes - 0.5, color="#eef0f3", linewidth=0.8)
+    if classes <= MOST_COUNTED:
+        for truth, prediction in counts.nonzero().tolist():
+            dark = (shares if truth == prediction else errors / most)[truth, prediction] > 0.55
+            count = int(counts[truth, prediction])
+            axes.text(
+                prediction,
+                truth,
+                f"{count:,}",
+                ha="center",
+                va="center",
+                fontsize=9.0 if count < 1000 else 7.0,
+                color="white" if dark else "#1f2937",
+            )
+    return figure
+
+
+def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int) -> "Figure":
+    """The misclassified images of the highest loss, worst first, each with its prediction over the truth."""
+    columns = min(5, max(len(mistakes), 1))
+    rows = max((len(mistakes) + columns - 1) // columns, 1)
+    figure = _figure(max(1.75 * columns, 5.0), 2.2 * rows + 0.6)
+    if not mistakes:
+        figure.text(0.5, 0.5, f"No mistakes among {total:,} test images", ha="center", va="center", fontsize=13)
+        return figure
+    if len(mistakes) < wrong:
+        title = f"The {len(mistakes)} worst of {wrong:,} mistakes in {total:,} test images"
+    else:
+        title = (
+            f"All {wrong:,} mistakes in {total:,} test images"
+            if wrong > 1
+            else f"The one mistake in {total:,} test images"
+        )
+    figure.suptitle(title, fontweight="bold")
+    for cell, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if cell >= len(mistakes):
+            continue
+        mistake = mistakes[cell]
+        gray = mistake.image.shape[0] != 3
+        pixels = mistake.image[0] if gray else mistake.image.permute(1, 2, 0)
+        axes.imshow(pixels.numpy(), cmap="gray" if gray else None, vmin=0.0, vmax=1.0, interpolation="nearest")
+        top, below = (axes.transAxes, {"ha": "center", "va": "bottom", "fontsize": 9})
+        guess = f"{_legible(names[mistake.prediction], 13)} ({_percent(mistake.probability)})"
+        truth = f"is {_legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
+        axes.text(0.5, 1.14, guess, color=WRONG, fontweight="bold", transform=top, **below)
+        axes.text(0.5, 1.02, truth, color="#1f2937", transform=top, **below)
+        axes.text(0.5, -0.02, f"#{mistake.index}", color=QUIET, transform=top, ha="center", va="top", fontsize=7)
+    return figure
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """A figure of that many inches; without pyplot it is drawn by Agg, whatever backend the user has."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _names(names: Sequence[str] | None, classes: int) -> list[str]:
+    """A name for every class; numbers if the data has none or another number of them."""
+    return (
+        [str(name) for name in names]
+        if names is not None and len(names) == classes
+        else [str(i) for i in range(classes)]
+    )
+
+
+def _legible(name: str, most: int) -> str:
+    """A class name short enough for its place, without matplotlib's mathematics."""
+    return (name if len(name) <= most else name[: most - 1] + "…").replace("$", r"\$")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
+
+
+def _warn(what: str, error: Exception) -> None:
+    message = str(error).strip().splitlines()
+    log.warning(
+        "figures: %s not drawn (%s)", what, f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
+    )

@@ -1,0 +1,90 @@
+"""How fast the run trains, and how much of that time it waits for data."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as L
+from torch import Tensor
+
+
+class Throughput(L.Callback):
+    """Log `images_per_second` (all ranks together) and `data_wait` (0..1) with every row of the training log.
+
+    The clock is the host's and stands still during validation, at the turn of an epoch and while a checkpoint is
+    written; nothing synchronizes with the device, whose queue is short against the steps between two rows. `data_wait`
+    is the share of the clock from the end of one batch to the start of the next, moving the batch to the device
+    included. The average over the run without its first `warmup_batches` is left in `pl_module.images_per_second`.
+    """
+
+    def __init__(self, *, warmup_batches: int = 10) -> None:
+        if warmup_batches < 0:
+            raise ValueError(f"warmup_batches={warmup_batches}: expected 0 or more")
+        self.warmup_batches = warmup_batches
+        self._reset()
+
+    def _reset(self) -> None:
+        self._batches = self._images = self._all_images = 0
+        self._seconds = self._waited = self._all_seconds = 0.0
+        self._began = 0.0
+        self._ended: float | None = None  # when the last batch ended, if what follows it is a wait for data
+        self._row_step = 0
+        self._logged = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._reset()
+        self._row_step = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ended = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ended = None
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._ended = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._began = now = time.perf_counter()
+        if self._ended is not None:
+            self._waited += now - self._ended
+            self._seconds += now - self._ended
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ended = now = time.perf_counter()
+        self._seconds += now - self._began
+        self._images += len(batch.targets)
+        self._batches += 1
+        if self._batches == self.warmup_batches:
+            self._all_images, self._all_seconds = -self._images, -self._seconds
+        step = trainer.global_step
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set where Lightning's stubs cannot see
+        if step % every == 0 and step != self._row_step:
+            self._row_step = step
+            self._log(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._logged and self._batches:  # shorter than one interval of the log
+            self._log(trainer, pl_module)
+
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        row = {
+            "images_per_second": self._images * trainer.world_size / self._seconds,
+            "data_wait": self._waited / self._seconds,
+        }
+        self._all_images += self._images
+        self._all_seconds += self._seconds
+        warm = self._batches > self.warmup_batches
+        average = self._all_images * trainer.world_size / self._all_seconds if warm else row["images_per_second"]
+        pl_module.images_per_second = average  # type: ignore[assignment]
+        self._images, self._seconds, self._waited = 0, 0.0, 0.0
+        self._logged = True
+        latest: dict[str, float | Tensor] | None = getattr(pl_module, "latest", None)
+        if latest is not None:
+            latest.update(row)
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=trainer.global_step)

@@ -1,0 +1,232 @@
+"""The guard: whatever a tracker does, the run goes on and one line is printed."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from convarium.observe.tracker import Start, Tracker, redacted, rows_of
+
+
+class Recorder:
+    """A session that keeps what it is told; a tracker to a list."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def log_config(self, config: dict[str, Any]) -> None:
+        self.calls.append(("config", config))
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self.calls.append(("metrics", metrics, step))
+
+    def log_summary(self, summary: dict[str, Any]) -> None:
+        self.calls.append(("summary", summary))
+
+    def close(self, status: str) -> None:
+        self.calls.append(("close", status))
+
+
+class Recording(Tracker):
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = Recorder()
+        self.start: Start | None = None
+
+    def _open(self, start: Start) -> Recorder:
+        self.start = start
+        return self.session
+
+
+class HangingOpen(Tracker):
+    patience, farewell = 0.05, 0.1
+
+    def _open(self, start: Start) -> Recorder:
+        threading.Event().wait()
+        raise AssertionError
+
+
+class HangingWrite(HangingOpen):
+    def _open(self, start: Start) -> Recorder:
+        session = Recorder()
+        session.log_metrics = lambda metrics, step: threading.Event().wait()  # type: ignore[method-assign, assignment]
+        return session
+
+
+class RaisingOpen(Tracker):
+    def _open(self, start: Start) -> Recorder:
+        raise ConnectionError("no such server\nsecond line")
+
+
+class RaisingWrite(Tracker):
+    def _open(self, start: Start) -> Recorder:
+        session = Recorder()
+        session.log_metrics = lambda metrics, step: {}[step]  # type: ignore[method-assign, assignment, index]
+        return session
+
+
+class ExitingWrite(Tracker):
+    def _open(self, start: Start) -> Recorder:
+        session = Recorder()
+        session.log_metrics = lambda metrics, step: exit(3)  # type: ignore[method-assign, assignment]
+        return session
+
+
+class Line(LightningModule):
+    """y = ax + b, logging a row every step the way the learner does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        time.sleep(0.01)
+        loss = torch.nn.functional.mse_loss(self.line(batch[0]), batch[1])
+        for logger in self.trainer.loggers:
+            logger.log_metrics({"train/loss_step": 1.0}, step=self.trainer.global_step)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(trackers: list[Tracker], run_dir: Path, steps: int = 20) -> dict[str, Tensor]:
+    """Train `Line` as a run does and return its weights."""
+    torch.manual_seed(1)
+    module, x = Line(), torch.linspace(-1, 1, 80).unsqueeze(1)
+    trainer = Trainer(
+        max_steps=steps,
+        logger=trackers or False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
+    for tracker in trackers:
+        tracker.begin(run_dir=run_dir, name="line", config={"lr": 0.1}, run_id=None)
+    trainer.fit(module, DataLoader(TensorDataset(x, 2 * x + 1), batch_size=4))
+    for tracker in trackers:
+        tracker.end("ok", {"best/val/acc1": 1.0})
+    return module.state_dict()
+
+
+def test_calls_arrive_in_order_and_once(tmp_path: Path) -> None:
+    tracker = Recording()
+    tracker.log_metrics({"before": 1.0}, 0)
+    tracker.begin(run_dir=tmp_path, name="run", config={"a": {"b": 1}}, run_id=None)
+    for step in range(100):
+        tracker.log_metrics({"train/loss": torch.tensor(step)}, step)  # type: ignore[dict-item]
+    tracker.finalize("success")
+    tracker.end("ok", {"params": 10})
+    tracker.end("ok", {"params": 11})
+    tracker.log_metrics({"after": 1.0}, 0)
+    rows = [("metrics", {"train/loss": float(step)}, step) for step in range(100)]
+    assert tracker.session.calls == [*rows, ("summary", {"params": 10, "status": "ok"}), ("close", "ok")]
+    assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}}, run_id=None)
+
+
+@pytest.mark.parametrize("kind", [HangingOpen, HangingWrite, RaisingOpen, RaisingWrite, ExitingWrite])
+def test_a_broken_tracker_costs_one_line_and_no_weight(
+    kind: type[Tracker], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = fit([], tmp_path)
+    capfd.readouterr()
+    recording, began = Recording(), time.monotonic()
+    weights = fit([kind(), recording], tmp_path)
+    assert time.monotonic() - began < 10.0
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert len(recording.session.calls) == 22  # the tracker beside it misses nothing
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("convarium")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"{kind.__name__.lower()}: given up (") and "\n" not in lines[0]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_slow_tracker_drops_rows_and_says_how_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Recording):
+        capacity = 10
+
+        def _open(self, start: Start) -> Recorder:
+            may_open.wait()
+            return super()._open(start)
+
+    may_open, tracker = threading.Event(), Slow()
+    tracker.begin(run_dir=tmp_path, name="run", config={}, run_id=None)
+    for step in range(25):
+        tracker.log_metrics({"loss": 1.0}, step)
+    may_open.set()
+    while not tracker._calls.empty():
+        time.sleep(0.01)
+    tracker.end("ok", {})
+    assert [call[2] for call in tracker.session.calls if call[0] == "metrics"] == list(range(10))
+    assert [record.getMessage() for record in caplog.records] == [
+        "slow: 15 rows were dropped, it was too slow; metrics.csv has every row"
+    ]
+
+
+def test_logging_a_row_costs_the_loop_microseconds(tmp_path: Path) -> None:
+    class Stuck(HangingWrite):
+        patience = 60.0
+
+    tracker = Stuck()
+    tracker.begin(run_dir=tmp_path, name="run", config={}, run_id=None)
+    row, times = {"train/loss": 1.0, "lr": 0.1, "grad_norm": 1.0}, []
+    for step in range(2000):
+        began = time.perf_counter()
+        tracker.log_metrics(row, step)
+        times.append(time.perf_counter() - began)
+    assert sorted(times)[1000] < 100e-6
+
+
+def test_secrets_are_redacted_by_name_and_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    monkeypatch.setenv("SHORT_TOKEN", "adam")
+    config = {
+        "logger": {"wandb": {"api_key": "x", "project": "p"}},
+        "note": ["0123456789abcdef", "fine"],
+        "class_token": True,
+        "optimizer": "adam",
+        "password": None,
+    }
+    clean = redacted(config)
+    assert clean == {
+        "logger": {"wandb": {"api_key": "(secret)", "project": "p"}},
+        "note": ["(secret)", "fine"],
+        "class_token": True,
+        "optimizer": "adam",
+        "password": None,
+    }
+    assert "0123456789abcdef" not in json.dumps(clean)
+    assert os.environ["WANDB_API_KEY"] in config["note"]
+
+
+def test_a_continued_run_is_given_its_earlier_rows(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,epoch,train/loss,val/loss\n10,0,0.5,\n10,0,,nan\n")
+    assert rows_of(tmp_path / "metrics.csv")[0] == {"step": 10.0, "epoch": 0.0, "train/loss": 0.5}
+    tracker = Recording()
+    tracker.begin(run_dir=tmp_path, name="run", config={}, run_id="abc")
+    tracker.end("ok", {})
+    assert tracker.version == "abc"
+    assert tracker.start is not None and len(tracker.start.rows) == 2
+
+
+def test_nothing_heavy_is_imported_with_the_trackers() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, convarium.observe.wandb, convarium.observe.tensorboard, convarium.observe.mlflow\n"
+        "import convarium.observe.progress, convarium.observe.throughput, convarium.observe.figures\n"
+        "print([name for name in ('wandb', 'mlflow', 'tensorboard', 'matplotlib.figure', 'rich.progress') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
