@@ -104,7 +104,7 @@ def _train(argv: Sequence[str]) -> int:
     if (run := _resumed(words)) is not None and not only_shows:
         if arguments.multirun:
             raise ConfigError(f"resume={run}: goes on with one run; without -m")
-        return _go_on(run, [word for word in words if not word.startswith("resume=")])
+        return _go_on(run, [word for word in words if not word.startswith("resume=")], arguments.config_dir)
 
     from convarium.data import facts
 
@@ -164,12 +164,12 @@ def _resumed(words: Sequence[str]) -> str | None:
     return found
 
 
-def _go_on(run: str, overrides: list[str]) -> int:
-    from convarium.run.compose import read_overrides, resume_config
+def _go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
     from convarium.run.record import RunDirectory
+    from convarium.run.resume import read_overrides, resume_config
 
     folder = Path(run).expanduser().absolute()
-    config, changed = resume_config(folder, overrides)
+    config, changed = resume_config(folder, overrides, config_dir)
     for line in changed:
         print("resume:", line)
     from convarium.run.launch import run_experiment

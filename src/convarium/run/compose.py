@@ -11,15 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,13 +30,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from convarium.data import facts
-from convarium.errors import ConfigError, RunError
+from convarium.errors import ConfigError
 from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
 from convarium.run.checks import Choices, check
-from convarium.run.identity import determines_result, leaves
-from convarium.run.ranges import accepted, check_ranges, has_type, shown
-from convarium.run.record import RunDirectory
+from convarium.run.compare import Comparison
+from convarium.run.ranges import check_ranges
 
 ROOT = "train"  # conf/train.yaml
 ABOVE_THE_BASELINE = (
@@ -45,8 +43,6 @@ ABOVE_THE_BASELINE = (
     "study/",
     "hydra/",
 )  # these change what the yaml files of the groups say
-MAY_GROW = ("trainer.max_epochs", "trainer.max_steps")  # on resume
-GROUPS_OF_A_RUN = tuple(name for name in RULES if name != "parts")
 
 
 @dataclass(frozen=True)
@@ -152,21 +148,12 @@ class Conf:
             repository = CachingConfigRepository(self.loader.repository)
             cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
             cfg.pop("hydra", None)
-            choices: Choices = {
-                group: member
-                for group, member in found.overrides.known_choices.items()
-                if member is not None and not group.startswith("hydra/")
-            }
-            for group in {
-                str(item.config_path).partition("/")[0] for item in found.defaults if item.parent == self.root
-            }:
-                members = [
-                    str(item.config_path).partition("/")[2]
-                    for item in found.defaults
-                    if item.parent == self.root and str(item.config_path).startswith(f"{group}/")
-                ]
-                if len(members) > 1 or (members and group not in choices):
-                    choices[group] = members
+            choices: Choices = {}
+            for group, member in found.overrides.known_choices.items():
+                if member is not None and not group.startswith("hydra/"):
+                    choices[group] = member
+            for group, members in _several(found.defaults, self.root).items():
+                choices[group] = members
             self._baselines[groups] = cfg, choices
         return self._baselines[groups]
 
@@ -195,79 +182,14 @@ class Conf:
             HydraConfig.instance().cfg = before
 
 
-class Comparison:
-    """Hold a composed config against its baseline: the same keys, and every value of the type its yaml has."""
-
-    def __init__(self, conf: Conf, baseline: DictConfig, choices: Choices) -> None:
-        self.conf = conf
-        self.baseline = baseline
-        self.choices = choices
-
-    def compare_all(self, given: dict[str, Any], resolved: dict[str, Any]) -> None:
-        """Raise ConfigError at the first difference; integers given for floats become floats in `resolved`."""
-        base = cast(dict[str, Any], OmegaConf.to_container(self.baseline, resolve=False))
-        for entries in (group for group, rule in RULES.items() if rule.entries):
-            base.setdefault(entries, {})
-        self._compare_keys(base, given, resolved, "")
-
-    def _compare_keys(
-        self,
-        base: dict[str, Any],
-        given: dict[str, Any],
-        resolved: dict[str, Any],
-        key: str,
-    ) -> None:
-        from convarium.run.explain import unknown_key
-
-        for name in base.keys() - given.keys():
-            if key not in RULES or not RULES[key].entries:
-                raise ConfigError(f"{_join(key, name)}: cannot be removed")
-        for name, value in given.items():
-            if name not in base:
-                raise ConfigError(unknown_key(_join(key, name), base, self.choices, self.conf))
-            resolved[name] = self._compare(base[name], value, resolved[name], _join(key, name))
-
-    def _compare(self, base: Any, given: Any, value: Any, key: str) -> Any:
-        from convarium.run.explain import unknown_key
-
-        if isinstance(base, dict) and isinstance(given, dict):
-            self._compare_keys(base, given, value, key)
-            return value
-        if base == given and type(base) is type(given) and not isinstance(base, float):
-            return value  # the yaml's own value, or an interpolation whose source is checked where it stands
-        if isinstance(base, dict):
-            raise ConfigError(f"{key}={shown(value)}: expected the keys {', '.join(map(str, base))}")
-        if isinstance(base, str) and base.startswith("${"):
-            base = self._resolve(key)
-        if isinstance(value, dict):
-            first = next(iter(value), "")
-            raise ConfigError(unknown_key(_join(key, str(first)), {}, self.choices, self.conf))
-        return self._compare_type(base, value, key)
-
-    def _resolve(self, key: str) -> Any:
-        try:
-            return OmegaConf.select(self.baseline, key)
-        except OmegaConfBaseException:  # made from what is not there by default (a folder of images)
-            return None
-
-    def _compare_type(self, base: Any, value: Any, key: str) -> Any:
-        entry = accepted(key)
-        types = entry.types if entry and entry.types else () if base is None else (type(base),)
-        if not types or (value is None and entry is not None and entry.null):
-            return value
-        if isinstance(base, list) and isinstance(value, list):
-            kinds = {type(item) for item in base}
-            if entry and entry.types:
-                kinds = set(entry.types)
-            for item in value:
-                if kinds and not has_type(item, tuple(kinds)):
-                    raise ConfigError(f"{key}={shown(value)}: expected {_names(kinds)} in the list, got {shown(item)}")
-            return [float(item) if isinstance(item, int) and kinds == {float} else item for item in value]
-        if not has_type(value, types) or (isinstance(base, list) != isinstance(value, list)):
-            wanted = "list" if isinstance(base, list) else _names(types)
-            got = "null" if value is None else type(value).__name__
-            raise ConfigError(f"{key}={shown(value)}: expected {wanted}, got {got}")
-        return float(value) if isinstance(value, int) and types == (float,) else value
+def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:
+    """The groups of which the root lists several members; Hydra's own record of choices leaves these out."""
+    members: dict[str, list[str]] = {}
+    for item in defaults:
+        group, slash, member = str(item.config_path).partition("/")
+        if slash and item.parent == root:
+            members.setdefault(group, []).append(member)
+    return {group: names for group, names in members.items() if len(names) > 1}
 
 
 def check_config(config: dict[str, Any], choices: Choices) -> None:
@@ -313,85 +235,6 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def resume_config(run_dir: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The config with which a run goes on: its own config.yaml, changed by `overrides` given now.
-
-    Returns the config and one line for each changed key. Keys that do not determine the result may change, and
-    training may become longer; raises ConfigError for any other change, and RunError for a folder that holds no run.
-    """
-    run = RunDirectory.open(run_dir)
-    frozen = read_config(run)
-    frozen["run_dir"], frozen["resume"] = str(run.path), None
-    if not overrides:
-        return frozen, []
-    conf = Conf()
-    before = read_overrides(run)
-    old = conf.compose(before)
-    new = conf.compose([*before, *overrides])
-    changed = []
-    for key, now, then in _differences(frozen, old.config, new, readable(overrides)):
-        may_grow = key in MAY_GROW and isinstance(now, int) and isinstance(then, int) and now > then
-        if determines_result(key) and not may_grow and key != "trainer.max_time":
-            longer = " (it may only grow)" if key in MAY_GROW else ""
-            raise ConfigError(f"{key}={shown(now)}: cannot change on resume, the run has {shown(then)}{longer}")
-        changed.append(f"{key}: {shown(then)} -> {shown(now)}")
-        _set(frozen, key, now)
-    check_config(frozen, new.choices)
-    return frozen, changed
-
-
-def _differences(
-    frozen: dict[str, Any], old: dict[str, Any], new: Composed, overrides: Sequence[str]
-) -> list[tuple[str, Any, Any]]:
-    """(key, new value, the run's value) of what was named now, and of what follows from it by interpolation."""
-    named = tuple(override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides)))
-    then, before, now = leaves(frozen), leaves(old), leaves(new.config)
-    missing = object()
-    found = []
-    for key in dict.fromkeys([*now, *then]):
-        if key in ("run_dir", "resume"):
-            continue
-        asked = any(key == name or key.startswith(f"{name}.") for name in named)
-        if not asked and now.get(key, missing) == before.get(key, missing):
-            continue
-        if now.get(key, missing) != then.get(key, missing):
-            found.append((key, now.get(key), then.get(key)))
-    return found
-
-
-def _set(config: dict[str, Any], key: str, value: Any) -> None:
-    *parents, name = key.split(".")
-    for parent in parents:
-        node = config.get(parent)
-        config[parent] = node if isinstance(node, dict) else {}
-        config = config[parent]
-    if value is None:
-        config.pop(name, None)
-    else:
-        config[name] = value
-
-
-def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The config of a run, its targets checked. Raises RunError when it is not there or not one of ours."""
-    config = run.config()
-    lacking = [name for name in (*GROUPS_OF_A_RUN, "parts", "seed", "batch_size") if name not in config]
-    if lacking or not all(isinstance(config[name], dict) for name in ("arch", "data", "trainer")):
-        raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
-    check_targets(config)
-    return config
-
-
-def read_overrides(run: RunDirectory) -> list[str]:
-    """The overrides that a run was started with. Raises RunError when the file is not a list of them."""
-    try:
-        overrides = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{run.overrides_file}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
-        raise RunError(f"{run.overrides_file}: not a list of overrides")
-    return overrides
-
-
 def _make_paths_absolute(config: dict[str, Any]) -> None:
     """Against the current folder, once: nothing later depends on where a process stands."""
     for node, name in (
@@ -416,11 +259,3 @@ def _loader(config_dir: str | None) -> ConfigLoaderImpl:
             SearchPathQuery(provider="schema"),
         )
     return ConfigLoaderImpl(path)
-
-
-def _join(key: str, name: Any) -> str:
-    return f"{key}.{name}" if key else str(name)
-
-
-def _names(types: Sequence[type] | set[type]) -> str:
-    return " or ".join(sorted(kind.__name__ for kind in types))

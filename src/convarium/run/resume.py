@@ -1,0 +1,133 @@
+"""The config with which a run goes on: its own, and what is said beside `resume=`. No torch here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from convarium.errors import ConfigError, RunError
+from convarium.run.build import RULES, check_targets
+from convarium.run.compose import Composed, Conf, check_config, readable
+from convarium.run.identity import determines_result, leaves
+from convarium.run.ranges import shown
+from convarium.run.record import RunDirectory
+
+MAY_GROW = ("trainer.max_epochs", "trainer.max_steps")
+MAY_CHANGE = ("trainer.max_time",)  # and every key that does not determine the result
+MISSING = object()
+
+
+class Change(NamedTuple):
+    """A key whose value is not that of the run; MISSING where there is no such key."""
+
+    key: str
+    then: Any
+    now: Any
+
+
+def resume_config(
+    run_dir: Path, overrides: Sequence[str], config_dir: str | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """The config of a run, changed by the overrides given now; and one line for each key that changed.
+
+    Keys that do not determine the result may change, and training may become longer. Raises ConfigError for any other
+    change, RunError for a folder that holds no run.
+    """
+    run = RunDirectory.open(run_dir)
+    frozen = read_config(run)
+    frozen["run_dir"], frozen["resume"] = str(run.path), None
+    if not overrides:
+        return frozen, []
+    words = readable(overrides)
+    for word in words:
+        if word.lstrip("+").startswith("run_dir="):
+            raise ConfigError(f"{word}: a run goes on in its own folder; leave it out")
+    conf = Conf(config_dir)
+    before = read_overrides(run)
+    old, new = conf.compose(before), conf.compose([*before, *words])
+    changes = _changes(frozen, old, new, words)
+    for change in changes:
+        _allow(change)
+    for change in changes:
+        if change.now is MISSING:
+            _drop(frozen, change.key)
+    for change in changes:
+        if change.now is not MISSING:
+            _put(frozen, change.key, change.now)
+    check_config(frozen, new.choices)
+    lines = [f"{key}: {_shown(then)} -> {_shown(now)}" for key, then, now in changes if _shown(then) != _shown(now)]
+    return frozen, lines
+
+
+def read_config(run: RunDirectory) -> dict[str, Any]:
+    """The config of a run, its targets checked. Raises RunError when it is not there or not one of ours."""
+    config = run.config()
+    lacking = [name for name in (*RULES, "seed", "batch_size") if name not in config]
+    if lacking or not all(isinstance(config[name], dict) for name in ("arch", "data", "trainer")):
+        raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
+    check_targets(config)
+    return config
+
+
+def read_overrides(run: RunDirectory) -> list[str]:
+    """The overrides that a run was started with. Raises RunError when the file is not a list of them."""
+    try:
+        overrides = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{run.overrides_file}: cannot be read ({type(error).__name__})") from error
+    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
+        raise RunError(f"{run.overrides_file}: not a list of overrides")
+    return overrides
+
+
+def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Sequence[str]) -> list[Change]:
+    """What was named now, and what follows from it by interpolation, where it differs from the run.
+
+    Yaml files may have changed since the run began: a difference that no override asked for is none.
+    """
+    named = tuple(override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides)))
+    then, before, now = leaves(frozen), leaves(old.config), leaves(new.config)
+    found = []
+    for key in dict.fromkeys([*now, *then]):
+        asked = any(key == name or key.startswith(f"{name}.") for name in named)
+        moved = now.get(key, MISSING) != before.get(key, MISSING)
+        if (asked or moved) and now.get(key, MISSING) != then.get(key, MISSING) and key not in ("run_dir", "resume"):
+            found.append(Change(key, then.get(key, MISSING), now.get(key, MISSING)))
+    return found
+
+
+def _allow(change: Change) -> None:
+    key, then, now = change
+    if not determines_result(key) or key in MAY_CHANGE:
+        return
+    if key in MAY_GROW:
+        if now == -1 or (then != -1 and now > then):
+            return
+        raise ConfigError(f"{key}={_shown(now)}: cannot become less on resume, the run has {_shown(then)}")
+    raise ConfigError(f"{key}={_shown(now)}: cannot change on resume, the run has {_shown(then)}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is MISSING or value is None else shown(value)
+
+
+def _put(config: dict[str, Any], key: str, value: Any) -> None:
+    *parents, name = key.split(".")
+    for parent in parents:
+        if not isinstance(config.get(parent), dict):
+            config[parent] = {}
+        config = config[parent]
+    config[name] = value
+
+
+def _drop(config: dict[str, Any], key: str) -> None:
+    """Remove a key, and the parents that hold nothing more."""
+    name, _, rest = key.partition(".")
+    if rest and isinstance(config.get(name), dict):
+        _drop(config[name], rest)
+        if not config[name]:
+            del config[name]
+    else:
+        config.pop(name, None)
