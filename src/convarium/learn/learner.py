@@ -1,0 +1,243 @@
+"""The LightningModule: a network, what it is told to minimize, and how. It knows no architecture and no dataset."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from convarium.batch import Batch
+from convarium.layers.outputs import Outputs
+from convarium.learn.clipping import ClipStats
+from convarium.learn.decay import Decay
+from convarium.learn.lengths import Clock
+from convarium.learn.metrics import Tally
+from convarium.learn.optimizers import OptimizerFactory, build_optimizer
+from convarium.learn.schedules import Plateau, Schedule
+from convarium.randomness import scalar_seed
+
+
+class Diverged(Exception):
+    """The loss or the weights are no longer finite."""
+
+
+class Learner(L.LightningModule):
+    """Trains and scores `net`.
+
+    Metrics are sums on the device, reduced over the ranks once per epoch and every `log_every_n_steps` optimizer steps;
+    between those nothing waits for the device. Dropout and its kin are seeded before every micro-batch by
+    (seed, micro-batch number, rank), so that no generator state needs to be stored.
+
+    clock: the optimizer steps of the whole run and of an epoch, which `schedule` goes by.
+    Raises Diverged within `log_every_n_steps` of a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        num_classes: int,
+        loss: nn.Module,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        clock: Clock,
+        clip: Callable[..., ClipStats] | None = None,
+        decay: Decay = "weights",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.train_tally = Tally(num_classes)
+        self.eval_tally = Tally(num_classes)
+        self.schedule = schedule
+        self.clock = clock
+        self.clip = clip
+        self.decay: Decay = decay
+        self.seed = seed
+        self.latest: dict[str, float] = {}
+        """The last logged value under each name."""
+        self._make_optimizer = optimizer
+        self._named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+        self._clip_sums = torch.zeros(3)  # norms, clipped shares, steps
+        self._logged = [0.0] * 4  # train_tally's sums, over all ranks, at the last log
+        self._rank = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning sets it 44 times per step; nn.Module's bookkeeping is dear
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) normalized images -> (N, classes) logits."""
+        outputs = self.net(images)
+        return outputs.logits if isinstance(outputs, Outputs) else outputs
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self._make_optimizer, self.net, self.decay)
+
+    def on_train_start(self) -> None:
+        self._rank = self.global_rank
+        self._clip_sums = self._clip_sums.to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        seed_device(self.device, scalar_seed(self.seed, "step", batch.number, self._rank))
+        outputs = self.net(batch.images)
+        losses = self.loss(outputs, batch.targets)
+        logits = outputs.logits if isinstance(outputs, Outputs) else outputs
+        self.train_tally.update(losses.detach(), logits.detach(), batch.targets)
+        loss: Tensor = losses.mean()
+        return loss if batch.weight == 1.0 else loss * batch.weight
+
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]  # asked at every step
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        step = self.trainer.global_step
+        factor = self.schedule.factor(step, self.clock)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        # here, not in on_train_batch_end: a checkpoint of this step is saved before the module's own hook is called
+        if (step + 1) % self.trainer.log_every_n_steps == 0:
+            self._log_interval(step + 1)
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip once per optimizer step, after unscaling and after every callback has seen the gradients."""
+        if self.clip is None:
+            return
+        stats = self.clip(self._named)
+        sums = torch.stack((stats.norm, stats.clipped, torch.ones_like(stats.norm)))
+        # float16 overflows now and then; the scaler skips such a step, and so do the figures
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        self._clip_sums += torch.where(stats.norm.isfinite(), sums, 0.0) if scaled else sums
+
+    def on_train_epoch_end(self) -> None:
+        self._log({f"train/{name}": value for name, value in self._close(self.train_tally).items()})
+        self._logged = [0.0] * 4
+
+    # Validation and test ----------------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        self._share_buffers()
+
+    def on_test_start(self) -> None:
+        self._share_buffers()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._score(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        scores = {f"val/{name}": value for name, value in self._close(self.eval_tally).items()}
+        self.log_dict(scores, logger=False, sync_dist=self.trainer.world_size > 1)  # for callbacks that monitor
+        if isinstance(self.schedule, Plateau):
+            self.schedule.observe(scores[self.schedule.monitor])
+        self._log(scores)
+
+    def on_test_epoch_end(self) -> None:
+        self._log({f"test/{name}": value for name, value in self._close(self.eval_tally).items()})
+
+    def _score(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self(batch.images)
+        losses = self.loss(logits, batch.targets)
+        self.eval_tally.update(losses, logits, batch.targets)
+        return {"logits": logits, "losses": losses}
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["learner"] = {
+            "train_sums": self._over_ranks(self.train_tally.sums).tolist(),
+            "logged": self._logged,
+            "clip_sums": self._clip_sums.tolist(),
+            "plateau": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["learner"]
+        self._resumed_sums = state["train_sums"]
+        self._logged = state["logged"]
+        self._clip_sums = torch.tensor(state["clip_sums"], device=self.device)
+        if isinstance(self.schedule, Plateau):
+            self.schedule.load_state_dict(state["plateau"])
+
+    def on_fit_start(self) -> None:
+        sums = self.__dict__.pop("_resumed_sums", None)
+        if sums is not None and self.global_rank == 0:  # they are the sums over all ranks: one of them takes them on
+            self.train_tally.sums.copy_(torch.tensor(sums))
+
+    def check_finite(self) -> None:
+        """Raise Diverged unless the losses since the last log and the weights are finite, on every rank."""
+        weights = torch.stack(torch._foreach_norm([p.detach() for _, p in self._named])).sum()
+        if not math.isfinite(float(weights)):
+            self._diverge("weights", float(weights))
+        loss = self._over_ranks(self.train_tally.sums)[0].item()
+        if not math.isfinite(loss):
+            self._diverge("train/loss", loss)
+
+    # Logging ----------------------------------------------------------------------------------------------------------
+
+    def _log_interval(self, step: int) -> None:
+        """Log what gathered since the last time; the one place inside an epoch that waits for the device."""
+        total = self._over_ranks(self.train_tally.sums).tolist()
+        loss, count = total[0] - self._logged[0], total[3] - self._logged[3]
+        if not math.isfinite(loss):
+            self._diverge("train/loss", loss / max(count, 1))
+        row = {"lr": self.trainer.optimizers[0].param_groups[0]["lr"], "train/loss_step": loss / max(count, 1)}
+        if self.clip is not None:
+            norms, clipped, steps = self._clip_sums.tolist()
+            self._clip_sums.zero_()
+            if steps:
+                row |= {"grad_norm": norms / steps, "clipped_share": clipped / steps}
+        self._logged = total
+        self._log(row, step)
+
+    def _log(self, row: Mapping[str, float], step: int | None = None) -> None:
+        self.latest.update(row)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(
+                {"epoch": self.trainer.current_epoch, **row}, self.trainer.global_step if step is None else step
+            )
+
+    def _close(self, tally: Tally) -> dict[str, float]:
+        """The means of an epoch over all ranks; the tally starts anew."""
+        values = {name: float(value) for name, value in tally.compute().items()}
+        tally.reset()
+        return values
+
+    def _diverge(self, name: str, value: float) -> NoReturn:
+        raise Diverged(f"{name} became {value} by step {self.trainer.global_step} of epoch {self.current_epoch}")
+
+    # Devices ----------------------------------------------------------------------------------------------------------
+
+    def _over_ranks(self, sums: Tensor) -> Tensor:
+        total: Tensor = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")  # type: ignore[assignment]
+        return total
+
+    def _share_buffers(self) -> None:
+        """Score with rank 0's batch-norm statistics everywhere: after a step each rank has its own."""
+        if self.trainer.world_size > 1:
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generator that layers on `device` draw from; a fraction of the cost of torch.manual_seed."""
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

@@ -1,0 +1,196 @@
+"""Checkpoints that resume exactly: when they may be saved, what is in them, how they reach the disk."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+import yaml
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from convarium.errors import RunError
+from convarium.learn.averaging import Averaging
+from convarium.learn.learner import Learner
+from convarium.run.identity import config_hash
+from convarium.run.interrupt import Interrupted, StopRequest
+from convarium.run.lightning_internals import mid_accumulation, more_to_come_at_this_batch
+from convarium.run.record import RunDirectory
+
+FORMAT = 1
+
+
+class Checkpoint(LightningCheckpoint):
+    """Keeps `checkpoints/last.ckpt`, to resume from, and `checkpoints/best.ckpt`, the weights with the best `monitor`.
+
+    `last` is saved at the end of every epoch, and inside it every `every_n_steps` optimizer steps or `every_n_minutes`
+    (null: never), never in the middle of an accumulation, and not where a validation is due: that comes first, then the
+    end of the epoch saves. Nothing is saved before its losses and weights are known to be finite. A SIGTERM or Ctrl-C
+    saves in the same places and raises Interrupted.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = 10.0,
+        monitor: str = "val/acc1",
+        mode: str = "max",
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps={every_n_steps}: accepted are whole numbers from 1, or null")
+        if every_n_minutes is not None and not every_n_minutes > 0:
+            raise ValueError(f"every_n_minutes={every_n_minutes}: accepted are numbers above 0, or null")
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode={mode!r}: accepted are 'min' and 'max'")
+        self.every_n_steps = every_n_steps
+        self.every_n_minutes = every_n_minutes
+        self.monitor = monitor
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self._stop = StopRequest()
+        self._saved_at = time.monotonic()
+
+    def begin(self, run: RunDirectory, config: Mapping[str, Any]) -> None:
+        """Say where to save, and which config made the run."""
+        self._run = run
+        self._header = {
+            "format": FORMAT,
+            "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+            "config_hash": config_hash(dict(config)),
+        }
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop.listen(trainer)
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if mid_accumulation(trainer):
+            return
+        signum = self._stop.agreed()
+        if not (signum or self._due(trainer)) or more_to_come_at_this_batch(trainer):
+            return
+        self._save_last(trainer, pl_module)
+        if signum:
+            raise Interrupted(signum)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save_last(trainer, pl_module)
+        if signum := self._stop.agreed():
+            raise Interrupted(signum)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        score = pl_module.latest.get(self.monitor)
+        if trainer.state.fn != TrainerFn.FITTING or score is None or trainer.fast_dev_run:
+            return
+        if self.best_score is not None and not self.sign * score > self.sign * self.best_score:
+            return
+        self.best_score, self.best_epoch = score, trainer.current_epoch
+        if trainer.is_global_zero:
+            write_checkpoint(
+                self._run.best,
+                {
+                    "state_dict": {f"net.{name}": value for name, value in pl_module.net.state_dict().items()},
+                    "averaged": _averaged(trainer),
+                    "epoch": trainer.current_epoch,
+                    "global_step": trainer.global_step,
+                    self.monitor: self.best_score,
+                    **self._header,
+                },
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop.finish()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint |= self._header
+        checkpoint["averaged"] = _averaged(trainer)
+        checkpoint["trackers"] = {
+            type(logger).__name__: logger.run_id for logger in trainer.loggers if getattr(logger, "run_id", None)
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
+            return True
+        if self.every_n_minutes is None:
+            return False
+        if trainer.world_size == 1:
+            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+        # several ranks go by rank 0's clock, and ask it only where they wait for each other anyway
+        if trainer.global_step % trainer.log_every_n_steps:
+            return False
+        late = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+        return bool(trainer.strategy.broadcast(late))
+
+    def _save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        assert isinstance(pl_module, Learner)
+        pl_module.check_finite()
+        for logger in trainer.loggers:
+            logger.save()  # metrics.csv must not lag behind: a resumed run only adds to it
+        trainer.save_checkpoint(self._run.last)
+        self._saved_at = time.monotonic()
+
+
+def _averaged(trainer: L.Trainer) -> dict[str, Tensor] | None:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Averaging):
+            return callback.averaged_state()
+    return None
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written so that a kill at any moment leaves the previous one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        write_checkpoint(Path(path), checkpoint)
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write, sync, rename, and sync the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        torch.save(dict(checkpoint), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours, on the CPU; tensors and plain values only. Raises RunError if it is missing, corrupt or foreign."""
+    if not path.is_file():
+        raise RunError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a broken file
+        raise RunError(f"{path}: not a checkpoint that can be read ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict) or "config_hash" not in checkpoint or "state_dict" not in checkpoint:
+        raise RunError(f"{path}: not a checkpoint of Convarium")
+    return checkpoint
+
+
+def net_state(checkpoint: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
+    """The network's weights in a checkpoint: the averaged ones if there are any and they are asked for."""
+    if averaged and checkpoint.get("averaged") is not None:
+        return dict(checkpoint["averaged"])
+    return {key[4:]: value for key, value in checkpoint["state_dict"].items() if key.startswith("net.")}

@@ -1,0 +1,303 @@
+"""One experiment in one process (one rank of it): build the parts, fit, test, record."""
+
+import hashlib
+import logging
+import math
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from safetensors.torch import save_file
+
+from convarium.data.module import ImageData
+from convarium.errors import ConfigError, RunError
+from convarium.learn.averaging import Averaging
+from convarium.learn.learner import Diverged, Learner
+from convarium.learn.lengths import Clock
+from convarium.observe.tracker import Tracker
+from convarium.run.build import build
+from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, net_state, read_checkpoint
+from convarium.run.interrupt import Interrupted
+from convarium.run.lightning_internals import drop_signal_broadcast
+from convarium.run.precision import Precision
+from convarium.run.preflight import Preflight
+from convarium.run.record import Result, RunDirectory, Status
+from convarium.run.recorder import MetricsFile, Recorder
+from convarium.run.screen import header, summary
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one run is made of, built and not yet started."""
+
+    learner: Learner
+    data: ImageData
+    trainer: L.Trainer
+    checkpoint: Checkpoint | None
+    averaging: Averaging | None
+
+
+class Agreement(L.Callback):
+    """Before the first step: every rank runs the same config in a world of the size that was asked for."""
+
+    def __init__(self, config_file: Path, ranks: int) -> None:
+        self.config_file = config_file
+        self.ranks = ranks
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        if not world == trainer.world_size == self.ranks:
+            raise RunError(
+                f"rank {trainer.global_rank}: {self.ranks} ranks were asked for, Lightning counts {trainer.world_size},"
+                f" the process group has {world}"
+            )
+        if world > 1:
+            drop_signal_broadcast(trainer)
+            own = int.from_bytes(hashlib.sha256(self.config_file.read_bytes()).digest()[:7], "big")
+            digests = pl_module.all_gather(torch.tensor(own, dtype=torch.int64, device=pl_module.device))
+            assert isinstance(digests, torch.Tensor)
+            for rank, digest in enumerate(digests.tolist()):
+                if digest != own:
+                    raise RunError(f"rank {trainer.global_rank}: rank {rank} runs another config.yaml")
+
+
+def build_data(config: dict[str, Any]) -> ImageData:
+    """The experiment's data, read as far as training needs it. Raises ConfigError where it cannot be."""
+    try:
+        data: ImageData = build(config["data"], "data")
+        data.setup("fit")
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    if config["batch_size"] > data.num_train:
+        raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")
+    return data
+
+
+def measure(config: dict[str, Any], data: ImageData) -> Clock:
+    """The length of the run. Raises ConfigError if it has none, or if the schedule or the average do not fit in."""
+    trainer = config["trainer"]
+    accumulate = trainer["accumulate_grad_batches"]
+    micro_batches = data.train_dataloader().steps * accumulate
+    limit = trainer["overfit_batches"] or trainer["limit_train_batches"]
+    if trainer["fast_dev_run"]:
+        limit = int(trainer["fast_dev_run"])
+    micro_batches = min(micro_batches, limit) if isinstance(limit, int) else int(micro_batches * limit)
+    per_epoch = math.ceil(micro_batches / accumulate)
+    if per_epoch == 0:
+        raise ConfigError(f"trainer.limit_train_batches={limit}: leaves no batch to train on")
+    epochs, most = trainer["max_epochs"], trainer["max_steps"]
+    if trainer["fast_dev_run"]:
+        epochs, most = 1, -1
+    if epochs in (None, -1) and most == -1:
+        raise ConfigError(
+            f"trainer.max_epochs={epochs}: a run has an end; give trainer.max_epochs or trainer.max_steps"
+        )
+    total = most if epochs in (None, -1) else per_epoch * epochs if most == -1 else min(most, per_epoch * epochs)
+    clock = Clock(total, per_epoch)
+    try:
+        build(config["schedule"], "schedule").check(clock)
+        if config["average"]:
+            build(config["average"], "average").check(clock)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return clock
+
+
+def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, data: ImageData, clock: Clock) -> Parts:
+    """Everything but the loggers; nothing is written. Weights are drawn right after seeding: a restart draws the same."""
+    precision: Precision = build(config["precision"], "precision")
+    precision.apply()
+    torch.set_num_threads(config["threads"])
+    torch.manual_seed(config["seed"])
+    learner = Learner(
+        build(config["arch"], "arch"),
+        num_classes=config["data"]["num_classes"],
+        loss=build(config["loss"], "loss"),
+        optimizer=build(config["optimizer"], "optimizer"),
+        schedule=build(config["schedule"], "schedule"),
+        clock=clock,
+        clip=build(config["clip"], "clip"),
+        decay=config["decay"],
+        seed=config["seed"],
+    )
+    callbacks = list(build(config["callbacks"], "callbacks").values())
+    averaging = Averaging(build(config["average"], "average")) if config["average"] else None
+    stop = build(config["stop"], "stop")
+    checkpoint = next((callback for callback in callbacks if isinstance(callback, Checkpoint)), None)
+    if checkpoint is not None:
+        checkpoint.begin(run, config)
+    ranks = found.placement.ranks
+    first = [averaging] if averaging else []
+    last = [stop] if stop else []
+    try:
+        with our_words_only():
+            trainer = build(config["trainer"], "trainer")(
+                accelerator=found.placement.accelerator,
+                devices=found.placement.devices,
+                strategy="ddp"
+                if ranks > 1 and config["trainer"]["strategy"] == "auto"
+                else config["trainer"]["strategy"],
+                precision=precision.mode,
+                callbacks=[*first, Agreement(run.config_file, ranks), *callbacks, *last],
+                plugins=[AtomicCheckpointIO(), cluster(ranks)],
+                default_root_dir=run.path,
+                logger=False,
+                num_sanity_val_steps=0,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=checkpoint is not None,
+                use_distributed_sampler=False,
+            )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    return Parts(learner, data, trainer, checkpoint, averaging)
+
+
+def cluster(ranks: int) -> ClusterEnvironment:
+    """Who started this process: named, never guessed from variables that something else may have left behind."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return TorchElasticEnvironment()
+    return SLURMEnvironment() if ranks > 1 else LightningEnvironment()
+
+
+def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, parts: Parts, *, resume: bool) -> int:
+    """Run the experiment in this process and record it; the exit code. The run directory is there, and ours to write.
+
+    With several ranks, a failure that is this rank's alone is raised again: whoever started us has to end the others.
+    """
+    trainer, learner = parts.trainer, parts.learner
+    alone = found.placement.ranks == 1
+    result = Result(run, config) if trainer.global_rank == 0 else None
+    if result:
+        result.write(params=found.params, macs=found.macs, device=found.placement.description)
+        trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
+        print(header(run, config, found, parts.data, learner.clock), flush=True)
+    start = run.last if resume and run.last.is_file() else None
+    trackers = connect(parts, run, config, start)
+    status: Status = "failed"
+    error: str | None = None
+    code = 1
+    try:
+        with our_words_only():
+            trainer.fit(learner, datamodule=parts.data, ckpt_path=start, weights_only=True)
+            test(parts, run, config)
+        status, code = "ok", 0
+    except Interrupted as stop:
+        status, error, code = "interrupted", str(stop), 128 + stop.signum
+    except Diverged as divergence:
+        status, error = "diverged", str(divergence)
+    except BaseException as failure:
+        status, error, code = judge(failure)
+        if not alone:
+            raise
+        if status == "failed":
+            traceback.print_exc()
+    finally:
+        for logger in trainer.loggers:
+            logger.save()
+        if result:
+            finish(result, parts, status, error, trackers)
+            if error:
+                print(f"{status}: {error}", file=sys.stderr)
+            print(summary(run, result.fields), flush=True)
+    return code
+
+
+def judge(failure: BaseException) -> tuple[Status, str, int]:
+    """What a failure means for the run: its status, one line, and the exit code."""
+    line = (str(failure).strip().splitlines() or [""])[0]
+    # Lightning turns an unexpected KeyboardInterrupt into SystemExit(1)
+    if isinstance(failure, KeyboardInterrupt) or isinstance(failure.__context__, KeyboardInterrupt):
+        return "interrupted", "stopped by Ctrl-C, without a checkpoint", 128 + signal.SIGINT
+    if isinstance(failure, torch.OutOfMemoryError | MemoryError):
+        return "oom", line or "out of memory", 1
+    if isinstance(failure, SystemExit):
+        return "exited", f"exit code {failure.code}", failure.code if isinstance(failure.code, int) else 1
+    return "failed", f"{type(failure).__name__}: {line}", 1
+
+
+def connect(parts: Parts, run: RunDirectory, config: dict[str, Any], start: Path | None) -> list[Tracker]:
+    """Give the trainer its loggers: metrics.csv first, then those asked for."""
+    table = MetricsFile(run)
+    loggers = list(build(config["logger"], "logger").values())
+    trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
+    if parts.trainer.global_rank == 0:
+        checkpoint = read_checkpoint(start) if start else {}
+        table.table.cut_back(checkpoint.get("global_step", -1))
+        for tracker in trackers:
+            previous = checkpoint.get("trackers", {}).get(type(tracker).__name__)
+            tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=previous)
+    parts.trainer.loggers = [table, *loggers]
+    return trackers
+
+
+def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
+    """Touch the test split once, with the weights that `test.weights` names, and leave these in weights.safetensors."""
+    trainer, learner = parts.trainer, parts.learner
+    best = (
+        config["test"]["weights"] == "best"
+        and parts.checkpoint is not None
+        and parts.checkpoint.best_score is not None
+        and not parts.data.test_is_val
+        and not trainer.fast_dev_run
+    )
+    if best:
+        trainer.strategy.barrier("best.ckpt")
+        learner.net.load_state_dict(net_state(read_checkpoint(run.best)))
+    elif parts.averaging is not None and (averaged := parts.averaging.averaged_state()) is not None:
+        learner.net.load_state_dict(averaged)
+    if trainer.global_rank == 0:
+        epoch = f"best, of epoch {parts.checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
+        print(f"\ntesting the {epoch}{', averaged' if parts.averaging else ''} weights", flush=True)
+        state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
+        temporary = run.weights.with_suffix(".tmp")
+        save_file(state, temporary, metadata={"format": "pt", "convarium": config["name"]})
+        os.replace(temporary, run.weights)
+    trainer.test(learner, datamodule=parts.data, verbose=False, weights_only=True)
+
+
+def finish(result: Result, parts: Parts, status: Status, error: str | None, trackers: list[Tracker]) -> None:
+    """The last word in result.json, then to the trackers, which may take their time."""
+    metrics = result.fields["metrics"] | parts.learner.latest
+    if parts.checkpoint is not None and parts.checkpoint.best_score is not None:
+        metrics[f"best/{parts.checkpoint.monitor}"] = parts.checkpoint.best_score
+    result.write(
+        status=status,
+        error=error,
+        metrics=metrics,
+        images_per_second=getattr(parts.learner, "images_per_second", None),
+        epochs=parts.trainer.current_epoch,
+        steps=parts.trainer.global_step,
+    )
+    for tracker in trackers:
+        tracker.end(status, metrics | {"params": result.fields["params"], "macs": result.fields["macs"]})
+
+
+@contextmanager
+def our_words_only() -> Iterator[None]:
+    """Without Lightning's lines on devices and limits, which the header says better, and warnings that do not hold here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*number of training batches .* smaller than the logging interval.*",
+            ".*does not have many workers.*",
+            ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own use of torch
+        ):
+            warnings.filterwarnings("ignore", message)
+        yield

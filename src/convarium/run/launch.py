@@ -1,0 +1,157 @@
+"""From a checked config to a run: in this process, in several of this machine, or as a command for a cluster."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from convarium.errors import RunError
+from convarium.run.checks import check_batch_divides
+from convarium.run.preflight import Preflight, preflight
+from convarium.run.record import FINISHED, Result, RunDirectory, Status
+
+# What a launcher tells its ranks; a variable left behind by another one would mislead ours.
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
+RANK_PREFIXES = ("MASTER_", "TORCHELASTIC_", "PL_", "ROLE_")
+SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
+
+
+def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path | None = None) -> int:
+    """Check the last things, make the run directory (or take `resume`'s) and run; the exit code.
+
+    Raises ConfigError or RunError, with nothing made, for what cannot be run.
+    """
+    found = preflight(config)
+    at, accumulate = found.placement, config["trainer"]["accumulate_grad_batches"]
+    check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
+    config = {**config, "threads": config["threads"] or max(1, len(os.sched_getaffinity(0)) // at.devices)}
+    if at.nodes > 1 and resume is None:
+        return prepare_cluster(config, overrides, found)
+
+    from convarium.run.job import build_data, build_parts, fit_and_test, measure
+    from convarium.run.screen import copied_to
+
+    data = build_data(config)
+    clock = measure(config, data)
+    run = RunDirectory.planned(config) if resume is None else RunDirectory.open(resume)
+    scrub_rank_variables()
+    parts = build_parts(config, run, found, data, clock) if at.ranks == 1 else None
+    if resume is None:
+        run.make(config, overrides)
+    with run.locked():
+        if resume is not None:
+            check_resumable(run, config)
+            run.save_config(config, overrides)
+        if parts is None:
+            del data
+            return launch_ranks(run, config, found, resume=resume is not None)
+        with copied_to(run.log_file):
+            return fit_and_test(run, config, found, parts, resume=resume is not None)
+
+
+def check_resumable(run: RunDirectory, config: dict[str, Any]) -> None:
+    """Refuse a run that has nothing left to do, and a checkpoint that is not one."""
+    from convarium.run.checkpoint import read_checkpoint
+
+    if run.last.is_file():
+        read_checkpoint(run.last)
+    result = run.result()
+    epochs = config["trainer"]["max_epochs"]
+    if result.get("status") == "ok" and (result.get("epochs") or 0) >= epochs:
+        raise RunError(f"resume={run.path}: it is finished; trainer.max_epochs={2 * epochs} would go on with it")
+
+
+def scrub_rank_variables() -> None:
+    """Forget whatever says that this process is a rank of something."""
+    for name in list(os.environ):
+        if name in RANK_VARIABLES or name.startswith(RANK_PREFIXES):
+            del os.environ[name]
+
+
+def launch_ranks(run: RunDirectory, config: dict[str, Any], found: Preflight, *, resume: bool) -> int:
+    """One process per device, by torch's elastic launcher; ends when all have ended, or the first has failed."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from convarium.run.screen import copied_to
+    from convarium.run.worker import rank
+
+    ranks = found.placement.devices
+    logs = run.path / "ranks"
+    logs.mkdir(exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = str(config["threads"])
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.CRITICAL
+    )  # we say it ourselves, the first thing first
+    launcher = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id="convarium",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="spawn",
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects={r: Std.ALL for r in range(1, ranks)}),
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    try:
+        elastic_launch(launcher, rank)(str(run.path), resume, found, os.getpid())
+    except ChildFailedError as failures:
+        number, failure = failures.get_first_failure()
+        with copied_to(run.log_file):
+            return close_failed(run, config, number, failure.exitcode, _traceback(failure.message))
+    except SignalException as stop:
+        result = run.result()
+        if result.get("status") not in FINISHED:
+            Result(run, config).write(status="interrupted", error=f"stopped by {stop.sigval.name}")
+        return 128 + stop.sigval
+    return 0
+
+
+def close_failed(run: RunDirectory, config: dict[str, Any], number: int, exitcode: int, trace: str) -> int:
+    """Record that a rank ended the run, and show its traceback; the exit code."""
+    result = run.result()
+    if result.get("status") in FINISHED - {"failed"}:  # all ranks agreed on it: interrupted, diverged
+        return exitcode if exitcode > 0 else 1
+    status: Status = "failed"
+    error = trace.strip().rpartition("\n")[2] or f"exit code {exitcode}"
+    if exitcode < 0:
+        status, error = "killed", signal.Signals(-exitcode).name
+    elif "OutOfMemoryError" in error or error.startswith("MemoryError"):
+        status = "oom"
+    print(trace, file=sys.stderr)
+    print(f"{status}: rank {number}: {error}\n  {run.path}", file=sys.stderr)
+    Result(run, config).write(status=status, error=f"rank {number}: {error}")
+    return 1
+
+
+def _traceback(message: Any) -> str:
+    """The traceback in what torch's @record kept of a failure."""
+    if isinstance(message, dict):
+        message = message.get("extraInfo", {}).get("py_callstack") or message.get("message", "")
+    return str(message) if "Traceback" in str(message) else ""
+
+
+def prepare_cluster(config: dict[str, Any], overrides: list[str], found: Preflight) -> int:
+    """Freeze the config and print the line that starts its ranks on every machine."""
+    from convarium.run.job import build_data, measure
+
+    measure(config, build_data(config))
+    run = RunDirectory.planned(config)
+    run.make(config, overrides)
+    nodes, devices = found.placement.nodes, found.placement.devices
+    frozen = shlex.quote(str(run.config_file))
+    print(
+        f"{run.path}\n\nOn each of the {nodes} machines, which all see this folder:\n"
+        f"  torchrun --nnodes={nodes} --nproc-per-node={devices} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
+        f" -m convarium.run.worker {frozen}\nor once, under Slurm:\n"
+        f"  srun --nodes={nodes} --ntasks-per-node={devices} --gpus-per-node={devices}"
+        f" python -m convarium.run.worker {frozen}\nThe same line goes on where the run ended."
+    )
+    return 0

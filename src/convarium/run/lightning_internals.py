@@ -1,0 +1,26 @@
+"""Every private name of Lightning that we use, in one place; tests/run/test_lightning_internals.py says whether they hold."""
+
+import lightning.pytorch as L
+
+
+def mid_accumulation(trainer: L.Trainer) -> bool:
+    """Whether the micro-batch just done left gradients that are not stepped with yet."""
+    return trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def more_to_come_at_this_batch(trainer: L.Trainer) -> bool:
+    """Whether a validation or the end of the epoch follows the micro-batch just done.
+
+    A checkpoint saved between the two is resumed after them, and their figures are lost.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    fetcher = trainer.fit_loop._data_fetcher
+    assert fetcher is not None
+    return loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher)
+
+
+def drop_signal_broadcast(trainer: L.Trainer) -> None:
+    """Several ranks: no broadcast with a device synchronization before every batch; run/interrupt.py agrees instead."""
+    loop = trainer.fit_loop.epoch_loop
+    assert callable(loop._broadcast_sigterm_tensor)
+    loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
