@@ -55,7 +55,7 @@ class Tracker(Logger):
     `finalize` closes nothing, because a test follows the fit.
     """
 
-    patience: ClassVar[float] = 60.0  # seconds that one call may take before the tracker counts as hung
+    patience: ClassVar[float] = 120.0  # seconds that one call may take before the tracker counts as hung
     farewell: ClassVar[float] = 30.0  # seconds that the end of a run waits for what is still queued
     capacity: ClassVar[int] = 10_000  # calls that may wait; more are dropped, and counted
 
@@ -99,7 +99,10 @@ class Tracker(Logger):
         if self._thread is not None:
             raise RuntimeError(f"{self.name} tracks {self.run_id} already")
         self.run_id, self._run_dir = self._choose_id(run_id), run_dir
-        rows = [] if run_id is None else rows_of(run_dir / "metrics.csv")
+        rows: list[dict[str, float]] = []
+        if run_id is not None:
+            with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
+                rows = rows_of(run_dir / "metrics.csv")
         start = Start(run_dir=run_dir, name=name, config=redacted(config), run_id=run_id, rows=rows)
         self._call_began = time.monotonic()
         self._thread = threading.Thread(target=self._serve, args=(start,), name=f"{self.name}-tracker", daemon=True)

@@ -1,0 +1,444 @@
+"""W&B as it runs: offline against its own reader, online against a server on the loopback that speaks as much as a run needs."""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from convarium.observe.wandb import EXIT_CODES, STEP, Wandb, why_offline
+
+KEY = "0123456789" * 4
+CONFIG: dict[str, Any] = {
+    "arch": {"_target_": "convarium.archs.lenet.LeNet5", "num_classes": 10},
+    "batch_size": 64,
+    "parts": {"norm": None},
+    "tags": ["a", "b"],
+    "note": KEY,
+}
+ROWS = [(step, {"epoch": step // 20, "train/loss_step": 1 / (step + 1), "lr": 0.1}) for step in range(0, 40, 10)] + [
+    (20, {"epoch": 0, "val/loss": 0.7, "val/acc1": 0.5}),
+    (40, {"epoch": 1, "val/loss": float("nan"), "val/acc1": 0.75}),
+]
+
+
+@pytest.fixture(autouse=True)
+def scrubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, no settings and no cache but the test's own."""
+    for name in list(os.environ):
+        if name.startswith("WANDB"):
+            monkeypatch.delenv(name)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers what W&B's client asks in the course of a run and keeps what it uploads."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_PUT(self) -> None:
+        self._body()
+        self._answer({})
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if not self.path.endswith("/graphql"):
+            for name, part in json.loads(body).get("files", {}).items():
+                self.server.lines.setdefault(name, []).extend(part["content"])
+            self.server.lines["exit"] = [*self.server.lines.get("exit", []), json.loads(body).get("exitcode")]
+            self._answer({})
+            return
+        if self.headers["Authorization"] is None or not self.server.accepts_key:
+            self._answer({"data": {"viewer": None}})
+            return
+        question = json.loads(body)
+        query, variables = question["query"], question.get("variables") or {}
+        self.server.asked.append(variables)
+        if self.server.hangs and "viewer { id }" not in query:
+            time.sleep(60)
+        data: dict[str, Any] = {
+            "viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        }
+        project = {"id": "P", "name": "convarium", "entity": {"id": "E", "name": "me"}}
+        if "upsertBucket" in query:
+            bucket = {"id": "B", "name": variables.get("name"), "displayName": "n", "config": "{}", "project": project}
+            data = {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
+        elif "RunResumeStatus" in query:
+            data = {"model": {**project, "bucket": self.server.bucket}}
+        elif "createRunFiles" in query:
+            url = f"http://127.0.0.1:{self.server.server_port}/file"
+            files = [{"name": name, "uploadUrl": url} for name in variables["files"]]
+            data = {"createRunFiles": {"runID": "B", "uploadHeaders": [], "files": files}}
+        self._answer({"data": data})
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _answer(self, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.accepts_key, self.hangs = True, False
+        self.bucket: dict[str, Any] | None = None
+        self.lines: dict[str, list[Any]] = {}
+        self.asked: list[dict[str, Any]] = []
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        server.shutdown()
+
+
+def track(tracker: Wandb, run_dir: Path, *, run_id: str | None = None, status: str = "ok", first: int = 0) -> Wandb:
+    """Log the rows from step `first` on, as a run does."""
+    tracker.begin(run_dir=run_dir, name="lenet5-digits", config=CONFIG, run_id=run_id)
+    for step, row in ROWS:
+        if step >= first:
+            tracker.log_metrics(row, step)
+    tracker.finalize("success")
+    tracker.end(status, {"best/val/acc1": 0.75, "params": 61706})
+    return tracker
+
+
+def inspect(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """An offline run as `wandb leet` reads it, records by type."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    records: dict[str, list[dict[str, Any]]] = {}
+    for line in text.splitlines():
+        record = json.loads(line)
+        records.setdefault(record["type"], []).append(record[record["type"]])
+    return records
+
+
+def history(records: dict[str, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The logged rows, without W&B's own columns."""
+    rows = []
+    for record in records["history"]:
+        item = {name: value for name, value in record["item"].items() if not name.startswith("_")}
+        rows.append((item.pop(STEP), {name: float(value) for name, value in item.items()}))
+    return rows
+
+
+def numbers(rows: list[tuple[int, dict[str, float]]]) -> list[str]:
+    """Rows in a form in which nan equals nan."""
+    return [repr((step, {name: float(value) for name, value in sorted(row.items())})) for step, row in rows]
+
+
+def services() -> list[str]:
+    """W&B's background processes among our children."""
+    if shutil.which("ps") is None:
+        return []
+    mine = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
+    return [line for line in mine.splitlines() if "wandb-core" in line]
+
+
+def offline_folders(run_dir: Path) -> list[Path]:
+    return sorted(run_dir.glob("wandb/offline-run-*"))
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("convarium")]
+
+
+def test_an_offline_run_reads_back_as_it_was_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_dir = tmp_path / "a run=é"
+    run_dir.mkdir()
+    tracker = Wandb(group="sweep", tags=["x"])
+    began = time.monotonic()
+    track(tracker, run_dir)
+    assert time.monotonic() - began < 10.0
+    [folder] = offline_folders(run_dir)
+    [line] = messages(caplog)
+    assert (
+        line
+        == f"wandb: offline (no API key: set WANDB_API_KEY or run `wandb login`); upload it later with: wandb sync '{folder}'"
+    )
+    records = inspect(folder)
+    assert numbers(history(records)) == numbers(ROWS)
+    [run] = records["run"]
+    assert run["run_id"] == tracker.run_id == tracker.version
+    assert (run["display_name"], run["run_group"], run["job_type"], run["tags"]) == (
+        "lenet5-digits",
+        "sweep",
+        "train",
+        ["x"],
+    )
+    config = run["config"]["update"]
+    assert {key: config[key] for key in CONFIG if key != "note"} == {
+        key: CONFIG[key] for key in CONFIG if key != "note"
+    }
+    summary = {key: value for record in records["summary"] for key, value in record.get("update", {}).items()}
+    assert (summary["best/val/acc1"], summary["params"], summary["status"]) == (0.75, 61706, "ok")
+    assert [record.get("exit_code", 0) for record in records["exit"]] == [0]
+    assert not (tmp_path / "home").exists()
+    assert services() == [] and not any(name.startswith("WANDB") for name in os.environ)
+
+
+def test_the_status_becomes_the_exit_code(tmp_path: Path) -> None:
+    assert [EXIT_CODES.get(status, 1) for status in ("ok", "pruned", "failed", "diverged", "oom")] == [0, 0, 1, 1, 1]
+    track(Wandb(mode="offline"), tmp_path, status="interrupted")
+    [folder] = offline_folders(tmp_path)
+    assert [record["exit_code"] for record in inspect(folder)["exit"]] == [130]
+
+
+def test_a_resumed_offline_run_holds_the_whole_run(tmp_path: Path) -> None:
+    first = track(Wandb(mode="offline"), tmp_path, status="interrupted")
+    with (tmp_path / "metrics.csv").open("w", newline="") as file:  # cut back to step 20
+        names = sorted({name for _, row in ROWS for name in row} - {"epoch"})
+        table = csv.DictWriter(file, ["step", "epoch", *names], restval="")
+        table.writeheader()
+        table.writerows({"step": step, **row} for step, row in ROWS if step <= 20)
+    time.sleep(1.1)  # W&B names its folders by the second
+    second = track(Wandb(mode="offline"), tmp_path, run_id=first.run_id, first=21)
+    assert second.run_id == first.run_id
+    rows = history(inspect(offline_folders(tmp_path)[-1]))
+    assert numbers(rows) == numbers([row for row in ROWS if row[0] <= 20] + [row for row in ROWS if row[0] > 20])
+
+
+def test_a_run_is_online_with_a_key_and_a_server(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = track(Wandb(), tmp_path, status="failed")
+    assert messages(caplog) == []
+    uploaded = [json.loads(line) for line in server.lines["wandb-history.jsonl"]]
+    rows = [
+        (row[STEP], {name: row[name] for name in row if name != STEP and not name.startswith("_")}) for row in uploaded
+    ]
+    assert numbers(rows) == numbers(ROWS)
+    assert server.lines["exit"][-1] == 1
+    assert {asked["name"] for asked in server.asked if "config" in asked} == {tracker.run_id}
+    configs = [json.loads(asked["config"]) for asked in server.asked if asked.get("config")]
+    assert configs[0]["note"]["value"] == "(secret)" and configs[0]["arch"]["value"] == CONFIG["arch"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert files == []
+    assert services() == []
+
+
+def test_a_resumed_online_run_goes_on_behind_its_last_row(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,epoch,train/loss_step\n10,0,0.5\n")
+    server.bucket = {
+        "id": "B",
+        "name": "abcd1234",
+        "displayName": "n",
+        "historyLineCount": 2,
+        "eventsLineCount": 0,
+        "logLineCount": 0,
+        "historyTail": json.dumps([json.dumps({"_step": 5, "_runtime": 3, STEP: 30})]),
+        "eventsTail": "[]",
+        "summaryMetrics": "{}",
+        "config": "{}",
+        "tags": [],
+        "wandbConfig": json.dumps({"t": 1}),
+    }
+    tracker = track(Wandb(), tmp_path, run_id="abcd1234", first=20)
+    assert tracker.run_id == "abcd1234"
+    uploaded = [json.loads(line) for line in server.lines["wandb-history.jsonl"]]
+    assert [row["_step"] for row in uploaded] == [6, 7, 8, 9]
+    assert [row[STEP] for row in uploaded] == [20, 30, 20, 40]
+
+
+def test_a_refused_key_means_offline(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server.accepts_key = False
+    track(Wandb(), tmp_path)
+    assert len(offline_folders(tmp_path)) == 1
+    [line] = messages(caplog)
+    assert line.startswith(f"wandb: offline (http://127.0.0.1:{server.server_port} refuses the API key); upload")
+
+
+def test_a_malformed_key_means_offline(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "too-short")
+    track(Wandb(), tmp_path)
+    assert len(offline_folders(tmp_path)) == 1
+    [line] = messages(caplog)
+    assert line.startswith("wandb: offline (WANDB_API_KEY invalid:") and "too-short" not in line
+
+
+def test_no_network_means_offline_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    began = time.monotonic()
+    track(Wandb(), tmp_path)
+    assert time.monotonic() - began < 10.0
+    assert len(offline_folders(tmp_path)) == 1
+    [line] = messages(caplog)
+    assert line.startswith(f"wandb: offline ({address} does not answer); upload")
+
+
+def test_a_silent_server_means_offline_within_the_time_limit(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wandb, "connecting", 3.0)
+    server.hangs = True  # after it has accepted the key
+    began = time.monotonic()
+    track(Wandb(), tmp_path)
+    assert time.monotonic() - began < 10.0
+    [line] = messages(caplog)
+    assert line.startswith("wandb: offline (") and str(offline_folders(tmp_path)[0]) in line
+    assert numbers(history(inspect(offline_folders(tmp_path)[0]))) == numbers(ROWS)
+    assert services() == []
+
+
+def test_the_probe_is_bounded_when_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        import wandb
+
+        began = time.monotonic()
+        assert "does not answer" in (why_offline(seconds=0.5) or "")
+        assert time.monotonic() - began < 5.0
+        wandb.teardown()
+
+
+def test_a_key_of_netrc_is_found(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1:{server.server_port}\n  login user\n  password {KEY}\n")
+    track(Wandb(), tmp_path)
+    assert offline_folders(tmp_path) == [] and "wandb-history.jsonl" in server.lines
+
+
+def test_disabled_writes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    track(Wandb(mode="disabled"), tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    track(Wandb(), tmp_path)
+    assert messages(caplog) == [] and not [path for path in tmp_path.rglob("*.wandb")]
+
+
+def test_a_frozen_service_costs_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wandb.sdk import wandb_setup
+
+    monkeypatch.setattr(Wandb, "farewell", 1.0)
+    tracker = Wandb(mode="offline")
+    tracker.begin(run_dir=tmp_path, name="n", config={}, run_id=None)
+    while tracker._run is None:
+        time.sleep(0.05)
+    service = wandb_setup._singleton._connection._proc._process  # type: ignore[union-attr]
+    service.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    tracker.end("ok", {})
+    assert time.monotonic() - began < 5.0
+    [line] = messages(caplog)
+    assert line.startswith(
+        "wandb: given up (not finished after 1 s); the run goes on, metrics.csv has every row, and: "
+    )
+    assert service.poll() == -signal.SIGKILL
+    assert wandb_setup._singleton is None and "WANDB_SERVICE" not in os.environ
+
+
+@pytest.mark.slow
+def test_a_frozen_service_does_not_hold_up_the_exit(tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import os, signal, subprocess, sys, time
+        from pathlib import Path
+        from convarium.observe.wandb import Wandb
+        Wandb.farewell = 6.0
+        tracker = Wandb(mode="offline")
+        tracker.begin(run_dir=Path(sys.argv[1]), name="n", config={}, run_id=None)
+        tracker.log_metrics({"loss": 1.0}, 0)
+        while tracker._run is None: time.sleep(0.05)
+        from wandb.sdk import wandb_setup
+        pid = wandb_setup._singleton._connection._proc._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        tracker.end("ok", {})
+        print(pid, time.monotonic() - began)
+        """
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    pid, waited = done.stdout.split()
+    assert done.returncode == 0, done.stderr
+    assert float(waited) < 7.0 and time.monotonic() - began < 60.0
+    [line] = done.stderr.splitlines()
+    assert line.startswith(
+        "wandb: given up (not finished after 6 s); the run goes on, metrics.csv has every row, and: wandb sync"
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+@pytest.mark.slow
+def test_the_service_ends_with_a_killed_run(tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import os, signal, sys, time
+        from pathlib import Path
+        from convarium.observe.wandb import Wandb
+        tracker = Wandb(mode="offline")
+        tracker.begin(run_dir=Path(sys.argv[1]), name="n", config={}, run_id=None)
+        while tracker._run is None: time.sleep(0.05)
+        from wandb.sdk import wandb_setup
+        print(wandb_setup._singleton._connection._proc._process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:
+        try:
+            os.kill(int(done.stdout), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("wandb-core outlives the run")
+
+
+@pytest.mark.parametrize(("key", "value"), [("mode", "on"), ("id", "a/b"), ("id", "")])
+def test_a_wrong_value_is_refused_by_name(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"{key}='{value}'"):
+        Wandb(**{key: value})  # type: ignore[arg-type]
