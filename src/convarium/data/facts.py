@@ -43,6 +43,8 @@ def class_folders(root: str | Path, split: str = "train") -> list[str]:
         raise ConfigError(f"data.root={root}: has no folder {split}")
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if folder == Path(root).expanduser() and names and set(names) <= {"val", "test"}:
+        raise ConfigError(f"data.root={root}: has {' and '.join(names)} but no folder train")
     if not names:
         raise ConfigError(f"data.root={root}: no class folders in {folder}; expected one folder of images per class")
     return names

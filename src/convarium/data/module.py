@@ -172,6 +172,8 @@ class ImageData(L.LightningDataModule):
             _ = self._train, self._members
         if stage in (None, "fit", "validate"):
             _ = self._own_val, self._members
+        if self.trainer is not None and stage == "fit" and self.num_val == 0:
+            self.trainer.limit_val_batches = 0  # how Lightning is told that there is nothing to validate on
 
     def train_dataloader(self) -> TrainBatches:
         """This rank's training batches."""
@@ -188,15 +190,13 @@ class ImageData(L.LightningDataModule):
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 
-    def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
-        """This rank's share of the validation split; an empty list if there is none."""
-        if self.num_val == 0:
-            return []
+    def val_dataloader(self) -> EvalBatches:
+        """This rank's share of the validation split; without batches if there is none."""
         if self._own_val is not None:
             return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
         return self._evaluation(self._train, self._members[1])
 
-    def test_dataloader(self) -> EvalBatches | list[EvalBatches]:
+    def test_dataloader(self) -> EvalBatches:
         """This rank's share of the test split, which is read here and nowhere else."""
         if self._own_test_size == 0:
             return self.val_dataloader()

@@ -51,16 +51,15 @@ class PublishedImages(StoredImages):
         from torchvision import datasets  # type: ignore[import-untyped]  # seconds to import, and needed by these datasets only
 
         root = Path(self.root).expanduser()
-        place = f"{self.name} in {root.absolute()}"
         try:
             return getattr(datasets, self.reader)(root, train=train, download=download)
-        except RuntimeError as error:  # torchvision's "Dataset not found or corrupted"
-            if download:
-                raise ConfigError(f"could not download {place}: {error}") from error
-            raise MissingData(
-                f"data={self.name}: not found, or not complete, in {root.absolute()}; fetch it with:"
-                f" convarium data fetch {self.name} (CONVARIUM_DATA or data.root names another folder)"
-            ) from None
-        except (OSError, AssertionError, ValueError, KeyError) as error:
-            doing = "download" if download else "read"
-            raise ConfigError(f"could not {doing} {place}: {type(error).__name__}: {error}") from error
+        except (RuntimeError, OSError, AssertionError, ValueError, KeyError) as error:
+            if not download and "not found" in str(error):  # torchvision's "Dataset not found or corrupted"
+                raise MissingData(
+                    f"data={self.name}: not found, or not complete, in {root.absolute()}; fetch it with:"
+                    f" convarium data fetch {self.name} (CONVARIUM_DATA or data.root names another folder)"
+                ) from None
+            doing, told = "download" if download else "read", " ".join(str(error).split())
+            raise ConfigError(
+                f"data={self.name}: could not {doing} it in {root.absolute()} ({type(error).__name__}: {told})"
+            ) from error

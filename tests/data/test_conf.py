@@ -1,0 +1,133 @@
+"""Every yaml in conf/data and conf/augment says only what its class takes, and what it says is true."""
+
+import importlib
+import inspect
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from convarium.data import facts
+from convarium.data.augment import AugmentKey
+from convarium.data.facts import register
+from convarium.data.module import ImageData
+
+CONF = Path(__file__).parents[2] / "conf"
+DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+TOP_LEVEL = {"batch_size": 64, "seed": 1, "augment": None}
+
+
+def node(group, name, **overrides):
+    """A group's resolved node, with the top-level keys it refers to."""
+    register()
+    config = OmegaConf.create({**TOP_LEVEL, group: OmegaConf.load(CONF / group / f"{name}.yaml")})
+    for key, value in overrides.items():
+        OmegaConf.update(config, f"{group}.{key}", value)
+    return OmegaConf.to_container(config, resolve=True)[group]
+
+
+def target(described):
+    module, _, name = described["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def dataset(name, **overrides):
+    described = node("data", name, **overrides)
+    return target(described)(**{key: value for key, value in described.items() if key != "_target_"})
+
+
+def measured(source):
+    """Mean and standard deviation per channel of the pixels in 0..1, in float64."""
+    sums, squares, count = 0, 0, 0
+    for part in torch.arange(len(source)).split(4096):
+        pixels = source.images(part).double() / 255
+        sums, squares = sums + pixels.sum((0, 2, 3)), squares + pixels.square().sum((0, 2, 3))
+        count += pixels[:, 0].numel()
+    mean = sums / count
+    return mean, (squares / count - mean**2).sqrt()
+
+
+@pytest.fixture
+def data_root(tmp_path, monkeypatch, class_folders):
+    """CONVARIUM_DATA with a folder of pictures in it, and nothing else."""
+    class_folders(name="folder")
+    monkeypatch.setenv("CONVARIUM_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_is_instantiated_with_every_key_of_its_class(name, data_root):
+    data = dataset(name)
+    assert isinstance(data, ImageData)
+    assert len(data.class_names) == data.num_classes
+    keys = set(node("data", name)) - {"_target_"}
+    unsaid = set(inspect.signature(type(data)).parameters) - keys
+    assert unsaid <= {"classes", "test_size"}  # a yaml shows every key but those that do not apply
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("data/*.yaml")) + sorted(CONF.glob("augment/*.yaml")), ids=str)
+def test_every_yaml_opens_with_a_line_that_says_what_it_is(path):
+    lines = [line for line in path.read_text().splitlines() if line != "# @package _global_"]
+    assert re.match(r"# \S.{20,}", lines[0])
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_mean_std_and_sizes_are_measured(name, data_root):
+    data = dataset(name)
+    data.setup("fit")
+    mean, std = measured(data._train)
+    tolerance = 5e-5 if name == "digits" else 0.02  # four digits; the synthetic figures hold for any shape
+    torch.testing.assert_close(mean, torch.tensor(data.mean).double().expand_as(mean), atol=tolerance, rtol=0)
+    torch.testing.assert_close(std, torch.tensor(data.std).double().expand_as(std), atol=tolerance, rtol=0)
+    assert len(data._train) == data.train_size
+    assert len(data._test) == data.test_size == data.num_test
+
+
+def test_the_digits_train_from_a_few_large_batches():
+    data = dataset("digits")
+    assert (data.num_train, data.num_val, data.num_test, data.remainder) == (1350, 150, 297, 6)
+
+
+@pytest.mark.slow
+def test_the_figures_of_mnist_are_measured_on_its_official_files():
+    root = os.environ.get("CONVARIUM_DATA")
+    assert root, "set CONVARIUM_DATA to the folder that holds MNIST/raw"
+    data = dataset("mnist", root=root)
+    data.setup("fit")
+    assert (data.num_train, data.num_val, data.num_test) == (55_000, 5_000, 10_000)
+    mean, std = measured(data._train)
+    torch.testing.assert_close(mean, torch.tensor(data.mean).double(), atol=5e-5, rtol=0)
+    torch.testing.assert_close(std, torch.tensor(data.std).double(), atol=5e-5, rtol=0)
+    assert torch.bincount(data._test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert sum(len(batch.index) for batch in data.test_dataloader()) == 10_000
+
+
+def test_padding_explains_the_figures_of_fashion_mnist():
+    # mean and second moment shrink by the share of stored pixels; 0.2860 and 0.3530 are those of the 28x28 pixels
+    described, share = node("data", "fashion_mnist"), (28 / 32) ** 2
+    mean = 0.2860 * share
+    std = ((0.3530**2 + 0.2860**2) * share - mean**2) ** 0.5
+    assert described["mean"] == [pytest.approx(mean, abs=1e-4)]
+    assert described["std"] == [pytest.approx(std, abs=1e-4)]
+
+
+def test_a_folder_brings_its_own_facts(data_root):
+    data = dataset("folder")
+    assert (data.class_names, data.image_size) == (facts.class_folders(data_root / "folder"), 12)
+    data.setup("fit")
+    assert (data.num_train, data.num_val) == (7, 1)
+
+
+def test_crop_flip_is_instantiated():
+    described = node("augment", "crop_flip")
+    crop = target(described)(pad=described["pad"])
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert crop(images, AugmentKey(0, 0, torch.arange(2))).shape == images.shape
+
+
+def test_no_augmentation_is_null():
+    assert yaml.safe_load((CONF / "augment" / "none.yaml").read_text()) == {"augment": None}

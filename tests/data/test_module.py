@@ -1,0 +1,164 @@
+"""The data module in Lightning's own loop, and what it does to a batch. The dataset is the synthetic one."""
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from convarium.batch import Batch
+from convarium.data.augment import AugmentKey, CropFlip
+from convarium.data.synthetic import SyntheticImages
+
+
+def synthetic(**options):
+    facts = {"num_classes": 4, "channels": 3, "image_size": 8, "mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
+    sizes = {"train_size": 50, "test_size": 23, "val_fraction": 0.2, "batch_size": 8, "eval_batch_size": 8}
+    return SyntheticImages(**{**facts, **sizes, **options})
+
+
+class Recorder(L.LightningModule):
+    """A linear layer that writes down the samples it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3 * 8 * 8, 4)
+        self.trained, self.val_epochs, self.tested = [], [], []
+
+    @property
+    def train_epochs(self):
+        """(number, samples) of each batch, an entry per epoch."""
+        epochs = sorted({epoch for epoch, _, _ in self.trained})
+        return [[(number, samples) for e, number, samples in self.trained if e == epoch] for epoch in epochs]
+
+    def on_validation_epoch_start(self):
+        self.val_epochs.append([])
+
+    def training_step(self, batch, batch_idx):
+        assert batch.images.dtype == torch.float32
+        self.trained.append((batch.epoch, batch.number, batch.index.tolist()))
+        return torch.nn.functional.cross_entropy(self.layer(batch.images.flatten(1)), batch.targets)
+
+    def validation_step(self, batch, batch_idx):
+        self.val_epochs[-1] += batch.index.tolist()
+
+    def test_step(self, batch, batch_idx):
+        self.tested += batch.index.tolist()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def trainer(tmp_path, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    quiet["enable_checkpointing"] = False
+    return L.Trainer(accelerator="cpu", devices=1, default_root_dir=tmp_path, **{**quiet, "max_epochs": 3, **options})
+
+
+def test_lightning_trains_validates_and_tests_on_the_right_samples(tmp_path):
+    module, data, run = Recorder(), synthetic(), trainer(tmp_path)
+    run.fit(module, data)
+    run.test(module, data)
+    assert [len(epoch) for epoch in module.train_epochs] == [5, 5, 5]
+    assert [number for epoch in module.train_epochs for number, _ in epoch] == list(range(15))
+    orders = [[s for _, samples in epoch for s in samples] for epoch in module.train_epochs]
+    assert sorted(orders[0]) == sorted(orders[1]) == data._members[0].tolist()
+    assert orders[0] != orders[1] != orders[2]
+    assert module.val_epochs == [data._members[1].tolist()] * 3
+    assert module.tested == list(range(23))
+
+
+def test_a_limited_epoch_is_followed_by_a_whole_new_one(tmp_path):
+    module = Recorder()
+    trainer(tmp_path, limit_train_batches=2, max_epochs=2).fit(module, synthetic())
+    assert [[number for number, _ in epoch] for epoch in module.train_epochs] == [[0, 1], [5, 6]]
+
+
+def test_overfitting_repeats_the_first_batches(tmp_path):
+    module = Recorder()
+    trainer(tmp_path, overfit_batches=2).fit(module, synthetic())
+    samples = [[s for _, s in epoch] for epoch in module.train_epochs]
+    assert len(samples[0]) == 2 and samples[0] == samples[1] == samples[2]
+
+
+def test_a_run_without_validation_trains_on_every_image(tmp_path):
+    module, data = Recorder(), synthetic(val_fraction=0.0)
+    trainer(tmp_path, max_epochs=1).fit(module, data)
+    assert module.val_epochs == [] and len(module.train_epochs[0]) == 6
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_with_the_remaining_batches(tmp_path):
+    whole = Recorder()
+    trainer(tmp_path, max_epochs=2).fit(whole, synthetic())
+
+    class Save(L.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch.number == 6:
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    trainer(tmp_path, max_epochs=2, callbacks=[Save()]).fit(Recorder(), synthetic())
+    resumed = Recorder()
+    trainer(tmp_path, max_epochs=2).fit(resumed, synthetic(), ckpt_path=tmp_path / "middle.ckpt", weights_only=True)
+    assert resumed.trained == whole.trained[7:]
+
+
+def test_accumulated_micro_batches_make_the_same_steps(tmp_path):
+    data = synthetic()
+    run = trainer(tmp_path, accumulate_grad_batches=4)
+    run.fit(Recorder(), data)
+    assert run.global_step == 15
+    assert len(data.train_dataloader()) == 20
+
+
+def test_normalization_is_that_of_the_yaml():
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    normalized = synthetic().normalize(images)
+    assert normalized.dtype == torch.float32
+    torch.testing.assert_close(normalized, (images / 255 - mean) / std)
+
+
+def test_one_mean_serves_all_channels():
+    images = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
+    assert torch.allclose(synthetic(mean=[0.5], std=[0.25]).normalize(images), torch.tensor(2.0))
+
+
+def test_training_batches_are_augmented_by_their_key_and_others_are_not():
+    data = synthetic(augment=CropFlip(pad=2), seed=5)
+    images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    index = torch.arange(6)
+    batch = Batch(images, index % 4, index, 3, 17, 1.0, True)
+    prepared = data.on_after_batch_transfer(batch, 0)
+    changed = CropFlip(pad=2)(images, AugmentKey(5, 3, index))
+    assert torch.equal(prepared.images, data.normalize(changed))
+    assert prepared[1:] == batch[1:]
+    shown = data.on_after_batch_transfer(batch._replace(training=False), 0)
+    assert torch.equal(shown.images, data.normalize(images))
+
+
+def test_a_batch_already_on_its_device_is_not_copied():
+    data = synthetic()
+    batch = next(iter(data.train_dataloader()))
+    assert data.transfer_batch_to_device(batch, torch.device("cpu"), 0) is batch
+
+
+def test_the_remainder_is_what_an_epoch_leaves_out():
+    assert synthetic(batch_size=16).remainder == 8
+    assert synthetic(batch_size=16, drop_last=False).remainder == 0
+
+
+def test_classes_without_names_are_called_by_their_numbers():
+    assert synthetic().class_names == ["0", "1", "2", "3"]
+    assert synthetic(classes=["a", "b", "c", "d"]).class_names == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"val_fraction": 1.0}, r"data.val_fraction=1.0: accepted are 0 up to"),
+        ({"mean": [0.1, 0.2]}, r"data.mean has 2 values for data.channels=3: give one per channel, or one for all"),
+        ({"std": [0.1, 0.0, 0.1]}, r"data.std=\[0.1, 0.0, 0.1\]: accepted are numbers above 0"),
+        ({"classes": ["a"]}, r"data.num_classes=4: but data.classes names 1"),
+    ],
+)
+def test_facts_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        synthetic(**options)

@@ -1,0 +1,141 @@
+import hashlib
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from convarium.data.published import PublishedImages
+from convarium.errors import ConfigError, MissingData
+
+GREY = {"name": "mnist", "reader": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
+COLOUR = {"name": "cifar10", "reader": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
+
+
+def published(root, kind, **options):
+    facts = {"num_classes": 10, "mean": [0.5], "std": [0.25], "val_fraction": 0.2}
+    return PublishedImages(root=str(root), **{**facts, **kind, **options})
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """20 + 10 images in MNIST's file format; returns (root, training images)."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    numbers = np.random.default_rng(0)
+    for part, n in (("train", 20), ("t10k", 10)):
+        images = numbers.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, n, 28, 28) + images.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, n) + labels.tobytes())
+        if part == "train":
+            first = images
+    return tmp_path, torch.from_numpy(first)
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """Batches of 10 images in CIFAR-10's file format, their MD5 entered as the published ones."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    numbers = np.random.default_rng(0)
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    def batch():
+        pixels = numbers.integers(0, 256, (10, 3072), dtype=np.uint8)
+        return {"data": pixels, "labels": list(range(10))}
+
+    batches = [[f"data_batch_{k}", batch()] for k in range(1, 6)]
+    first = batches[0][1]["data"]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [[name, write(name, content)] for name, content in batches])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", write("test_batch", batch())]])
+    names = {"label_names": [f"class {k}" for k in range(10)]}
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": write("batches.meta", names)}
+    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    return tmp_path, torch.from_numpy(first)
+
+
+def test_mnist_is_padded_with_background(mnist):
+    root, stored = mnist
+    data = published(root, GREY, train_size=20, test_size=10)
+    assert (data.num_train, data.num_val, data.num_test) == (16, 4, 10)
+    assert data._train.pixels.shape == (20, 1, 32, 32)
+    assert torch.equal(data._train.pixels[:, 0, 2:30, 2:30], stored)
+    assert data._train.pixels.sum() == stored.sum()
+
+
+def test_mnist_is_read_as_stored_if_asked_for(mnist):
+    root, stored = mnist
+    assert torch.equal(published(root, GREY, image_size=28)._train.pixels.squeeze(1), stored)
+
+
+def test_a_split_too_large_to_be_enlarged_in_memory_is_enlarged_as_it_is_sliced(mnist, monkeypatch):
+    root, _ = mnist
+    whole = published(root, GREY, resize="bilinear", image_size=64)
+    whole.setup("fit")
+    monkeypatch.setattr("convarium.data.stored.IN_MEMORY_LIMIT", 1000)
+    sliced = published(root, GREY, resize="bilinear", image_size=64)
+    some = torch.tensor([3, 17])
+    assert sliced._train.pixels.shape[-1] == 28 and whole._train.pixels.shape[-1] == 64
+    assert torch.equal(sliced._train.images(some), whole._train.images(some))
+
+
+def test_cifar_keeps_its_colours_and_rows(cifar):
+    root, stored = cifar
+    data = published(root, COLOUR)
+    assert torch.equal(data._train.pixels[:10], stored.view(10, 3, 32, 32))
+    assert data._train.targets.tolist() == list(range(10)) * 5
+    assert len(data._test) == 10
+
+
+def test_a_changed_cifar_file_is_not_opened(cifar):
+    root, _ = cifar
+    (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(MissingData, match="data=cifar10: not found, or not complete"):
+        published(root, COLOUR).setup("fit")
+
+
+@pytest.mark.parametrize("kind", [GREY, COLOUR])
+def test_a_missing_dataset_names_the_place_and_the_command(tmp_path, kind):
+    name = kind["name"]
+    with pytest.raises(MissingData, match=rf"in {tmp_path}; fetch it with: convarium data fetch {name}") as caught:
+        published(tmp_path, kind).setup("fit")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_mnist_file_is_an_error_of_one_line(mnist):
+    root, _ = mnist
+    file = root / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ConfigError, match=r"data=mnist: could not read it in .*RuntimeError"):
+        published(root, GREY).setup("fit")
+
+
+def test_reading_the_training_split_does_not_read_the_test_split(mnist):
+    root, _ = mnist
+    data = published(root, GREY, test_size=10, batch_size=8)
+    data.setup("fit")
+    (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").write_bytes(b"")
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    assert data.num_test == 10
+    with pytest.raises(ConfigError, match="data=mnist: could not read it"):
+        data.test_dataloader()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"reader": "FakeData"}, "data.reader=FakeData: accepted are MNIST, FashionMNIST"),
+        ({"resize": "stretch"}, "data.resize=stretch: accepted are pad, bilinear"),
+        ({"image_size": 16}, "data.image_size=16: padding cannot shrink 28 pixels; use data.resize=bilinear"),
+    ],
+)
+def test_options_out_of_range_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        published(tmp_path, GREY, **options)
