@@ -1,10 +1,10 @@
 """GoogLeNet: Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich, "Going Deeper with
 Convolutions", 2014, arXiv 1409.4842.
 
-Differs: the paper does not give its initialization; He's is used. The first convolution is a dense 7x7 (the table's 2.7K
-parameters would be a separable one; the text does not say so). For small images (stem: auto takes it up to 64 pixels)
-the first convolution is 3x3 with stride 1 and the pooling before module 3a is left out, so that the modules see maps of
-1/2, 1/4 and 1/8 of the image's side instead of 1/8, 1/16 and 1/32.
+Differs: the paper does not give its initialization; He's is used. The first convolution is a dense 7x7 (the 2.7K
+parameters of the table would be a separable one, which the text does not mention). For small images (stem: auto takes
+it up to 64 pixels) the first convolution is 3x3 with stride 1 and the pooling before module 3a is left out, so that the
+modules see maps of 1/2, 1/4 and 1/8 of the image's side instead of 1/8, 1/16 and 1/32.
 """
 
 from typing import NamedTuple
@@ -85,8 +85,8 @@ class AuxiliaryHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(self.pool(x))  # (N, 128, 4, 4) of 14x14
         x = self.hidden(x.flatten(1))  # (N, 1024)
-        x = self.classifier(self.dropout(x))  # (N, num_classes)
-        return x
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        return logits
 
 
 class InceptionV1(nn.Module):
@@ -146,10 +146,10 @@ class InceptionV1(nn.Module):
         at_4d: Tensor = self.to_4d(at_4a)  # (N, 528, H/16, W/16)
         x = self.to_5b(at_4d)  # (N, 1024, H/32, W/32)
         x = self.average(x).flatten(1)  # (N, 1024)
-        x = self.classifier(self.dropout(x))  # (N, num_classes)
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
         if self.training and self.aux:
-            return Outputs(x, tuple(head(maps) for head, maps in zip(self.aux, (at_4a, at_4d), strict=True)))
-        return x
+            return Outputs(logits, tuple(head(maps) for head, maps in zip(self.aux, (at_4a, at_4d), strict=True)))
+        return logits
 
 
 def _same_conv(in_channels: int, width: int, kernel_size: int, layers: Layers, stride: int = 1) -> nn.Module:
@@ -171,7 +171,7 @@ def _size_at_4a(image_size: int, small: bool) -> int:
         size = output_size(size, 3, 2, ceil_mode=True)
     if size < AUX_WINDOW:
         raise ValueError(
-            f"image_size={image_size}: too small for the auxiliary heads of GoogLeNet, which pool {AUX_WINDOW}x{AUX_WINDOW} "
-            f"and get {size}x{size}; aux_heads=false goes without"
+            f"image_size={image_size}: too small for the auxiliary heads of GoogLeNet, which average windows of "
+            f"{AUX_WINDOW}x{AUX_WINDOW} and get maps of {size}x{size}; aux_heads=false goes without"
         )
     return size

@@ -1,4 +1,5 @@
-"""LeNet-5: LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998, section II.B.
+"""LeNet-5: LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998,
+section II.B.
 
 Differs: C3 sees all maps of S2 (the paper has a sparse table, to break symmetry and save connections); S2 and S4 are
 plain averages (the paper's have a trainable coefficient and bias each, and a squashing); the output is linear (the
@@ -20,8 +21,8 @@ PAPER = Layers(norm=none, activation=ScaledTanh, pool=nn.AvgPool2d, init=uniform
 class LeNet5(nn.Module):
     """Convolutions and averages in turn, then two linear layers; (N, C, H, W) -> (N, num_classes).
 
-    Made for 32x32, where C5 sees each map whole; a larger image leaves F6 several positions of C5 to see. Dropout, which
-    the paper has not, sits before the output. Raises ValueError for images below 32.
+    Made for 32x32, where C5 sees each map whole; a larger image leaves F6 several positions of C5 to see. Dropout,
+    which the paper has not, sits before the output. Raises ValueError for images below 32.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class LeNet5(nn.Module):
         x = self.s4(self.c3(x))  # (N, 16, 5, 5)
         x = self.c5(x)  # (N, 120, 1, 1)
         x = self.f6(x.flatten(1))  # (N, 84)
-        x = self.output(self.dropout(x))  # (N, num_classes)
-        return x
+        logits: Tensor = self.output(self.dropout(x))  # (N, num_classes)
+        return logits
 
 
 def _c5_size(image_size: int) -> int:

@@ -55,5 +55,5 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(x)  # (N, last width)
-        x = self.classifier(self.dropout(x))  # (N, num_classes)
-        return x
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        return logits

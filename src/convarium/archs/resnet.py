@@ -38,7 +38,7 @@ PAPER = Layers(norm=batch, activation=nn.ReLU, pool=nn.MaxPool2d, init=he)
 
 
 class ZeroPadded(nn.Module):
-    """Shortcut A: every stride-th position, and zeros for the new maps; (N, in, H, W) -> (N, out, H/stride, W/stride)."""
+    """Shortcut A: every stride-th position, and zeros for the new maps; (N, in, H, W) -> (N, out, H/s, W/s)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class Residual(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.body(x) + self.shortcut(x))
-        return x
+        activated: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return activated
 
 
 class Conv(NamedTuple):
@@ -174,8 +174,8 @@ class ResNet(nn.Module):
         x = self.stem(x)  # (N, 64, H/4, W/4)
         x = self.stages(x)  # (N, 2048, H/32, W/32) with bottlenecks, else 512
         x = self.average(x).flatten(1)  # (N, 2048)
-        x = self.classifier(self.dropout(x))  # (N, num_classes)
-        return x
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        return logits
 
 
 class CifarResNet(nn.Module):
@@ -211,5 +211,5 @@ class CifarResNet(nn.Module):
         x = self.stem(x)  # (N, 16, H, W)
         x = self.stages(x)  # (N, 64, H/4, W/4)
         x = self.average(x).flatten(1)  # (N, 64)
-        x = self.classifier(self.dropout(x))  # (N, num_classes)
-        return x
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        return logits

@@ -1,8 +1,10 @@
-"""VGG: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556.
+"""VGG: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
+arXiv 1409.1556.
 
-Differs: the paper started B to E from a trained A; here all start from Glorot and Bengio's initialization, which the
-authors found later to do as well (their section 3.1). The first linear layer takes the maps that the image leaves after
-five poolings: 7x7 at 224, 1x1 at 32; there is no other stem for small images.
+Differs: the paper started B to E from a trained A; its authors found later that Glorot and Bengio's initialization does
+as well (section 3.1). Here it is He's, which also starts to learn on small images with the default optimizer (in the
+first 60 steps on digits Glorot's stayed at chance). The first linear layer takes the maps that five poolings leave of
+the image, 7x7 at 224 and 1x1 at 32; there is no other stem for small images.
 """
 
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm
-from convarium.layers.init import xavier
+from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 
 
@@ -31,7 +33,7 @@ CONFIGURATIONS = {
 }
 WIDTHS = (64, 128, 256, 512, 512)  # of the stages
 HIDDEN = 4096  # both hidden linear layers
-PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=xavier, dropout=0.5)
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=he, dropout=0.5)
 
 
 class VGG(nn.Module):
@@ -89,5 +91,5 @@ class VGG(nn.Module):
         x = self.stages(x)  # (N, 512, H/32, W/32)
         x = self.fc6(x.flatten(1))  # (N, 4096)
         x = self.fc7(x)  # (N, 4096)
-        x = self.fc8(x)  # (N, num_classes)
-        return x
+        logits: Tensor = self.fc8(x)  # (N, num_classes)
+        return logits
