@@ -46,11 +46,15 @@ class Length:
         return f"{self.amount:g}%" if self.unit == "%" else f"{self.amount:g} {self.unit}"
 
 
-@functools.lru_cache(maxsize=256, typed=True)  # schedules ask at every step
 def parse_length(written: LengthLike) -> Length:
     """Read a length; ValueError if it is not one, is negative, or is a share of 100% or more."""
     if isinstance(written, bool) or not isinstance(written, int | float | str):
         raise ValueError(f"length {written!r} is not {ACCEPTED}")
+    return _parse(written)
+
+
+@functools.lru_cache(maxsize=256, typed=True)  # schedules ask at every step
+def _parse(written: LengthLike) -> Length:
     found = _WRITTEN.fullmatch(str(written).strip())
     if found is None:
         raise ValueError(f"length {written!r} is not {ACCEPTED}")

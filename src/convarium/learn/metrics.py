@@ -21,7 +21,7 @@ class Tally(torchmetrics.Metric):
     sums: Tensor
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
+        super().__init__(compute_with_cache=False)  # `sums` may also be set from a checkpoint
         self.num_classes = num_classes
         self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
         ranked = max(num_classes, 2)
@@ -48,6 +48,11 @@ class Tally(torchmetrics.Metric):
         if self.num_classes >= 5:
             means["acc5"] = correct5 / count
         return means
+
+    @property
+    def update_called(self) -> bool:
+        """Always: that a rank has had no batch is no reason for torchmetrics to warn."""
+        return True
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> torch.nn.Module:
         if fn(torch.empty(0)).device.type == "mps" and self.sums.dtype == torch.float64:  # which has no float64

@@ -253,10 +253,11 @@ class Plateau(Schedule):
         vars(self.state).update(asdict(PlateauState(**state)))
 
     def _better(self, value: float) -> bool:
-        best = self.state.best
-        if best is None:
-            return not math.isnan(value)
-        return value < best * (1 - self.threshold) if self.mode == "min" else value > best * (1 + self.threshold)
+        if self.mode == "min":
+            best = math.inf if self.state.best is None else self.state.best
+            return value < best * (1 - self.threshold)
+        best = -math.inf if self.state.best is None else self.state.best
+        return value > best * (1 + self.threshold)
 
 
 def _done(step: int, warm: int, clock: Clock) -> float:
@@ -282,5 +283,5 @@ def _check_inside(key: str, written: LengthLike, at: int, warm: int, clock: Cloc
     """Refuse a place that the run does not reach, or reaches in its warm-up. A percentage lies inside by itself."""
     if at >= clock.total_steps and parse_length(written).unit != "%":
         raise ValueError(f"schedule.{key}={written}: step {at} is not inside the run of {clock.total_steps} steps")
-    if at < warm:
-        raise ValueError(f"schedule.{key}={written}: step {at} lies inside the warm-up of {warm} steps")
+    if at <= warm:
+        raise ValueError(f"schedule.{key}={written}: step {at} is not after the warm-up of {warm} steps")
