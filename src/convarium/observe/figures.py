@@ -314,8 +314,10 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     miss = LinearSegmentedColormap.from_list("miss", ["#ffffff", "#f4a582", WRONG])
     diagonal = torch.eye(classes, dtype=torch.bool)
     most = max(float(errors.max()), PALEST_SCALE)
-    axes.imshow(errors.masked_fill(diagonal, torch.nan), cmap=miss, vmin=0.0, vmax=most, interpolation="nearest")
-    axes.imshow(shares.masked_fill(~diagonal, torch.nan), cmap=hit, vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.imshow(
+        errors.masked_fill(diagonal, torch.nan).numpy(), cmap=miss, vmin=0.0, vmax=most, interpolation="nearest"
+    )
+    axes.imshow(shares.masked_fill(~diagonal, torch.nan).numpy(), cmap=hit, vmin=0.0, vmax=1.0, interpolation="nearest")
     axes.set_title(f"{100 * right / max(total, 1):.2f} % of {total:,} test images right", loc="left")
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")

@@ -1,0 +1,276 @@
+"""Figures: the right images and counts, in every run, and never at the cost of one."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from convarium.observe import figures
+from convarium.observe.figures import (
+    Figures,
+    Mistake,
+    confusion_matrix,
+    denormalized,
+    learning_curves,
+    worst_mistakes,
+)
+
+NAMES = ["learning_curves", "confusion_matrix", "worst_mistakes"]
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("convarium")]
+
+
+def texts(figure: Any) -> list[str]:
+    """Everything a figure says, axis labels included."""
+    import matplotlib.text
+
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_every_run_has_its_figures(
+    classes: int,
+    learner: type,
+    squares: type,
+    make_trainer: Callable[..., Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: dict[str, Any] = {}
+    draw_matrix, draw_mistakes = figures.confusion_matrix, figures.worst_mistakes
+    monkeypatch.setattr(
+        figures, "confusion_matrix", lambda counts, names: shown.update(counts=counts) or draw_matrix(counts, names)
+    )
+    monkeypatch.setattr(
+        figures,
+        "worst_mistakes",
+        lambda found, names, **totals: shown.update(found=found, **totals) or draw_mistakes(found, names, **totals),
+    )
+    module, data = learner(classes), squares()
+    trainer, _ = make_trainer(Figures(worst=4, dpi=50))
+    trainer.fit(module, datamodule=data)
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["learning_curves.png"]
+    trainer.test(module, datamodule=data, verbose=False)
+    assert messages(caplog) == []
+    for name in NAMES:
+        with Image.open(tmp_path / "figures" / f"{name}.png") as image:
+            assert image.width > 200
+            assert len(image.convert("RGB").getcolors(10**6) or [0] * 11) > 10
+
+    with torch.no_grad():
+        logits = module.eval().net(data.images)
+        losses = module.losses(logits, data.targets)
+    share = torch.sigmoid(logits[:, 0]) if classes == 1 else logits.softmax(1)[:, 1]
+    prediction = (share > 0.5).long()
+    counts = torch.zeros(2, 2, dtype=torch.int64)
+    for truth, guess in zip(data.targets, prediction, strict=True):
+        counts[truth, guess] += 1
+    assert torch.equal(shown["counts"], counts)
+    wrong = (prediction != data.targets).nonzero().flatten().tolist()
+    worst = sorted(wrong, key=lambda index: -float(losses[index]))[:4]
+    assert (shown["total"], shown["wrong"]) == (80, len(wrong))
+    assert len(wrong) > 4
+    assert [mistake.index for mistake in shown["found"]] == worst
+    for mistake in shown["found"]:
+        assert (mistake.truth, mistake.prediction) == (data.targets[mistake.index], prediction[mistake.index])
+        assert mistake.probability == pytest.approx(float(share[mistake.index].sub(0.5).abs() + 0.5), abs=1e-5)
+        assert mistake.probability + mistake.truth_probability == pytest.approx(1.0, abs=1e-5)
+        assert torch.allclose(mistake.image, data.images[mistake.index] * 0.25 + 0.5, atol=1e-6)
+
+
+def test_observers_change_no_weight(
+    learner: type, squares: type, make_trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    from convarium.observe.progress import Progress
+    from convarium.observe.throughput import Throughput
+    from convarium.observe.wandb import Wandb
+
+    def weights(*observers: Any, tracked: bool) -> dict[str, Tensor]:
+        module = learner()
+        torch.manual_seed(2)
+        trainer, rows = make_trainer(*observers)
+        tracker = Wandb(mode="offline")
+        if tracked:
+            trainer.loggers = [rows, tracker]
+            tracker.begin(run_dir=tmp_path, name="run", config={}, run_id=None)
+        trainer.fit(module, datamodule=squares())
+        trainer.test(module, datamodule=squares(), verbose=False)
+        tracker.end("ok", {})
+        return module.state_dict()
+
+    plain = weights(tracked=False)
+    watched = weights(Figures(worst=3, dpi=40), Progress(seconds=0.001), Throughput(), tracked=True)
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def test_a_figure_that_fails_costs_one_line(
+    learner: type,
+    squares: type,
+    make_trainer: Callable[..., Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no ink\nsecond line")
+
+    monkeypatch.setattr(figures, "confusion_matrix", broken)
+    trainer, _ = make_trainer(Figures(dpi=40))
+    trainer.test(learner(), datamodule=squares(), verbose=False)
+    assert messages(caplog) == ["figures: confusion_matrix.png not drawn (RuntimeError: no ink)"]
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["worst_mistakes.png"]
+
+
+def test_a_test_step_that_returns_nothing_costs_one_line(
+    learner: type, squares: type, make_trainer: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = learner()
+    module.test_step = lambda batch, batch_idx: None
+    trainer, _ = make_trainer(Figures())
+    trainer.test(module, datamodule=squares(), verbose=False)
+    [line] = messages(caplog)
+    assert line.startswith("figures: test figures not drawn (TypeError")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_two_ranks_show_the_mistakes_of_both(tmp_path: Path) -> None:
+    code = f"""
+    import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+    import torch, lightning.pytorch as L
+    from conftest import Batches, Learner, Squares
+    from convarium.observe import figures
+    class Share(Squares):
+        def test_dataloader(self):
+            rank, loader = self.trainer.global_rank, self._loader()
+            loader.batches = loader.batches[rank::2][: 3 if rank else 5]
+            return loader
+    def keep(found, names, **totals):
+        print(totals["total"], totals["wrong"], sorted(m.index for m in found))
+        raise RuntimeError("seen")
+    figures.worst_mistakes = keep
+    module = Learner()
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_progress_bar=False,
+                        enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+                        callbacks=[figures.Figures(worst=64)], default_root_dir={str(tmp_path)!r})
+    trainer.test(module, datamodule=Share(), verbose=False)
+    """
+    (tmp_path / "two.py").write_text(textwrap.dedent(code))
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("worst_mistakes.png not drawn (RuntimeError: seen)") == 1
+    total, wrong, indices = done.stdout.strip().split(maxsplit=2)
+    found = [int(index) for index in indices.strip("[]").split(",")]
+    seen = [
+        *(range(8 * batch, 8 * batch + 8) for batch in (0, 2, 4, 6, 8)),
+        *(range(8 * b, 8 * b + 8) for b in (1, 3, 5)),
+    ]
+    assert int(total) == 64
+    assert int(wrong) == len(found) == len(set(found))
+    assert set(found) <= {index for part in seen for index in part}
+    assert {index // 8 % 2 for index in found} == {0, 1}
+    assert (tmp_path / "figures" / "confusion_matrix.png").is_file()
+
+
+def test_memory_is_bounded_by_the_mistakes_shown() -> None:
+    worst = figures._Worst(3)
+    for start in range(0, 100, 10):
+        logits = torch.zeros(10, 2)
+        logits[:, 1] = torch.arange(start, start + 10) / 10.0
+        index = torch.arange(start, start + 10)
+        worst.update(logits, logits[:, 1].clone(), torch.zeros(10, 1, 2, 2), torch.zeros(10, dtype=torch.int64), index)
+        assert all(len(column) == 3 for column in worst._kept)
+    assert [mistake.index for mistake in worst.kept()] == [99, 98, 97]
+
+
+def test_a_loss_that_is_nan_is_the_worst() -> None:
+    worst = figures._Worst(2)
+    logits, losses = torch.tensor([[0.0, 1.0]] * 3), torch.tensor([5.0, float("nan"), 7.0])
+    worst.update(logits, losses, torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64), torch.arange(3))
+    assert [mistake.index for mistake in worst.kept()] == [1, 2]
+
+
+def test_the_confusion_matrix_is_that_of_torchmetrics(make_trainer: Callable[..., Any]) -> None:
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
+    generator = torch.Generator().manual_seed(0)
+    reference, callback = MulticlassConfusionMatrix(7), Figures()
+    for size in (16, 16, 5):
+        logits = torch.randn(size, 7, generator=generator)
+        targets = torch.randint(7, (size,), generator=generator)
+        batch = type("Batch", (), {"images": torch.zeros(size, 1, 2, 2), "targets": targets, "index": targets})
+        reference.update(logits, targets)
+        callback._collect(logits, torch.ones(size), batch)
+    assert callback._counts is not None
+    assert torch.equal(callback._counts, reference.compute())
+
+
+def test_learning_curves_are_over_epochs_and_mark_the_best() -> None:
+    rows = [
+        {"step": 5.0, "epoch": 0.0, "train/loss_step": 2.0},
+        {"step": 10.0, "epoch": 0.0, "train/loss_step": 1.5},
+        {"step": 10.0, "epoch": 0.0, "val/loss": 1.4, "val/acc1": 0.5},
+        {"step": 10.0, "epoch": 0.0, "train/loss": 1.6, "train/acc1": 0.4},
+        {"step": 20.0, "epoch": 1.0, "val/loss": float("nan"), "val/acc1": 0.75},
+        {"step": 20.0, "epoch": 1.0, "train/loss": 1.0, "train/acc1": 0.6},
+    ]
+    figure = learning_curves(rows)
+    said = texts(figure)
+    assert {"Loss", "epoch", "training", "validation", "75.00 %", "1.4000"} <= set(said)
+    loss, accuracy = figure.axes
+    assert list(accuracy.get_lines()[1].get_xdata()) == [1.0, 2.0]
+    assert list(loss.get_lines()[0].get_xdata()) == [0.5, 1.0]
+
+
+def test_learning_curves_without_a_whole_epoch_are_over_steps() -> None:
+    said = texts(learning_curves([{"step": float(step), "epoch": 0.0, "train/loss_step": 1.0} for step in (10, 20)]))
+    assert "step" in said
+    assert "no whole epoch yet" in said
+
+
+def test_no_rows_no_curves() -> None:
+    with pytest.raises(ValueError, match=r"metrics\.csv has no losses"):
+        learning_curves([])
+
+
+@pytest.mark.parametrize(
+    ("classes", "named", "counted"), [(2, True, True), (20, True, True), (50, True, False), (51, False, False)]
+)
+def test_a_confusion_matrix_says_what_has_room(classes: int, named: bool, counted: bool) -> None:
+    counts = torch.eye(classes, dtype=torch.int64) * 1234
+    counts[0, 1] = 17
+    said = texts(confusion_matrix(counts, [f"class ${i}" for i in range(classes)]))
+    assert (r"class \$0" in said) == named
+    assert ("1,234" in said and "17" in said) == counted
+    assert f"{100 * 1234 * classes / (1234 * classes + 17):.2f} % of {1234 * classes + 17:,} test images right" in said
+
+
+def test_mistakes_name_prediction_and_truth() -> None:
+    mistake = Mistake(torch.zeros(3, 4, 4), 42, 0, 1, 0.98, 0.004, 5.5)
+    said = texts(worst_mistakes([mistake], ["a class with a very long name", "é"], total=10, wrong=1))
+    assert set(said) == {"The one mistake in 10 test images", "é (98 %)", "is a class wi… (<1 %)", "#42"}
+    assert texts(worst_mistakes([], ["a", "b"], total=10, wrong=0)) == ["No mistakes among 10 test images"]
+
+
+def test_normalization_is_undone() -> None:
+    image = torch.tensor([[[0.0, 1.0]], [[-2.0, 9.0]]])
+    assert denormalized(image, [0.5, 0.5], [0.25, 0.25]).tolist() == [[[0.5, 0.75]], [[0.0, 1.0]]]
+    assert denormalized(image, None, None).min() == 0.0
+    assert denormalized(image, None, None).max() == 1.0
+
+
+@pytest.mark.parametrize(("key", "value"), [("worst", 0), ("dpi", 0)])
+def test_a_number_below_one_is_refused(key: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{key}=0"):
+        Figures(**{key: value})
