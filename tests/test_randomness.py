@@ -59,7 +59,8 @@ def test_the_index_keeps_its_shape_and_is_not_written_to():
 def test_uniform_fills_the_unit_interval_evenly():
     drawn = uniform(3, "x", index=torch.arange(200_000))
     assert drawn.dtype == torch.float32
-    assert drawn.min() >= 0 and drawn.max() < 1
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
     counts = torch.histc(drawn, bins=100, min=0, max=1)
     chi_square = ((counts - 2000) ** 2 / 2000).sum()
     assert 60 < chi_square < 150  # 99 degrees of freedom: mean 99, deviation 14
@@ -83,7 +84,8 @@ def test_integers_take_each_value_equally_often(high):
 @given(st.integers(1, 2**31), seeds)
 def test_integers_stay_in_their_range(high, seed):
     drawn = integers(high, seed, "x", index=torch.arange(50))
-    assert drawn.min() >= 0 and drawn.max() < high
+    assert drawn.min() >= 0
+    assert drawn.max() < high
 
 
 @pytest.mark.parametrize("high", [0, -1, 2**31 + 1])

@@ -19,6 +19,6 @@ class Batch(NamedTuple):
     number: int
     """Micro-batches since the start of training (in evaluation, of this pass)."""
     weight: float = 1.0
-    """Factor on the mean loss that makes the averaged gradient the mean over the samples; 1 but for a short last batch."""
+    """Factor on the mean loss that makes the averaged gradient the mean over the samples; 1 but in a short last one."""
     training: bool = False
     """Whether the batch is to be augmented."""

@@ -44,7 +44,7 @@ def _mix_tensor(z: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _stream(seed: int, purpose: str) -> int:
-    """Offset of the stream of (seed, purpose); purposes are told apart by their SHA-256, not by Python's salted hash."""
+    """Offset of the stream of (seed, purpose); purposes are told apart by SHA-256, not by Python's salted hash."""
     name = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
     return _mix((_mix(seed & _MASK) + name) & _MASK)
 
@@ -70,7 +70,7 @@ def uniform(seed: int, purpose: str, *, epoch: int | Tensor = 0, index: Tensor) 
 
 
 def integers(high: int, seed: int, purpose: str, *, epoch: int | Tensor = 0, index: Tensor) -> Tensor:
-    """One int64 in [0, high) for each entry of `index`, high at most 2**31; no value is likelier by more than 2**-32."""
+    """One int64 in [0, high) for each entry of `index`, high at most 2**31; none is likelier by more than 2**-32."""
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high={high}: accepted are 1 to 2**31")
     drawn = (bits(seed, purpose, epoch=epoch, index=index) >> 32).bitwise_and_((1 << 32) - 1)

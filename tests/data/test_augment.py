@@ -77,3 +77,10 @@ def test_a_window_needs_no_square():
 def test_a_padding_out_of_range_is_refused(pad):
     with pytest.raises(ValueError, match=f"pad={pad}: accepted are whole numbers from 0"):
         CropFlip(pad=pad)
+
+
+@pytest.mark.gpu
+def test_a_gpu_changes_images_exactly_as_the_cpu_does():
+    index = torch.arange(64)
+    there = CropFlip()(IMAGES.cuda(), AugmentKey(1, 2, index.cuda()))
+    assert torch.equal(there.cpu(), CropFlip()(IMAGES, AugmentKey(1, 2, index)))

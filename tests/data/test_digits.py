@@ -14,7 +14,8 @@ def digits(**options):
 def test_the_file_holds_the_published_images():
     # class distribution of optdigits.tes in UCI's own description
     with np.load(FILE, allow_pickle=False) as file:
-        assert file["images"].shape == (1797, 8, 8) and file["images"].max() == 16
+        assert file["images"].shape == (1797, 8, 8)
+        assert file["images"].max() == 16
         assert np.bincount(file["targets"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert FILE.stat().st_size < 100_000
     assert "CC BY 4.0" in (FILE.parent / "README.md").read_text()
@@ -62,7 +63,7 @@ def test_a_saved_digit_is_read_back_as_the_dataset_has_it(tmp_path):
 
 
 def test_a_yaml_that_states_another_size_is_refused():
-    with pytest.raises(ValueError, match="data.train_size=1501: but train has 1500 images"):
+    with pytest.raises(ValueError, match=r"data.train_size=1501: but train has 1500 images"):
         digits(train_size=1501).setup()
     with pytest.raises(ValueError, match=r"data.stored_size=9: images are \(1, 8, 8\), not \(1, 9, 9\)"):
         digits(stored_size=9).setup()

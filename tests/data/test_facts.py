@@ -15,7 +15,7 @@ def test_facts_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("size, fraction, carved", [(60_000, 0.0833333333, 5000), (50_000, 0.1, 5000), (7, 0.0, 0)])
+@pytest.mark.parametrize(("size", "fraction", "carved"), [(60_000, 0.0833333333, 5000), (50_000, 0.1, 5000), (7, 0, 0)])
 def test_a_fraction_of_the_training_split_is_a_whole_number(size, fraction, carved):
     assert carved_size(size, fraction) == carved
 
@@ -51,7 +51,7 @@ def test_images_are_found_at_any_depth_and_in_a_fixed_order(tmp_path):
     assert image_files(tmp_path) == [str(tmp_path / name) for name in ("a.jpeg", "b.PNG", "deep/er/c.webp")]
 
 
-@pytest.mark.parametrize("size, expected", [((20, 20), 20), ((20, 30), 224)])
+@pytest.mark.parametrize(("size", "expected"), [((20, 20), 20), ((20, 30), 224)])
 def test_the_image_size_is_the_common_square_or_224(class_folders, size, expected):
     assert folder_image_size(class_folders(size=size)) == expected
 

@@ -17,7 +17,8 @@ def test_validation_is_carved_from_train_and_serves_as_test_where_there_is_neith
     assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (6, 2, 2, True)
     train = {i for batch in data.train_dataloader() for i in batch.index.tolist()}
     val = {i for batch in data.val_dataloader() for i in batch.index.tolist()}
-    assert train | val == set(range(8)) and not train & val
+    assert train | val == set(range(8))
+    assert not train & val
     assert [b.index.tolist() for b in data.test_dataloader()] == [b.index.tolist() for b in data.val_dataloader()]
 
 
@@ -53,9 +54,11 @@ def test_class_folders_without_splits_are_read(class_folders):
 def test_a_small_folder_is_held_in_memory_and_gives_the_same_images_as_its_files(class_folders):
     root = class_folders(size=(30, 20), suffix=".jpg")
     held, files = folder(root), folder(root, in_memory=False, num_workers=2)
-    assert isinstance(held._train, InMemory) and isinstance(files._train, Files)
+    assert isinstance(held._train, InMemory)
+    assert isinstance(files._train, Files)
     for a, b in zip(held.train_dataloader(), files.train_dataloader(), strict=True):
-        assert torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets)
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.targets, b.targets)
 
 
 def test_a_predicted_image_is_sized_as_the_dataset_own(class_folders):
@@ -120,7 +123,8 @@ def test_imagenet_validates_and_tests_on_its_validation_split(class_folders):
 
 def test_imagenet_has_english_names():
     data = folder("nowhere", ImageNet, num_classes=1000)
-    assert len(data.class_names) == 1000 and data.class_names[0] == "tench"
+    assert len(data.class_names) == 1000
+    assert data.class_names[0] == "tench"
 
 
 def test_missing_imagenet_says_where_it_belongs(tmp_path):

@@ -47,7 +47,7 @@ def test_ranks_and_micro_batches_partition_every_global_batch_exactly(n, layout,
     assert sum(len(micro) for share in shares for micro in share) == n - ranks[0].remainder
 
 
-@pytest.mark.parametrize("world_size, accumulate", [(1, 1), (2, 1), (4, 1), (2, 2), (1, 4)])
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (2, 1), (4, 1), (2, 2), (1, 4)])
 def test_the_global_batches_are_the_same_for_every_layout(world_size, accumulate):
     ranks = [train(50, world_size=world_size, rank=r, accumulate=accumulate) for r in range(world_size)]
     shares = [drawn(loader, 3) for loader in ranks]
@@ -70,14 +70,16 @@ def test_a_batch_holds_the_images_and_targets_of_its_samples():
     for batch in train():
         assert batch.images.flatten().tolist() == batch.index.tolist()
         assert torch.equal(batch.targets, batch.index % 10)
-        assert batch.training and batch.weight == 1.0
+        assert batch.training
+        assert batch.weight == 1.0
 
 
 def test_micro_batches_are_numbered_since_the_start_of_training():
     loader = train(accumulate=2)
     loader.set_epoch(3)
     assert [batch.number for batch in loader] == list(range(3 * 12, 4 * 12))
-    assert len(loader) == 12 and loader.steps == 6
+    assert len(loader) == 12
+    assert loader.steps == 6
 
 
 def test_only_the_members_are_drawn():
@@ -169,7 +171,7 @@ def test_lightning_finds_set_epoch_but_no_sampler_to_replace():
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         (
             {"batch_size": 10, "world_size": 2, "accumulate": 2},

@@ -76,13 +76,15 @@ def test_overfitting_repeats_the_first_batches(tmp_path):
     module = Recorder()
     trainer(tmp_path, overfit_batches=2).fit(module, synthetic())
     samples = [[s for _, s in epoch] for epoch in module.train_epochs]
-    assert len(samples[0]) == 2 and samples[0] == samples[1] == samples[2]
+    assert len(samples[0]) == 2
+    assert samples[0] == samples[1] == samples[2]
 
 
 def test_a_run_without_validation_trains_on_every_image(tmp_path):
     module, data = Recorder(), synthetic(val_fraction=0.0)
     trainer(tmp_path, max_epochs=1).fit(module, data)
-    assert module.val_epochs == [] and len(module.train_epochs[0]) == 6
+    assert module.val_epochs == []
+    assert len(module.train_epochs[0]) == 6
 
 
 def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_with_the_remaining_batches(tmp_path):
@@ -151,7 +153,7 @@ def test_classes_without_names_are_called_by_their_numbers():
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"val_fraction": 1.0}, r"data.val_fraction=1.0: accepted are 0 up to"),
         ({"mean": [0.1, 0.2]}, r"data.mean has 2 values for data.channels=3: give one per channel, or one for all"),
@@ -162,3 +164,14 @@ def test_classes_without_names_are_called_by_their_numbers():
 def test_facts_that_contradict_each_other_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         synthetic(**options)
+
+
+@pytest.mark.gpu
+def test_a_gpu_holds_a_small_split_and_gets_the_same_batches(tmp_path):
+    here, there = Recorder(), Recorder()
+    trainer(tmp_path).fit(here, synthetic())
+    trainer(tmp_path, accelerator="gpu").fit(there, synthetic())
+    assert there.trained == here.trained
+    data = synthetic()
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(data.normalize(images.cuda()).cpu(), data.normalize(images))

@@ -88,7 +88,8 @@ def test_bilinear_enlargement_keeps_means_and_stays_within_the_values():
     image = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).view(1, 1, 2, 2)
     large = resize_to(image, 8)
     assert large.dtype == torch.uint8
-    assert large[0, 0, 0, 0] == 0 and large[0, 0, 0, -1] == 255
+    assert large[0, 0, 0, 0] == 0
+    assert large[0, 0, 0, -1] == 255
     assert abs(large.float().mean() - 127.5) < 1
 
 

@@ -81,7 +81,8 @@ def test_a_split_too_large_to_be_enlarged_in_memory_is_enlarged_as_it_is_sliced(
     monkeypatch.setattr("convarium.data.stored.IN_MEMORY_LIMIT", 1000)
     sliced = published(root, GREY, resize="bilinear", image_size=64)
     some = torch.tensor([3, 17])
-    assert sliced._train.pixels.shape[-1] == 28 and whole._train.pixels.shape[-1] == 64
+    assert sliced._train.pixels.shape[-1] == 28
+    assert whole._train.pixels.shape[-1] == 64
     assert torch.equal(sliced._train.images(some), whole._train.images(some))
 
 
@@ -129,7 +130,7 @@ def test_reading_the_training_split_does_not_read_the_test_split(mnist):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"reader": "FakeData"}, "data.reader=FakeData: accepted are MNIST, FashionMNIST"),
         ({"resize": "stretch"}, "data.resize=stretch: accepted are pad, bilinear"),

@@ -19,7 +19,7 @@ def test_in_memory_fits_each_slice_if_told_to():
 
 
 @pytest.mark.parametrize(
-    "images, targets, message",
+    ("images", "targets", "message"),
     [
         (torch.zeros(3, 1, 2, 2), 3, "torch.float32"),
         (torch.zeros(3, 2, 2, dtype=torch.uint8), 3, r"\(3, 2, 2\)"),
@@ -53,7 +53,8 @@ def test_synthetic_images_depend_on_their_number_alone():
     source = Synthetic(40, seed=0, split="train", **SHAPE)
     again = Synthetic(40, seed=0, split="train", **SHAPE)
     everything = source.images(torch.arange(40))
-    assert everything.dtype == torch.uint8 and everything.shape == (40, 3, 16, 16)
+    assert everything.dtype == torch.uint8
+    assert everything.shape == (40, 3, 16, 16)
     assert torch.equal(again.images(torch.tensor([31, 5])), everything[[31, 5]])
     assert torch.equal(source.images(torch.arange(40)), everything)  # drawing twice changes nothing
 

@@ -15,7 +15,7 @@ def test_the_splits_have_the_sizes_asked_for():
     assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (512, 128, 128, False)
 
 
-@pytest.mark.parametrize("channels, image_size, num_classes", [(1, 8, 2), (3, 64, 100), (5, 12, 7)])
+@pytest.mark.parametrize(("channels", "image_size", "num_classes"), [(1, 8, 2), (3, 64, 100), (5, 12, 7)])
 def test_any_shape_can_be_made(channels, image_size, num_classes):
     data = synthetic(channels=channels, image_size=image_size, num_classes=num_classes)
     batch = next(iter(data.train_dataloader()))
@@ -25,7 +25,8 @@ def test_any_shape_can_be_made(channels, image_size, num_classes):
 
 def test_two_modules_make_the_same_images():
     first, second = (next(iter(synthetic().train_dataloader())) for _ in range(2))
-    assert torch.equal(first.images, second.images) and torch.equal(first.index, second.index)
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.index, second.index)
 
 
 def test_a_picture_can_be_opened_as_one_of_its_images(tmp_path):

@@ -32,7 +32,7 @@ class Augment(Protocol):
 
 @dataclass(frozen=True)
 class CropFlip:
-    """Pad by `pad` black pixels (0), cut out the original size at a random place, mirror every other image.
+    """Pad by `pad` black pixels (0), cut out the original size at a random place, mirror one image in two at random.
 
     He et al. 2015 (arXiv:1512.03385), section 4.2, on the stored pixels: black there, the mean in the paper, which
     subtracts it before.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.facts import class_folders, image_files, split_folder
-from convarium.data.module import ImageData, names
+from convarium.data.module import ImageData
 from convarium.data.pictures import read_picture
 from convarium.data.sources import Files, Source
 from convarium.errors import ConfigError, MissingData
@@ -46,7 +46,11 @@ class FolderImages(ImageData):
         found = class_folders(self.root, split)
         if found != expected:
             more, less = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
-            told = [f"only in {split}: {names(more)}"] * bool(more) + [f"missing there: {names(less)}"] * bool(less)
+            told = [
+                f"{where}: {_shortened(labels)}"
+                for where, labels in ((f"only in {split}", more), ("missing there", less))
+                if labels
+            ]
             raise ConfigError(f"data.root={self.root}: the classes of {split} differ from train's; {'; '.join(told)}")
         if len(found) != self.num_classes:
             raise ConfigError(f"data.num_classes={self.num_classes}: but {folder} has {len(found)} class folders")
@@ -83,7 +87,7 @@ class ImageNet(FolderImages):
     @property
     def class_names(self) -> list[str]:
         """The usual English names, or the class numbers for a part of ImageNet."""
-        from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
+        from torchvision.models import ResNet50_Weights
 
         english: list[str] = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
         return english if len(english) == self.num_classes else super().class_names
@@ -109,6 +113,10 @@ class ImageNet(FolderImages):
             "convarium data fetch cannot download ImageNet: register at image-net.org, get ILSVRC2012_img_train and"
             f" _val, and unpack them as {self.root}/train/WNID and {self.root}/val/WNID"
         )
+
+
+def _shortened(labels: list[str]) -> str:
+    return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _cores() -> int:

@@ -97,7 +97,7 @@ class TrainBatches:
         return self.steps * self.accumulate
 
     def set_epoch(self, epoch: int) -> None:
-        """Start `epoch` from its first batch, unless it is the epoch we are in: Lightning also calls this after a load."""
+        """Start `epoch` from its first batch, unless we are in it already: Lightning also calls this after a load."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 

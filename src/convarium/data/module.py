@@ -1,6 +1,5 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -250,9 +249,3 @@ class ImageData(L.LightningDataModule):
                 self._on_device[id(source)] = source.to(device)
             return self._on_device[id(source)]
         return source
-
-
-def names(values: Sequence[object]) -> str:
-    """A list for an error message, cut short."""
-    shown = ", ".join(str(value) for value in values[:5])
-    return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -48,7 +48,7 @@ class PublishedImages(StoredImages):
             self._torchvision(train=train, download=True)
 
     def _torchvision(self, *, train: bool, download: bool) -> Any:
-        from torchvision import datasets  # type: ignore[import-untyped]  # seconds to import, and needed by these datasets only
+        from torchvision import datasets  # seconds to import, and needed by these datasets only
 
         root = Path(self.root).expanduser()
         try:
