@@ -1,4 +1,4 @@
-"""The front door: python train.py arch=inception_v1 trainer.devices=4 (what there is to choose: python train.py --help)."""
+"""The front door: `python train.py arch=inception_v1 trainer.devices=4`; what there is to choose: `--help`."""
 
 from convarium.cli import train
 

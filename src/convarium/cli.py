@@ -1,7 +1,6 @@
-"""The commands: `python train.py ...` and `convarium VERB ...`. Nothing here imports torch; a verb that needs it does."""
+"""The commands, `python train.py ...` and `convarium VERB ...`. No torch here; a verb that needs it imports it."""
 
 import argparse
-import difflib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.catalog import conf_dir, groups, members
+from convarium.run.spelling import nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -136,8 +136,7 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if not unknown:
             raise ConfigError(message)
         options = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0], options, n=1)
-        raise ConfigError(f"{unknown[0]}: unknown option{f'; did you mean {near[0]}?' if near else ', see --help'}")
+        raise ConfigError(f"{unknown[0]}: unknown option{nearest(unknown[0], options)} All of them: --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     arguments = parser.parse_intermixed_args(list(argv))
@@ -199,7 +198,7 @@ def _task(cfg: "DictConfig") -> JobEnd:
         end = JobEnd(BAD_INPUT, one_line(error))
     except KeyboardInterrupt:
         end = JobEnd(INTERRUPTED[0], "interrupted")
-    except Exception as error:  # noqa: BLE001 - whatever one job of a sweep died of, the others go on
+    except Exception as error:  # whatever one job of a sweep dies of, the others go on
         traceback.print_exc()
         end = JobEnd(1, f"{type(error).__name__}: {one_line(error)}")
     if hydra.mode == RunMode.MULTIRUN and end.code not in INTERRUPTED:
@@ -223,9 +222,7 @@ def _verb(name: str) -> Callable[[Words], int | None]:
     }
     if name in verbs:
         return verbs[name]
-    near = difflib.get_close_matches(name, [*verbs, "train"], n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    raise ConfigError(f"{name}: unknown verb{hint} One of: train, {', '.join(verbs)}")
+    raise ConfigError(f"{name}: unknown verb{nearest(name, [*verbs, 'train'])} One of: train, {', '.join(verbs)}")
 
 
 def _split(words: Words) -> tuple[Words, Words]:
@@ -303,9 +300,7 @@ def _data(words: Words) -> int | None:
         raise ConfigError(f"no dataset given. One of: {', '.join(known)}; usage: {usage}")
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else "."
-            raise ConfigError(f"{name}: unknown dataset{hint} One of: {', '.join(known)}")
+            raise ConfigError(f"{name}: unknown dataset{nearest(name, known)} One of: {', '.join(known)}")
     from convarium.run.verbs import fetch
 
     for name in names:
@@ -330,9 +325,7 @@ def _list(words: Words) -> None:
         return
     group = places[0].strip("/")
     if group not in (known := groups()):
-        near = difflib.get_close_matches(group, known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise ConfigError(f"{group}: unknown group{hint} One of: {', '.join(known)}")
+        raise ConfigError(f"{group}: unknown group{nearest(group, known)} One of: {', '.join(known)}")
     answers_of = members(group)
     width = max(map(len, answers_of))
     text = [f"{name:{width}}  {line}" for name, line in answers_of.items()]

@@ -6,7 +6,6 @@ be of the group's kind (`build`, before it is called). One's own packages are ad
 CONVARIUM_TRUST=mylab,other, never by a config.
 """
 
-import difflib
 import functools
 import inspect
 import os
@@ -16,6 +15,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from convarium.errors import ConfigError
+from convarium.run.spelling import nearest
 
 
 class Rule(NamedTuple):
@@ -194,9 +194,6 @@ def _check_arguments(target: Any, arguments: dict[str, Any], partial: bool, key:
         ]
         for name in arguments:
             if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else "."
-                raise ConfigError(
-                    f"{key}.{name}: {target.__qualname__} has no such argument{hint} Accepted: {', '.join(names)}"
-                ) from error
+                hint = f"{nearest(name, names)} Accepted: {', '.join(names)}"
+                raise ConfigError(f"{key}.{name}: {target.__qualname__} has no such argument{hint}") from error
         raise ConfigError(f"{key}: {target.__qualname__}: {error}") from error

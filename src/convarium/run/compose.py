@@ -122,8 +122,8 @@ class Conf:
 
     @cached_property
     def groups(self) -> list[str]:
-        """The names of all top-level groups."""
-        return sorted(self.loader.get_group_options("", ObjectType.GROUP))
+        """The names of all groups that are keys of an experiment, and recipe and study."""
+        return sorted(set(self.loader.get_group_options("", ObjectType.GROUP)) - {"hydra"})
 
     def keys(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Choices]:
         """What the yaml files chosen by `overrides` say, unresolved, and which files these are."""

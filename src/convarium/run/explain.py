@@ -5,7 +5,7 @@ Only an error pays for this: options are listed and configs composed again here,
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,15 +22,10 @@ from convarium.errors import ConfigError
 from convarium.run.build import RULES
 from convarium.run.checks import Choices
 from convarium.run.identity import leaves
+from convarium.run.spelling import nearest
 
 if TYPE_CHECKING:
     from convarium.run.compose import Conf
-
-
-def nearest(word: str, among: Iterable[str]) -> str:
-    """ "; did you mean 'batch'?", or "." where nothing is near."""
-    near = difflib.get_close_matches(word, list(among), n=1)
-    return f"; did you mean '{near[0]}'?" if near else "."
 
 
 def explain(error: Exception, conf: "Conf", overrides: Sequence[str]) -> str | None:
@@ -202,7 +197,7 @@ def _no_such_top_key(key: str, node: dict[str, Any], conf: "Conf") -> str:
     ends = {path.rpartition(".")[2]: path for path in leaves(node) if not path.startswith("parts.")}
     near = difflib.get_close_matches(key, [*top, *ends], n=1)
     if near:
-        return f"{key}: no such key; did you mean '{ends.get(near[0], near[0]) if near[0] not in top else near[0]}'?"
+        return f"{key}: no such key; did you mean '{near[0] if near[0] in top else ends[near[0]]}'?"
     return f"{key}: no such key. Accepted: {', '.join(top)}"
 
 

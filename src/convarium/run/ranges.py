@@ -149,7 +149,7 @@ RANGES: dict[str, Accepts] = {
     "*.dampening": below_one(),
     "*.betas": below_one(),
     "*.adamw_betas": below_one(),
-    "*.alpha": below_one(),
+    "optimizer.alpha": below_one(),
     "*.eps": above(0),
     "*.adamw_eps": above(0),
     "*.trust": above(0),

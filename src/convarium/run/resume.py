@@ -90,7 +90,7 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
     named = tuple(override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides)))
     then, before, now = leaves(frozen), leaves(old.config), leaves(new.config)
     found = []
-    for key in dict.fromkeys([*now, *then]):
+    for key in sorted(dict.fromkeys([*now, *then]), key=lambda key: key.count(".")):  # a source before its copies
         asked = any(key == name or key.startswith(f"{name}.") for name in named)
         moved = now.get(key, MISSING) != before.get(key, MISSING)
         if (asked or moved) and now.get(key, MISSING) != then.get(key, MISSING) and key not in ("run_dir", "resume"):

@@ -3,12 +3,15 @@
 import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+
+if TYPE_CHECKING:
+    from convarium.run.compose import Conf
 
 Point = list[str]  # the overrides of one job
 
@@ -22,7 +25,9 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run the sweep that `arguments` (and `hydra.sweeper.params`) describe; SystemExit(1) if a job failed."""
-        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
         from convarium.errors import ConfigError
         from convarium.run.compose import Conf
 
@@ -53,25 +58,29 @@ class GridSweeper(BasicSweeper):
         self._report(points, [job for batch in returns for job in batch], parsed)
         return returns
 
-    def _check(self, conf: Any, points: list[Point], parsed: list[Override]) -> None:
-        """All that can be known before the first job; says which point it is that cannot be."""
+    def _check(self, conf: "Conf", points: list[Point], parsed: list[Override]) -> None:
+        """All that can be known before the first job, torch last; says which point it is that cannot be."""
         from convarium.errors import ConfigError
-        from convarium.run.preflight import preflight
 
         assert self.config is not None
         hydra = list(self.config.hydra.overrides.hydra)
-        folders = []
-        for number, point in enumerate(points, 1):
-            try:
-                config = conf.compose([*hydra, *point]).config
-                preflight(config)
-            except ConfigError as error:
-                raise ConfigError(f"{error} (job {number} of {len(points)}: {_shown(point, parsed)})") from error
-            folders.append(config["run_dir"])
-        if len(points) > 1 and any(folder is not None and folders.count(folder) > 1 for folder in folders):
-            raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")
+        number = 1
+        try:
+            configs = []
+            for number, point in enumerate(points, 1):  # noqa: B007 - for the message
+                configs.append(conf.compose([*hydra, *point]).config)
+            folders = [config["run_dir"] for config in configs if config["run_dir"] is not None]
+            if len(folders) > len(set(folders)):
+                raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")
+            from convarium.run.preflight import preflight
 
-    def _name(self, conf: Any, parsed: list[Override]) -> Point:
+            for number, config in enumerate(configs, 1):  # noqa: B007
+                preflight(config)
+        except ConfigError as error:
+            shown = _shown(points[number - 1], parsed)
+            raise ConfigError(f"{error} (job {number} of {len(points)}: {shown})") from error
+
+    def _name(self, conf: "Conf", parsed: list[Override]) -> Point:
         """`sweep.name=...`, which every job gets, unless it was given."""
         from convarium.run.identity import config_hash, sweep_name
 

@@ -1,0 +1,153 @@
+"""Ranges by key name, and the conditions between keys."""
+
+import pytest
+
+from convarium.errors import ConfigError
+from convarium.run.checks import check_batch_divides
+from convarium.run.compose import Conf
+from convarium.run.identity import leaves
+from convarium.run.ranges import RANGES, accepted, has_type
+
+
+@pytest.fixture(scope="module")
+def conf() -> Conf:
+    return Conf()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=-0.1",
+        "optimizer.lr=nan",
+        "optimizer.lr=inf",
+        "optimizer.weight_decay=-1",
+        "optimizer.betas=[0.9,1.0]",
+        "optimizer.eps=0",
+        "clip.max_norm=0",
+        "clip.max_norm=-inf",
+        "loss.label_smoothing=1.0",
+        "schedule.warmup=-1",
+        "schedule.warmup=5 parsecs",
+        "trainer.devices=0",
+        "trainer.devices=some",
+        "trainer.num_nodes=0",
+        "trainer.max_epochs=-3",
+        "trainer.max_epochs=0",
+        "trainer.max_steps=0",
+        "trainer.max_time=tomorrow",
+        "trainer.accelerator=tpu",
+        "trainer.strategy=deepspeed",
+        "trainer.accumulate_grad_batches=0",
+        "trainer.limit_train_batches=1.5",
+        "trainer.limit_train_batches=0",
+        "trainer.limit_val_batches=-1",
+        "trainer.log_every_n_steps=0",
+        "data.val_fraction=1",
+        "data.val_fraction=-0.1",
+        "data.image_size=0",
+        "data.std=[0.0]",
+        "batch_size=0",
+        "seed=-1",
+        "dropout=1.0",
+        "threads=0",
+        "decay=everything",
+        "test.weights=first",
+        "name=''",
+        "callbacks.checkpoint.every_n_steps=0",
+        "callbacks.progress.seconds=0",
+        "precision.float32_matmul=low",
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_what_is_accepted(conf: Conf, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"accepted: |expected ") as caught:
+        conf.compose([word])
+    assert str(caught.value).startswith(f"{word.partition('=')[0]}=")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=0",
+        "schedule.warmup=500 steps",
+        "schedule.warmup=5%",
+        "schedule.warmup=2.5",
+        "trainer.devices=auto",
+        "trainer.max_steps=-1",
+        "trainer.max_time=00:12:00:00",
+        "trainer.limit_train_batches=10",
+        "trainer.limit_val_batches=0",
+        "trainer.deterministic=warn",
+        "trainer.fast_dev_run=3",
+        "dropout=0",
+        "threads=2",
+        "callbacks.checkpoint.every_n_steps=100",
+        "callbacks.checkpoint.every_n_minutes=null",
+        "data.val_fraction=0",
+    ],
+)
+def test_a_value_in_range_is_accepted(conf: Conf, word: str) -> None:
+    key = word.partition("=")[0]
+    assert key in leaves(conf.compose([word]).config)
+
+
+def test_every_row_of_the_table_is_the_key_of_some_yaml(conf: Conf) -> None:
+    keys = set()
+    for group in conf.groups:
+        for member in conf.members(group):
+            if (group, member) != ("data", "folder"):  # resolved from the folder itself; its keys are imagenet's
+                keys |= leaves(conf.compose([f"{group}={member}"]).config).keys()
+    for row in RANGES:
+        group, _, name = row.partition(".")
+        assert row in keys or (group == "*" and any(key.endswith(f".{name}") for key in keys)), row
+
+
+@pytest.mark.parametrize(("value", "types", "good"), [(True, (int,), False), (1, (float,), True), (1.0, (int,), False)])
+def test_an_int_may_stand_for_a_float_and_a_bool_for_no_number(value: object, types: tuple[type], good: bool) -> None:
+    assert has_type(value, types) is good
+
+
+def test_a_row_is_found_by_its_dotted_key_before_its_name() -> None:
+    assert accepted("optimizer.momentum") is RANGES["*.momentum"]
+    assert accepted("average.decay") is RANGES["average.decay"]
+    assert accepted("arch.stem") is None
+
+
+def test_the_global_batch_must_divide_by_devices_nodes_and_accumulation(conf: Conf) -> None:
+    check_batch_divides(64, devices=4, num_nodes=2, accumulate_grad_batches=8)
+    with pytest.raises(ConfigError) as caught:
+        check_batch_divides(127, devices=2, num_nodes=1, accumulate_grad_batches=1)
+    assert str(caught.value) == "batch_size=127: does not divide by trainer.devices=2; nearest that does: 128"
+    with pytest.raises(
+        ConfigError, match=r"trainer.devices=3 x trainer.accumulate_grad_batches=2; nearest that does: 66"
+    ):
+        conf.compose(["trainer.devices=3", "trainer.accumulate_grad_batches=2"])
+    assert conf.compose(["trainer.devices=3", "batch_size=66"]).config["batch_size"] == 66
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(conf: Conf) -> None:
+    assert conf.compose(["batch_size=1350"]).config["batch_size"] == 1350  # 1,500 less a tenth
+    with pytest.raises(ConfigError, match="batch_size=1351: more than the 1350 training images"):
+        conf.compose(["batch_size=1351"])
+
+
+def test_a_limit_in_micro_batches_must_divide_by_accumulation(conf: Conf) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.limit_train_batches=3: does not divide .* nearest that does: 4"):
+        conf.compose(["trainer.limit_train_batches=3", "trainer.accumulate_grad_batches=2"])
+
+
+def test_one_limit_must_not_undo_another(conf: Conf) -> None:
+    with pytest.raises(ConfigError, match="overfit_batches=1: has no effect"):
+        conf.compose(["trainer.overfit_batches=1", "trainer.limit_train_batches=10"])
+
+
+def test_what_is_watched_must_be_measured(conf: Conf) -> None:
+    with pytest.raises(ConfigError, match=r"stop\.monitor=val/acc1: is not measured"):
+        conf.compose(["stop=early", "trainer.limit_val_batches=0"])
+
+
+def test_only_loggers_and_callbacks_have_several_answers(conf: Conf) -> None:
+    assert list(conf.compose(["logger=[wandb,tensorboard]"]).config["logger"]) == ["wandb", "tensorboard"]
+    with pytest.raises(ConfigError, match="-m optimizer=sgd,adam"):
+        conf.compose(["optimizer=[sgd,adam]"])
+    with pytest.raises(ConfigError, match="'none' cannot stand beside others"):
+        conf.compose(["logger=[wandb,none]"])

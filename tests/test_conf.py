@@ -1,0 +1,97 @@
+"""Nothing in conf/ is inert: every yaml says what it is, composes, and is built. Nothing is downloaded."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from convarium.run.build import RULES, build
+from convarium.run.catalog import conf_dir, first_comment, groups, members
+from convarium.run.compose import Conf
+
+FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
+MEMBERS = [(group, member) for group in RULES if group != "parts" for member in members(group)]
+RECIPES = [name for name in members("recipe") if name != "none"]
+
+
+@pytest.fixture(scope="module")
+def conf() -> Conf:
+    return Conf()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes, each of one image."""
+    root = tmp_path_factory.mktemp("images")
+    for name in ("cats", "dogs"):
+        (root / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(root / "train" / name / "1.png")
+    return root
+
+
+def composed(conf: Conf, group: str, member: str, folder: Path) -> dict[str, Any]:
+    choice = f"[{member}]" if RULES[group].entries and member != "none" else member
+    own_folder = [f"data.root={folder}", "batch_size=1"] if member == "folder" else []
+    return conf.compose([f"{group}={choice}", *own_folder]).config
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_yaml_opens_with_one_line_that_says_what_it_is(file: str) -> None:
+    first, second = (conf_dir() / file).read_text(encoding="utf-8").splitlines()[:2]
+    line = second if first == "# @package _global_" else first
+    assert line.startswith("# ")
+    assert first_comment(conf_dir() / file) == line.removeprefix("# ").rstrip()
+
+
+@pytest.mark.parametrize(("group", "member"), MEMBERS)
+def test_every_answer_of_every_group_is_built(conf: Conf, folder: Path, group: str, member: str) -> None:
+    node = composed(conf, group, member, folder)[group]
+    with torch.device("meta"):
+        built = build(node, group)
+    if RULES[group].entries:
+        assert set(built) == set(node)
+        built = next(iter(built.values()), None)
+    if member in ("none", "paper") and node in (None, {}):
+        assert built in (None, {})
+    elif group in ("norm", "pool"):
+        assert isinstance(built(8) if group == "norm" else built(2, 2), nn.Module)
+    elif group == "activation":
+        assert isinstance(built(), nn.Module)
+    elif group == "optimizer":
+        assert isinstance(built([nn.Parameter(torch.zeros(2, 2))]), torch.optim.Optimizer)
+    else:
+        assert built is not None
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_built_and_only_selects(conf: Conf, recipe: str) -> None:
+    config = conf.compose([f"recipe={recipe}"]).config
+    with torch.device("meta"):
+        for group in RULES:
+            build(config[group], group)
+    text = (conf_dir() / "recipe" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    assert f"python train.py recipe={recipe}" in text
+    assert re.search(r"^(optimizer|schedule|clip|loss|arch|augment):", text, re.MULTILINE) is None
+
+
+def test_the_table_of_contents_lists_every_group(conf: Conf) -> None:
+    listed = set(conf.compose([]).choices)
+    assert listed == {group for group in groups() if "/" not in group and group != "hydra"}
+
+
+def test_milestones_lie_inside_the_run(conf: Conf) -> None:
+    from convarium.learn.lengths import Clock, parse_length
+
+    config = conf.compose(["schedule=multistep"]).config
+    clock = Clock(total_steps=21 * config["trainer"]["max_epochs"], steps_per_epoch=21)
+    steps = [parse_length(milestone).steps(clock) for milestone in config["schedule"]["milestones"]]
+    assert all(0 < step < clock.total_steps for step in steps)
+
+
+def test_every_trainer_has_the_keys_of_every_other(conf: Conf) -> None:
+    keys = [set(conf.compose([f"trainer={member}"]).config["trainer"]) for member in members("trainer")]
+    assert all(found == keys[0] for found in keys)
