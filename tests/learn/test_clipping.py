@@ -93,6 +93,19 @@ def test_adaptive_clipping_bounds_every_unit_outside_the_classifier(named: Named
         assert (slopes <= 0.01 * rows.clamp(min=1e-3) * (1 + 1e-5)).all()
 
 
+def test_a_vector_and_a_single_number_are_one_unit_each() -> None:
+    named = [(f"{size}.scale", nn.Parameter(torch.full(size, 2.0))) for size in ((), (4,), (3,))]
+    for _, parameter in named:
+        parameter.grad = torch.ones_like(parameter)
+    stats = clip_adaptive(named, factor=0.1)
+    assert [gradient.flatten().tolist() for gradient in gradients(named)] == [
+        pytest.approx([0.2]),
+        pytest.approx([0.2] * 4),
+        [1.0] * 3,  # the classifier
+    ]
+    assert stats.clipped == 1
+
+
 def test_the_norm_alone_is_measured_without_a_change(named: Named) -> None:
     before = [gradient.clone() for gradient in gradients(named)]
     stats = gradient_norm(named)

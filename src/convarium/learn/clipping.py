@@ -75,10 +75,8 @@ def clip_adaptive(named: Named, *, factor: float, eps: float = 1e-3) -> ClipStat
     allowed = torch.cat(weight_norms).clamp(min=eps) * factor
     scale = (allowed / gradient_norms.clamp(min=1e-6)).clamp(max=1.0)
     pieces = torch.split(scale, [len(norms) for norms in weight_norms])
-    torch._foreach_mul_(
-        gradients,
-        [piece.view(-1, *[1] * (gradient.ndim - 1)) for piece, gradient in zip(pieces, gradients, strict=True)],
-    )
+    shapes = [[-1] + [1] * (tensor.ndim - 1) if tensor.ndim > 1 else [1] * tensor.ndim for tensor in gradients]
+    torch._foreach_mul_(gradients, [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)])
     return ClipStats(norm, (gradient_norms > allowed).float().mean())
 
 
