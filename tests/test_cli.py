@@ -1,12 +1,17 @@
 """The commands, each in a process of its own as a person starts them."""
 
 import json
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 
 from convarium.run.catalog import conf_dir
 
@@ -77,21 +82,76 @@ def test_list_alone_prints_the_groups_also_for_programs(tmp_path: Path) -> None:
     assert json.loads(convarium("list", "data", "format=json", cwd=tmp_path).stdout)["mnist"].startswith("MNIST")
 
 
+QUICK = (
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "callbacks=[]",
+)
+
+
+def results(cwd: Path) -> list[dict[str, Any]]:
+    """The records of all runs below a folder, oldest first."""
+    return [json.loads(path.read_text()) for path in sorted(cwd.glob("runs/*/*/result.json"))]
+
+
 def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tmp_path: Path) -> None:
-    quick = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "callbacks=[]"]
-    done = train("-m", "seed=1,2", "data.train_size=1500,1499", *quick, cwd=tmp_path)  # the second is a lie
+    done = train("-m", "seed=1,2", "data.train_size=1500,1499", "arch=lenet5", *QUICK, cwd=tmp_path)  # 1,499 is a lie
     assert done.returncode == 1, done.stderr
-    results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/*/result.json")]
-    assert sorted(result["seed"] for result in results) == [1, 2]
-    assert all(result["status"] == "ok" for result in results)
+    assert [result["seed"] for result in results(tmp_path)] == [1, 2]
+    assert all(result["status"] == "ok" for result in results(tmp_path))
     assert "2 of 4 jobs ended well" in done.stdout
     assert done.stderr.count("exit 2") == 2
-    names = {
-        path.read_text().partition("sweep.name=")[2].splitlines()[0]
-        for path in tmp_path.glob("runs/*/*/overrides.yaml")
-    }
+    names = {yaml.safe_load(path.read_text())[-1] for path in tmp_path.glob("runs/*/*/overrides.yaml")}
     assert len(names) == 1
+    assert names.pop().startswith("sweep.name=lenet5-train_size-seed-")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "alone").mkdir()
+    assert train("-m", "seed=1,2", "norm=batch", *QUICK, cwd=tmp_path / "sweep").returncode == 0
+    assert train("seed=2", "norm=batch", *QUICK, cwd=tmp_path / "alone").returncode == 0
+    second = sorted(tmp_path.glob("sweep/runs/*/*/weights.safetensors"))[1]
+    alone = next(tmp_path.glob("alone/runs/*/*/weights.safetensors"))
+    assert load_file(second).keys() == load_file(alone).keys()
+    assert all(torch.equal(value, load_file(alone)[name]) for name, value in load_file(second).items())
+    assert results(tmp_path / "sweep")[1]["config_hash"] == results(tmp_path / "alone")[0]["config_hash"]
+
+
+def test_a_study_sweeps_without_m_and_an_axis_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "study").mkdir(parents=True)
+    (tmp_path / "mine" / "study" / "small.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper: {params: {norm: 'paper,batch', seed: '1,2,3'}}\n"
+    )
+    done = train("--config-dir", "mine", "study=small", "seed=7", "name=-", "batch_size=0,64", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: batch_size=0: out of range; accepted: at least 1 (job 1 of 4: norm=paper batch_size=0)\n"
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_job_and_the_sweep(tmp_path: Path) -> None:
+    command = [sys.executable, str(TRAIN), "-m", "seed=1,2", "trainer.max_epochs=500", "trainer.accelerator=cpu"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stdout is not None
+        for line in sweep.stdout:
+            if line.startswith("epoch"):
+                break
+        sweep.send_signal(signal.SIGINT)
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "sweep stopped: 0 of 2 jobs had ended" in err
+    assert [result["status"] for result in results(tmp_path)] == ["interrupted"]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
+    words = ("seed=1,2", "trainer.devices=2", "arch=lenet5", *QUICK)
+    assert train("-m", *words, cwd=tmp_path).returncode == 0
+    assert [result["device"] for result in results(tmp_path)] == ["2 x cpu", "2 x cpu"]
 
 
 @pytest.mark.slow

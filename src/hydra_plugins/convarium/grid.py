@@ -32,7 +32,9 @@ class GridSweeper(BasicSweeper):
         from convarium.run.compose import Conf
 
         loader: Any = self.hydra_context.config_loader
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        parsed = effective(
+            OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        )
         if any(override.key_or_group == "study" and override.is_sweep_override() for override in parsed):
             raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
         conf = Conf(loader=loader, root=self.config.hydra.job.config_name)
@@ -114,17 +116,23 @@ class GridSweeper(BasicSweeper):
             raise SystemExit(1)
 
 
-def grid(parsed: Sequence[Override]) -> list[Point]:
-    """Every combination of the swept values, the last axis fastest. Of two equal keys the later counts, but
-    `+callbacks=a +callbacks=b` adds both.
-    """
-    axes: dict[object, Point] = {}
+def effective(parsed: Sequence[Override]) -> list[Override]:
+    """Of two equal keys the later counts, in the place of the first; but `+callbacks=a +callbacks=b` adds both."""
+    last: dict[object, Override] = {}
     for place, override in enumerate(parsed):
         key = override.get_key_element()
+        last[(key, place) if override.is_add() else key] = override
+    return list(last.values())
+
+
+def grid(parsed: Sequence[Override]) -> list[Point]:
+    """Every combination of the swept values, the last axis fastest."""
+    axes = []
+    for override in parsed:
+        key = override.get_key_element()
         values = override.sweep_string_iterator() if override.is_sweep_override() else _fixed(override)
-        written = [key if value is None else f"{key}={value}" for value in values]
-        axes[(key, place) if override.is_add() else key] = written
-    return [list(point) for point in itertools.product(*axes.values())]
+        axes.append([key if value is None else f"{key}={value}" for value in values])
+    return [list(point) for point in itertools.product(*axes)]
 
 
 def _fixed(override: Override) -> list[str | None]:
