@@ -1,0 +1,107 @@
+"""The members of the groups norm, activation, pool and init: each builds its layer, and what it computes."""
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from convarium.layers.activation import ScaledTanh
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def member(group: str, name: str) -> Any:
+    """The factory that a yaml of the group stands for, None for the paper's."""
+    node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    assert isinstance(node, dict)
+    if name == "paper":
+        assert node == {group: None}
+        return None
+    module, _, attribute = str(node.pop("_target_")).rpartition(".")
+    assert node.pop("_partial_") is True
+    return partial(getattr(import_module(module), attribute), **node)
+
+
+def members(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_the_groups_have_every_member_of_the_design() -> None:
+    assert {"paper", "none", "lrn", "batch", "sync_batch", "group", "layer", "instance"} <= set(members("norm"))
+    assert {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"} <= set(members("activation"))
+    assert {"max", "average"} <= set(members("pool"))
+    assert {"he", "xavier", "lecun", "orthogonal", "normal"} <= set(members("init"))
+
+
+@pytest.mark.parametrize("group", ["norm", "activation", "pool", "init"])
+def test_paper_means_nothing_chosen(group: str) -> None:
+    assert member(group, "paper") is None
+
+
+@pytest.mark.parametrize("name", [name for name in members("norm") if name != "paper"])
+def test_a_norm_keeps_the_shape(name: str) -> None:
+    x = torch.randn(2, 12, 4, 4)
+    assert member("norm", name)(12)(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "at_minus_one", "at_two"),
+    [
+        ("relu", 0.0, 2.0),
+        ("leaky_relu", -0.01, 2.0),
+        ("elu", -0.632121, 2.0),
+        ("gelu", -0.158655, 1.954500),
+        ("silu", -0.268941, 1.761594),
+        ("tanh", -0.761594, 0.964028),
+        ("sigmoid", 0.268941, 0.880797),
+    ],
+)
+def test_an_activation_takes_its_known_values(name: str, at_minus_one: float, at_two: float) -> None:
+    y = member("activation", name)()(torch.tensor([-1.0, 2.0]))
+    torch.testing.assert_close(y, torch.tensor([at_minus_one, at_two]), atol=1e-6, rtol=0)
+
+
+def test_an_activation_leaves_its_input_alone() -> None:
+    for name in members("activation"):
+        if factory := member("activation", name):
+            x = torch.tensor([-1.0, 2.0])
+            factory()(x)
+            assert x.tolist() == [-1.0, 2.0]
+
+
+def test_the_squashing_of_lenet_maps_one_to_one() -> None:
+    y = ScaledTanh()(torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(y, torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64), atol=4e-6, rtol=0)
+
+
+PIXELS = torch.tensor([[29.0, 15, 28, 184], [0, 100, 70, 38], [12, 12, 7, 2], [12, 12, 45, 6]])[None, None]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("max", [[100.0, 184], [12, 45]]), ("average", [[36.0, 80], [12, 15]])])
+def test_pooling_gives_the_worked_example(name: str, expected: list[list[float]]) -> None:
+    assert member("pool", name)(2, 2)(PIXELS)[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["max", "average"])
+def test_pooling_ignores_padding(name: str) -> None:
+    pool: nn.Module = member("pool", name)(3, 1, padding=1)
+    constant: Tensor = -torch.ones(1, 1, 4, 4)
+    assert torch.equal(pool(constant), constant)
+
+
+@pytest.mark.parametrize("name", ["max", "average"])
+def test_pooling_takes_ceil_mode(name: str) -> None:
+    assert member("pool", name)(3, 2, ceil_mode=True)(torch.zeros(1, 1, 14, 14)).shape == (1, 1, 7, 7)
+
+
+@pytest.mark.parametrize("name", [name for name in members("init") if name != "paper"])
+def test_an_initialization_changes_every_weight(name: str) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    member("init", name)(net)
+    assert not any(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))

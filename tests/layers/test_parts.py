@@ -1,0 +1,35 @@
+"""Parts: what is chosen wins, the rest is the paper's."""
+
+import pytest
+from torch import nn
+
+from convarium.layers import Layers, Parts
+from convarium.layers.init import he, xavier
+from convarium.layers.norm import batch, none
+
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=xavier, dropout=0.5)
+
+
+def test_nothing_chosen_is_the_paper() -> None:
+    assert Parts().over(PAPER) == PAPER
+
+
+def test_every_choice_replaces_the_papers() -> None:
+    chosen = Parts(norm=batch, activation=nn.ELU, pool=nn.AvgPool2d, init=he, dropout=0.1)
+    assert chosen.over(PAPER) == (batch, nn.ELU, nn.AvgPool2d, he, 0.1)
+
+
+def test_a_dropout_of_zero_is_a_choice() -> None:
+    assert Parts(dropout=0.0).over(PAPER).dropout == 0.0
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_dropout_outside_its_range_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"dropout=.*\[0, 1\)"):
+        Parts(dropout=rate)
+
+
+def test_a_part_without_a_place_is_refused_by_name() -> None:
+    Parts(norm=batch).refuse("pool", why="there is none")
+    with pytest.raises(ValueError, match="pool: there is none; accepted: pool=paper"):
+        Parts(pool=nn.AvgPool2d).refuse("norm", "pool", why="there is none")
