@@ -119,8 +119,8 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back_when_the_run_fails() -> None:
             if batch_idx == 40: raise RuntimeError("boom")
             return self.line(batch).mean()
         def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=0.1)
-    trainer = L.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
-                        enable_checkpointing=False, enable_model_summary=False, callbacks=[Progress(refresh_seconds=0.02)])
+    off = dict.fromkeys(["logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"], False)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[Progress(refresh_seconds=0.02)], **off)
     trainer.fit(Line(), torch.utils.data.DataLoader(torch.ones(50, 1)))
     """
     ours, theirs = pty.openpty()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from convarium.errors import ConfigError
 from convarium.observe.mlflow import MLflow
 from convarium.observe.tensorboard import TensorBoard
 from convarium.observe.tracker import Tracker
@@ -33,7 +34,6 @@ def track(tracker: Tracker, run_dir: Path, steps: range, *, run_id: str | None =
 
 
 def test_tensorboard_rows_read_back_and_a_resume_goes_back(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("tensorboard")
     track(TensorBoard(), run_dir, range(5), status="interrupted")
     track(TensorBoard(flush_seconds=1), run_dir, range(3, 6))  # the checkpoint was at step 3
     with warnings.catch_warnings():
@@ -51,7 +51,6 @@ def test_tensorboard_rows_read_back_and_a_resume_goes_back(run_dir: Path, caplog
 
 
 def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("mlflow")
     first = MLflow(group="sweep", tags={"who": "me"})
     track(first, run_dir, range(3), status="interrupted")
     assert first.run_id is not None
@@ -77,3 +76,10 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
 def test_a_flush_interval_must_be_positive() -> None:
     with pytest.raises(ValueError, match="flush_seconds=0"):
         TensorBoard(flush_seconds=0)
+
+
+@pytest.mark.parametrize(("kind", "package"), [(TensorBoard, "tensorboard"), (MLflow, "mlflow")])
+def test_a_missing_extra_is_named(kind: type[Tracker], package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf"logger={package} needs {package}: pip install 'convarium\[{package}\]'"):
+        kind()

@@ -68,6 +68,11 @@ class RaisingOpen(Tracker):
         raise ConnectionError("no such server\nsecond line")
 
 
+class RaisingImport(Tracker):
+    def _import(self) -> None:
+        raise ImportError("libtracker.so")
+
+
 class RaisingWrite(Tracker):
     def _open(self, start: Start) -> Recorder:
         session = Recorder()
@@ -136,7 +141,7 @@ def test_calls_arrive_in_order_and_once(tmp_path: Path) -> None:
     assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}}, run_id=None)
 
 
-@pytest.mark.parametrize("kind", [HangingOpen, HangingWrite, RaisingOpen, RaisingWrite, ExitingWrite])
+@pytest.mark.parametrize("kind", [HangingOpen, HangingWrite, RaisingImport, RaisingOpen, RaisingWrite, ExitingWrite])
 def test_a_broken_tracker_costs_one_line_and_no_weight(
     kind: type[Tracker], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -360,7 +360,10 @@ def test_disabled_writes_nothing(
 
 
 def test_a_frozen_service_costs_one_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from wandb.sdk import wandb_setup
 
@@ -371,9 +374,12 @@ def test_a_frozen_service_costs_one_line(
         time.sleep(0.05)
     service = wandb_setup._singleton._connection._proc._process  # type: ignore[union-attr]
     service.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
+    began, thread = time.monotonic(), tracker._thread
     tracker.end("ok", {})
     assert time.monotonic() - began < 5.0
+    assert thread is not None
+    thread.join(10.0)  # the call that hung fails when its service is gone, and says nothing more
+    assert capfd.readouterr().err == ""
     [line] = messages(caplog)
     assert line.startswith(
         "wandb: given up (not finished after 1 s); the run goes on, metrics.csv has every row, and: "

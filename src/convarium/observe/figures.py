@@ -16,7 +16,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from convarium.observe.tracker import rows_of
+from convarium.observe.tracker import in_a_line, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -410,7 +410,4 @@ def _percent(share: float) -> str:
 
 
 def _warn(what: str, error: Exception) -> None:
-    message = str(error).strip().splitlines()
-    log.warning(
-        "figures: %s not drawn (%s)", what, f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
-    )
+    log.warning("figures: %s not drawn (%s)", what, in_a_line(error))

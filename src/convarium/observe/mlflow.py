@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from convarium.observe.tracker import Session, Start, Tracker
+from convarium.observe.tracker import Session, Start, Tracker, require
 
 STATUSES = {"ok": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # any other is FAILED
 
@@ -24,14 +24,29 @@ class MLflow(Tracker):
         id: str | None = None,  # MLflow's own name for it
     ) -> None:
         super().__init__()
+        require("mlflow", extra="mlflow")
         self.experiment = experiment
         self.tracking_uri = tracking_uri
         self._run_name = name
         self._tags = {**({"group": group} if group else {}), **{key: str(value) for key, value in (tags or {}).items()}}
         self._id = id
 
+    @property
+    def _remote(self) -> str | None:
+        """Where the store is if not in the run directory; an address of the environment may hold a password, so it is
+        read here and never enters a config."""
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+
     def _choose_id(self, previous: str | None) -> str | None:
         return self._id or previous
+
+    def _import(self) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a run tells its trackers and nobody else
+        import lightning.pytorch.loggers  # noqa: F401
+        import mlflow.tracking
+
+        if self._remote is None:
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     def _open(self, start: Start) -> Session:
         return MLflowSession(self, start)
@@ -41,17 +56,15 @@ class MLflowSession:
     """An open MLflow run."""
 
     def __init__(self, tracker: MLflow, start: Start) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a run says nothing to anybody but its trackers
         from lightning.pytorch.loggers import MLFlowLogger
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        local = tracker.tracking_uri is None
-        uri = tracker.tracking_uri or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
+        uri = tracker._remote or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
         client = MlflowClient(uri)
         if client.get_experiment_by_name(tracker.experiment) is None:  # Lightning would say so in a line of its own
-            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if local else None
+            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if tracker._remote is None else None
             client.create_experiment(tracker.experiment, artifact_location=artifacts)
         run_id = tracker.run_id
         if run_id is not None:

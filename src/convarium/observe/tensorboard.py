@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from convarium.observe.tracker import Session, Start, Tracker
+from convarium.observe.tracker import Session, Start, Tracker, require
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,7 +17,12 @@ class TensorBoard(Tracker):
         super().__init__()
         if not flush_seconds > 0:
             raise ValueError(f"flush_seconds={flush_seconds}: expected a number above 0")
+        require("tensorboard", extra="tensorboard")
         self.flush_seconds = flush_seconds
+
+    def _import(self) -> None:
+        import lightning.pytorch.loggers  # noqa: F401
+        import torch.utils.tensorboard  # noqa: F401
 
     def _open(self, start: Start) -> Session:
         return TensorBoardSession(start, self.flush_seconds)
@@ -27,9 +32,6 @@ class TensorBoardSession:
     """The event file of one start of a run, opened by its first row, whose step says where a resumed run goes on."""
 
     def __init__(self, start: Start, flush_seconds: float) -> None:
-        import lightning.pytorch.loggers  # noqa: F401 - import what takes seconds now, not at the first row
-        import torch.utils.tensorboard  # noqa: F401
-
         self._start, self._flush_seconds = start, flush_seconds
         self._config = start.config
         self._logger: TensorBoardLogger | None = None

@@ -1,12 +1,13 @@
 """Trackers that cannot hurt the run they watch.
 
-A tracker is a service or a file format that shows a run: W&B, MLflow, TensorBoard. All of its work - importing it,
-connecting, writing, closing - happens in one daemon thread behind a bounded queue. The first call that raises or hangs
-costs one line of log and the tracker; the training loop pays a queue's put and never waits. What was measured is in
-metrics.csv whatever happens here.
+A tracker is a service or a file format that shows a run: W&B, MLflow, TensorBoard. All of its work - connecting,
+writing, closing - happens in one daemon thread behind a bounded queue. The first call that raises or hangs costs one
+line of log and the tracker; the training loop pays a queue's put and never waits. What was measured is in metrics.csv
+whatever happens here.
 """
 
 import csv
+import importlib.util
 import logging
 import os
 import queue
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from lightning.pytorch.loggers import Logger
+
+from convarium.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,12 @@ class Tracker(Logger):
 
     # What a subclass says
 
+    def _import(self) -> None:
+        """Import the tracker's library, in the thread of the run.
+
+        Two threads that import at a time may find each other's modules half loaded, and the run's must not.
+        """
+
     def _open(self, start: Start) -> Session:
         """Connect and return the open session; runs in the tracker's thread and may raise anything."""
         raise NotImplementedError
@@ -91,7 +100,7 @@ class Tracker(Logger):
     # What the run says
 
     def begin(self, *, run_dir: Path, name: str, config: dict[str, Any], run_id: str | None) -> None:
-        """Start the tracker's thread, on rank 0 only and before the fit; returns at once.
+        """Import the tracker's library and start its thread, on rank 0 only and before the fit; never raises for it.
 
         `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one.
         metrics.csv of a continued run must already be cut back to its checkpoint.
@@ -104,6 +113,11 @@ class Tracker(Logger):
             with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
                 rows = rows_of(run_dir / "metrics.csv")
         start = Start(run_dir=run_dir, name=name, config=redacted(config), run_id=run_id, rows=rows)
+        try:
+            self._import()
+        except Exception as error:  # a broken installation of a tracker is the tracker's trouble alone
+            self._give_up(in_a_line(error))
+            return
         self._call_began = time.monotonic()
         self._thread = threading.Thread(target=self._serve, args=(start,), name=f"{self.name}-tracker", daemon=True)
         self._thread.start()
@@ -174,8 +188,7 @@ class Tracker(Logger):
                 self._call_began = time.monotonic()
                 getattr(session, method)(*args)
         except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
-            message = str(error).strip().splitlines()
-            self._give_up(f"{type(error).__name__}: {message[0]}" if message else type(error).__name__)
+            self._give_up(in_a_line(error))
 
     def _give_up(self, reason: str) -> None:
         """Print the one line and drop the tracker; called by either thread, the second call does nothing."""
@@ -188,6 +201,22 @@ class Tracker(Logger):
             self._abandon()
         except Exception as error:  # the last resort for a broken tracker may fail as well
             log.debug("%s: %s", self.name, error)
+
+
+def require(package: str, extra: str) -> None:
+    """Refuse a tracker whose library is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"logger={extra} needs {package}: pip install 'convarium[{extra}]'")
+
+
+def in_a_line(error: BaseException) -> str:
+    """An exception's type and the first line of what it says."""
+    message = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
 
 
 def redacted(config: dict[str, Any]) -> dict[str, Any]:

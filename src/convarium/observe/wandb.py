@@ -72,14 +72,21 @@ class Wandb(Tracker):
         alphabet = string.ascii_lowercase + string.digits
         return self._id or previous or "".join(secrets.choice(alphabet) for _ in range(8))
 
-    def _open(self, start: Start) -> Session:
+    def _import(self) -> None:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
-        self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=str(start.run_dir / "wandb" / "cache"))
+        self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=f"{self.save_dir}/wandb/cache")
+        import wandb  # noqa: F401
+
+    def _open(self, start: Start) -> Session:
         mode: str = self.mode
         if mode == "auto":  # the environment's word counts, as everywhere with W&B
             mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
                 os.environ.get("WANDB_MODE", ""), mode
             )
+        if mode != "disabled":
+            import wandb
+
+            wandb.setup(wandb.Settings(silent=True))  # its service, and no line but ours
         began = time.monotonic()
         reason = why_offline(seconds=4.0) if mode == "auto" else None
         if mode in ("auto", "online") and reason is None:
@@ -180,7 +187,7 @@ def why_offline(seconds: float) -> str | None:
     """Why W&B cannot be used online, in a few words, or None; asks the server with the key, for at most `seconds`."""
     import wandb
 
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    settings = wandb.setup().settings
     token_file = settings.identity_token_file
     key = settings.api_key or (None if token_file else netrc_key(settings.base_url))
     if not key and not token_file:
