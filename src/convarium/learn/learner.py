@@ -115,15 +115,20 @@ class Learner(L.LightningModule):
         """Clip once per optimizer step, after unscaling and after every callback has seen the gradients."""
         if self.clip is None:
             return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # a fused optimizer would do it inside its step, too late for clipping
         stats = self.clip(self._named)
         sums = torch.stack((stats.norm, stats.clipped, torch.ones_like(stats.norm)))
         # float16 overflows now and then; the scaler skips such a step, and so do the figures
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        self._clip_sums += torch.where(stats.norm.isfinite(), sums, 0.0) if scaled else sums
+        self._clip_sums += sums if scaler is None else torch.where(stats.norm.isfinite(), sums, 0.0)
 
     def on_train_epoch_end(self) -> None:
-        self._log({f"train/{name}": value for name, value in self._close(self.train_tally).items()})
+        scores = {f"train/{name}": value for name, value in self._close(self.train_tally).items()}
         self._logged = [0.0] * 4
+        if not math.isfinite(scores["train/loss"]):
+            self._diverge("train/loss", scores["train/loss"])
+        self._log(scores)
 
     # Validation and test ----------------------------------------------------------------------------------------------
 
@@ -176,16 +181,16 @@ class Learner(L.LightningModule):
     def on_fit_start(self) -> None:
         sums = self.__dict__.pop("_resumed_sums", None)
         if sums is not None and self.global_rank == 0:  # they are the sums over all ranks: one of them takes them on
-            self.train_tally.sums.copy_(torch.tensor(sums))
+            self.train_tally.sums.copy_(torch.tensor(sums, dtype=self.train_tally.sums.dtype))
 
     def check_finite(self) -> None:
         """Raise Diverged unless the losses since the last log and the weights are finite, on every rank."""
-        weights = torch.stack(torch._foreach_norm([p.detach() for _, p in self._named])).sum()
-        if not math.isfinite(float(weights)):
-            self._diverge("weights", float(weights))
         loss = self._over_ranks(self.train_tally.sums)[0].item()
         if not math.isfinite(loss):
             self._diverge("train/loss", loss)
+        weights = torch.stack(torch._foreach_norm([p.detach() for _, p in self._named])).sum().item()
+        if not math.isfinite(weights):
+            self._diverge("the norm of the weights", weights)
 
     # Logging ----------------------------------------------------------------------------------------------------------
 
@@ -218,7 +223,7 @@ class Learner(L.LightningModule):
         return values
 
     def _diverge(self, name: str, value: float) -> NoReturn:
-        raise Diverged(f"{name} became {value} by step {self.trainer.global_step} of epoch {self.current_epoch}")
+        raise Diverged(f"{name} became {value} by step {self.trainer.global_step}, in epoch {self.current_epoch + 1}")
 
     # Devices ----------------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ class Checkpoint(LightningCheckpoint):
             return
         if self.best_score is not None and not self.sign * score > self.sign * self.best_score:
             return
+        pl_module.check_finite()
         self.best_score, self.best_epoch = score, trainer.current_epoch
         if trainer.is_global_zero:
             write_checkpoint(

@@ -70,9 +70,9 @@ class Agreement(L.Callback):
         if world > 1:
             drop_signal_broadcast(trainer)
             own = int.from_bytes(hashlib.sha256(self.config_file.read_bytes()).digest()[:7], "big")
-            digests = pl_module.all_gather(torch.tensor(own, dtype=torch.int64, device=pl_module.device))
-            assert isinstance(digests, torch.Tensor)
-            for rank, digest in enumerate(digests.tolist()):
+            digests: list[int] = [0] * world
+            torch.distributed.all_gather_object(digests, own)
+            for rank, digest in enumerate(digests):
                 if digest != own:
                     raise RunError(f"rank {trainer.global_rank}: rank {rank} runs another config.yaml")
 
@@ -292,7 +292,8 @@ def finish(result: Result, parts: Parts, status: Status, error: str | None, trac
 @contextmanager
 def our_words_only() -> Iterator[None]:
     """Without Lightning's lines on devices and limits, which the header says better, and warnings that do not hold here."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for package in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in (
             ".*number of training batches .* smaller than the logging interval.*",

@@ -1,0 +1,148 @@
+"""Several devices: the same numbers as one, and an end of all when one of them ends."""
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import run, start, train
+
+from convarium.run.checkpoint import read_checkpoint
+from end_to_end.test_resume import EXPERIMENT, assert_same, learned
+
+# 131 images to validate and 127 to test with: neither divides by 2 or 4
+SPLITS = ("data=synthetic", "data.channels=1", "data.train_size=651", "data.val_fraction=0.2", "data.test_size=127")
+QUICK = ("callbacks=[checkpoint]", "threads=1", "batch_size=32", "trainer.accelerator=cpu")
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def ranks_of(parent: int) -> list[int]:
+    """The processes that `parent` started and that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[1]) == parent and words[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.005)
+
+
+def assert_all_end(processes: list[int], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while living := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < end, f"{living} live on"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_trajectory_and_the_metrics_are_those_of_one_device(devices: int, own_directory: Path) -> None:
+    experiment = ("arch=mlp", *SPLITS, *QUICK, "augment=crop_flip", "trainer.max_epochs=3")
+    log = own_directory / "log"
+    assert run(train, *experiment, "run_dir=one", log=log) == 0, log.read_text()
+    assert run(train, *experiment, f"trainer.devices={devices}", "run_dir=several", log=log) == 0, log.read_text()
+    one, several = rows(Path("one")), rows(Path("several"))
+    assert [row.keys() for row in one] == [row.keys() for row in several]
+    for left, right in zip(one, several, strict=True):
+        assert left == pytest.approx(right, rel=2e-5, abs=1e-7)
+        for name in ("val/acc1", "val/acc5", "test/acc1"):
+            assert left.get(name) == right.get(name)
+    left, right = (json.loads((Path(folder) / "result.json").read_text()) for folder in ("one", "several"))
+    assert left["config_hash"] == right["config_hash"]
+
+
+def test_two_ranks_resume_after_their_parent_was_killed_as_if_nothing_had_been(own_directory: Path) -> None:
+    experiment = [*EXPERIMENT, "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=40"]
+    log = own_directory / "log"
+    assert run(train, *experiment, "run_dir=whole", log=log) == 0, log.read_text()
+    parent = start(train, *experiment, "run_dir=killed", log=log)
+    wait_for(Path("killed/checkpoints/last.ckpt"))
+    ranks = ranks_of(parent.pid)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    assert len(ranks) >= 2
+    assert_all_end(ranks, seconds=5)
+    reached = read_checkpoint(Path("killed/checkpoints/last.ckpt"))["global_step"]
+    assert reached < 200
+    assert run(train, "resume=killed", log=log) == 0, log.read_text()
+    whole, resumed = (read_checkpoint(Path(folder) / "checkpoints/last.ckpt") for folder in ("whole", "killed"))
+    assert_same(learned(resumed), learned(whole))
+    assert Path("killed/metrics.csv").read_text() == Path("whole/metrics.csv").read_text()
+
+
+def test_a_rank_that_is_killed_ends_the_run_and_all_of_it(own_directory: Path) -> None:
+    log = own_directory / "log"
+    experiment = ("arch=mlp", *SPLITS, *QUICK, "trainer.devices=2", "trainer.max_epochs=100000", "run_dir=run")
+    parent = start(train, *experiment, "callbacks.checkpoint.every_n_steps=1", log=log)
+    wait_for(Path("run/checkpoints/last.ckpt"))
+    ranks = ranks_of(parent.pid)
+    started = time.monotonic()
+    os.kill(max(ranks), signal.SIGKILL)
+    parent.join(30)
+    assert parent.exitcode == 1, log.read_text()
+    assert time.monotonic() - started < 10
+    assert_all_end(ranks, seconds=1)
+    result = json.loads(Path("run/result.json").read_text())
+    assert result["status"] == "killed"
+    assert "SIGKILL" in result["error"]
+
+
+def test_a_rank_that_raises_is_the_first_thing_read(own_directory: Path) -> None:
+    package = own_directory / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nimport torch\n"
+        "class Bad(torch.nn.Flatten):\n"
+        "    def __init__(self, channels): super().__init__(); self.calls = 0\n"
+        "    def forward(self, x):\n"
+        "        self.calls += x.device.type != 'meta' and self.training\n"
+        "        if self.calls > 3 and os.environ['RANK'] == '1': raise KeyError('the cause')\n"
+        "        return x\n"
+    )
+    log = own_directory / "log"
+    experiment = ("arch=lenet5", *SPLITS, *QUICK, "trainer.devices=2", "norm=none", "norm._target_=mine.Bad")
+    code = run(_train_trusting, str(own_directory), *experiment, "run_dir=run", log=log)
+    assert code == 1
+    printed = log.read_text()
+    traces = [line for line in printed.splitlines() if line.startswith(("Traceback", "KeyError", "RuntimeError"))]
+    assert traces[:2] == ["Traceback (most recent call last):", "KeyError: 'the cause'"], printed
+    result = json.loads(Path("run/result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "rank 1: KeyError: 'the cause'")
+
+
+def _train_trusting(folder: str, *overrides: str) -> int:
+    import sys
+
+    sys.path.insert(0, folder)
+    os.environ.update(CONVARIUM_TRUST="mine", PYTHONPATH=folder)
+    return train(*overrides)
+
+
+def test_a_stopped_parent_lets_its_ranks_save(own_directory: Path) -> None:
+    log = own_directory / "log"
+    experiment = ("arch=mlp", *SPLITS, *QUICK, "trainer.devices=2", "trainer.max_epochs=100000", "run_dir=run")
+    parent = start(train, *experiment, "callbacks.checkpoint.every_n_steps=1000", log=log)
+    wait_for(Path("run/checkpoints/last.ckpt"))
+    ranks = ranks_of(parent.pid)
+    before = read_checkpoint(Path("run/checkpoints/last.ckpt"))["global_step"]
+    os.kill(parent.pid, signal.SIGTERM)
+    parent.join(60)
+    assert parent.exitcode == 128 + signal.SIGTERM, log.read_text()
+    assert_all_end(ranks, seconds=2)
+    assert json.loads(Path("run/result.json").read_text())["status"] == "interrupted"
+    assert read_checkpoint(Path("run/checkpoints/last.ckpt"))["global_step"] > before

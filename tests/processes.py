@@ -1,0 +1,95 @@
+"""Experiments in processes of their own, without paying for the imports each time.
+
+A fork server imports everything once and runs nothing; each experiment is a fork of it, to be killed or signalled.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["processes", "convarium.cli", "convarium.run.launch", "convarium.run.job"])
+
+
+def start(function: Callable[..., Any], *arguments: Any, log: Path) -> BaseProcess:
+    """Call `function(*arguments)` in a new process whose output goes to `log`; its return value is the exit code."""
+    process = _context.Process(target=_run, args=(function, arguments, str(log), os.getcwd()))
+    process.start()
+    return process
+
+
+def run(function: Callable[..., Any], *arguments: Any, log: Path, timeout: float = 240) -> int:
+    """`start`, and wait; the exit code, negative for a signal."""
+    process = start(function, *arguments, log=log)
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise TimeoutError(f"{function.__name__}{arguments}:\n{log.read_text()}")
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def train(*overrides: str) -> int:
+    """`python train.py OVERRIDES`."""
+    from convarium.cli import train as front_door
+
+    sys.argv = ["train.py", *overrides]
+    try:
+        front_door()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def train_killed(moment: str, count: int, *overrides: str) -> int:
+    """`train`, but the process is killed by SIGKILL when it comes to `moment` for the `count`-th time."""
+    return train_signalled(signal.SIGKILL, moment, count, *overrides)
+
+
+def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> int:
+    """`train`, but the process gets a signal when it comes to `moment` for the `count`-th time."""
+    from convarium.data import module
+    from convarium.learn import learner
+    from convarium.run import checkpoint
+
+    owner, name = {
+        "step": (learner.Learner, "training_step"),
+        "optimizer": (learner.Learner, "configure_gradient_clipping"),
+        "validation": (learner.Learner, "validation_step"),
+        "epoch end": (learner.Learner, "on_train_epoch_end"),
+        "rename": (checkpoint.os, "replace"),
+        "loading": (module.ImageData, "on_after_batch_transfer"),
+    }[moment]
+    original = getattr(owner, name)
+    calls = 0
+
+    def counting(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signum)
+        return original(*arguments, **keywords)
+
+    if hasattr(original, "__signature__"):
+        counting.__signature__ = original.__signature__  # type: ignore[attr-defined]
+    setattr(owner, name, counting)
+    return train(*overrides)
+
+
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...], log: str, directory: str) -> None:
+    os.chdir(directory)
+    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    code = function(*arguments)
+    with contextlib.suppress(ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code or 0)
