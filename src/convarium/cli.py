@@ -42,6 +42,7 @@ OURS = {
     "hydra.output_subdir": "run_dir=FOLDER",
     "hydra.job.chdir": "nothing: paths are relative to the current folder",
 }
+FOREIGN = re.compile(r"[+~]*(study|recipe|hydra\W)")  # words that can bring settings of Hydra's own
 
 
 class JobEnd(NamedTuple):
@@ -109,6 +110,9 @@ def _train(argv: Sequence[str]) -> int:
     from convarium.data import facts
 
     facts.register()
+    conf = Conf(arguments.config_dir, root=arguments.config_name or ROOT)
+    if arguments.config_dir or arguments.config_name or any(FOREIGN.match(word) for word in words):
+        conf.check_hydra(words)
     flags = list(argv)
     for word in arguments.overrides:
         flags.remove(word)
@@ -119,7 +123,6 @@ def _train(argv: Sequence[str]) -> int:
     except (ConfigError, RunError):
         raise
     except Exception:
-        conf = Conf(arguments.config_dir, root=arguments.config_name or ROOT)
         with conf.explained(words):
             raise
     return 0
@@ -142,6 +145,8 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(list(argv))
     if arguments.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: unpickles a file; write resume=RUN")
+    if arguments.config_path is not None:
+        raise ConfigError("--config-path: would hide our own groups; --config-dir FOLDER adds yours to them")
     return arguments
 
 

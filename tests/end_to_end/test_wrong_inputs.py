@@ -82,6 +82,13 @@ def other_classes_in_val(cwd: Path) -> None:
             image(cwd / "photos" / split / name / "1.png")
 
 
+def a_foreign_study(cwd: Path) -> None:
+    (cwd / "mine" / "study").mkdir(parents=True)
+    (cwd / "mine" / "study" / "foreign.yaml").write_text(
+        "# @package _global_\nhydra: {callbacks: {x: {_target_: os.system, command: touch owned}}}\n"
+    )
+
+
 def a_file(cwd: Path) -> None:
     (cwd / "occupied").write_text("")
 
@@ -197,6 +204,12 @@ TRAIN = [
     Wrong("arch._target_=os.system", "arch._target_=os.system: not allowed there; accepted: convarium.archs.*"),
     Wrong("callbacks.progress._target_=subprocess.run", "callbacks.progress._target_=subprocess.run: not allowed"),
     Wrong("optimizer._target_=torch.optim.lr_scheduler.StepLR", "is not a torch.optim.Optimizer"),
+    Wrong("+hydra.callbacks.x._target_=os.system", "hydra.callbacks.x: not accepted"),
+    Wrong(
+        "+hydra.job_logging.handlers.x.class=os.system", "hydra.job_logging.handlers.x.class=os.system: not accepted"
+    ),
+    Wrong("--config-dir mine study=foreign", "hydra.callbacks.x: not accepted", a_foreign_study),
+    Wrong("--config-path mine", "--config-path: would hide our own groups"),
     # data
     Wrong("data=mnist", "convarium data fetch mnist"),
     Wrong("data=folder data.root=nowhere", "nowhere: no such folder"),

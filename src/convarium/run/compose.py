@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.default_element import ResultDefault
@@ -35,6 +34,7 @@ from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
 from convarium.run.checks import Choices, check
 from convarium.run.compare import Comparison
+from convarium.run.identity import leaves
 from convarium.run.ranges import check_ranges
 
 ROOT = "train"  # conf/train.yaml
@@ -80,8 +80,23 @@ class Conf:
     def compose(self, overrides: Sequence[str]) -> Composed:
         """Compose and check one experiment; raises ConfigError."""
         words = readable(overrides)
-        with self.explained(words), self._active(self.merge(words)) as cfg:
-            return self._complete(cfg, words)
+        with self.explained(words):
+            merged = self.merge(words)
+            _check_hydra(merged)
+            with self._active(merged) as cfg:
+                return self._complete(cfg, words)
+
+    def check_hydra(self, overrides: Sequence[str]) -> None:
+        """Before Hydra runs: what it would import and call by itself must be its own; raises ConfigError.
+
+        Recipes, studies and `--config-dir` may come from somebody else; their `hydra` node is carried out before any
+        task is called.
+        """
+        with self.explained(overrides):
+            mode = RunMode.MULTIRUN  # composes whatever is swept with its default
+            _check_hydra(
+                self.loader.load_configuration(self.root, list(overrides), mode, validate_sweep_overrides=False)
+            )
 
     def complete(self, cfg: DictConfig, overrides: Sequence[str]) -> Composed:
         """Check and resolve what Hydra composed from `overrides`, without its `hydra` node; raises ConfigError.
@@ -145,7 +160,7 @@ class Conf:
         if groups not in self._baselines:
             found = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
             kept = [item for item in found.defaults if not (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
-            repository = CachingConfigRepository(self.loader.repository)
+            _, repository = self.loader._parse_overrides_and_create_caching_repo(self.root, list(groups))
             cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
             cfg.pop("hydra", None)
             choices: Choices = {}
@@ -180,6 +195,17 @@ class Conf:
             yield rest
         finally:
             HydraConfig.instance().cfg = before
+
+
+def _check_hydra(cfg: DictConfig) -> None:
+    hydra = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
+    for name in hydra["callbacks"]:
+        raise ConfigError(f"hydra.callbacks.{name}: not accepted; what watches a run is in the group callbacks")
+    for node in ("job_logging", "hydra_logging"):
+        for key, value in leaves(hydra[node], f"hydra.{node}").items():
+            name = key.rpartition(".")[2]
+            if name == "()" or (name == "class" and not str(value).startswith("logging.")):
+                raise ConfigError(f"{key}={value}: not accepted; accepted are classes of Python's logging")
 
 
 def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:

@@ -89,7 +89,8 @@ def _unknown_member(error: MissingConfigException, conf: "Conf") -> str:
     group, _, member = path.rpartition("/")
     if not group:
         return f"{path}: no such config"
-    return f"{group}={member}: unknown{nearest(member, conf.members(group))} One of: {', '.join(conf.members(group))}"
+    written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
+    return f"{written}: unknown{nearest(member, conf.members(group))} One of: {', '.join(conf.members(group))}"
 
 
 def _wrong_value(error: ValueError, conf: "Conf", parsed: list[Override]) -> str | None:
