@@ -57,14 +57,14 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
     """`train`, but the process gets a signal when it comes to `moment` for the `count`-th time."""
     from convarium.data import module
     from convarium.learn import learner
-    from convarium.run import checkpoint
+    from convarium.run import checkpoint_file
 
     owner, name = {
         "step": (learner.Learner, "training_step"),
         "optimizer": (learner.Learner, "configure_gradient_clipping"),
         "validation": (learner.Learner, "validation_step"),
         "epoch end": (learner.Learner, "on_train_epoch_end"),
-        "rename": (checkpoint.os, "replace"),
+        "rename": (checkpoint_file.os, "replace"),
         "loading": (module.ImageData, "on_after_batch_transfer"),
     }[moment]
     original = getattr(owner, name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import run, start, train
 
-from convarium.run.checkpoint import read_checkpoint
+from convarium.run.checkpoint_file import read_checkpoint
 from end_to_end.test_resume import EXPERIMENT, assert_same, learned
 
 # 131 images to validate and 127 to test with: neither divides by 2 or 4

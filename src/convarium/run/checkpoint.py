@@ -1,28 +1,24 @@
-"""Checkpoints that resume exactly: when they may be saved, what is in them, how they reach the disk."""
+"""Checkpoints that resume exactly: when they may be saved, and what is in them."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from convarium.errors import RunError
 from convarium.learn.averaging import Averaging
 from convarium.learn.learner import Learner
+from convarium.run.checkpoint_file import FORMAT, write_checkpoint
 from convarium.run.identity import config_hash
 from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import mid_accumulation, more_to_come_at_this_batch
 from convarium.run.record import RunDirectory
-
-FORMAT = 1
 
 
 class Checkpoint(LightningCheckpoint):
@@ -159,39 +155,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         write_checkpoint(Path(path), checkpoint)
-
-
-def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write, sync, rename, and sync the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        torch.save(dict(checkpoint), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, on the CPU; tensors and plain values only. Raises RunError if it is missing, corrupt or foreign."""
-    if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a broken file
-        raise RunError(f"{path}: not a checkpoint that can be read ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or "config_hash" not in checkpoint or "state_dict" not in checkpoint:
-        raise RunError(f"{path}: not a checkpoint of Convarium")
-    return checkpoint
-
-
-def net_state(checkpoint: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
-    """The network's weights in a checkpoint: the averaged ones if there are any and they are asked for."""
-    if averaged and checkpoint.get("averaged") is not None:
-        return dict(checkpoint["averaged"])
-    return {key[4:]: value for key, value in checkpoint["state_dict"].items() if key.startswith("net.")}

@@ -30,7 +30,7 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of ours, on the CPU: tensors and plain values. Raises RunError if it is missing, corrupt or foreign."""
+    """A checkpoint of ours, on the CPU: tensors and plain values. Raises RunError if missing, corrupt or foreign."""
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:

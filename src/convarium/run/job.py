@@ -32,7 +32,8 @@ from convarium.learn.learner import Diverged, Learner
 from convarium.learn.lengths import Clock
 from convarium.observe.tracker import Tracker
 from convarium.run.build import build
-from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, net_state, read_checkpoint
+from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
+from convarium.run.checkpoint_file import net_state, read_checkpoint
 from convarium.run.interrupt import Interrupted
 from convarium.run.lightning_internals import drop_signal_broadcast
 from convarium.run.precision import Precision
@@ -262,6 +263,8 @@ def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
         learner.net.load_state_dict(net_state(read_checkpoint(run.best)))
     elif parts.averaging is not None and (averaged := parts.averaging.averaged_state()) is not None:
         learner.net.load_state_dict(averaged)
+    if parts.averaging is not None:  # what is tested is in place: the last average has no more say
+        trainer.callbacks.remove(parts.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
         epoch = f"best, of epoch {parts.checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
         print(f"\ntesting the {epoch}{', averaged' if parts.averaging else ''} weights", flush=True)

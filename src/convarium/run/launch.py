@@ -54,7 +54,7 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
 
 def check_resumable(run: RunDirectory, config: dict[str, Any]) -> None:
     """Refuse a run that has nothing left to do, and a checkpoint that is not one."""
-    from convarium.run.checkpoint import read_checkpoint
+    from convarium.run.checkpoint_file import read_checkpoint
 
     if run.last.is_file():
         read_checkpoint(run.last)
