@@ -1,0 +1,143 @@
+"""GoogLeNet: the modules of Table 1, its auxiliary heads, its stems, the same function as torchvision's."""
+
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.utils.flop_counter import FlopCounterMode
+
+from convarium.archs.inception_v1 import IN_CHANNELS, MODULES, PAPER, Inception, InceptionV1
+from convarium.layers import Outputs, Parts
+from convarium.layers.norm import LocalResponse, batch
+
+
+@pytest.mark.parametrize(
+    ("name", "in_channels", "width", "size", "parameters", "millions"),
+    [
+        ("3a", 192, 256, 28, 163_696, 128.0),
+        ("3b", 256, 480, 28, 388_736, 304.3),
+        ("4a", 480, 512, 14, 376_176, 73.6),
+        ("4b", 512, 512, 14, 449_160, 87.9),
+        ("4c", 512, 512, 14, 510_104, 99.9),
+        ("4d", 512, 528, 14, 605_376, 118.5),
+        ("4e", 528, 832, 14, 868_352, 170.0),
+        ("5a", 832, 832, 7, 1_043_456, 51.1),
+        ("5b", 832, 1024, 7, 1_444_080, 70.7),
+    ],
+)
+def test_a_module_is_its_row_of_table_1(
+    name: str, in_channels: int, width: int, size: int, parameters: int, millions: float
+) -> None:
+    assert IN_CHANNELS[name] == in_channels
+    with torch.device("meta"):
+        module = Inception(in_channels, MODULES[name], PAPER)
+        with FlopCounterMode(display=False) as counter:
+            y = module(torch.empty(1, in_channels, size, size))
+    assert y.shape == (1, width, size, size)
+    assert sum(parameter.numel() for parameter in module.parameters()) == parameters
+    assert counter.get_total_flops() / 2e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_reducing_first_makes_the_5x5_of_4a_21_times_as_cheap() -> None:
+    with torch.device("meta"):
+        maps = torch.empty(1, 480, 14, 14)
+        with FlopCounterMode(display=False) as reduced:
+            Inception(480, MODULES["4a"], PAPER).branch5(maps)
+        with FlopCounterMode(display=False) as direct:
+            nn.Conv2d(480, 48, 5, padding=2)(maps)
+    assert reduced.get_total_flops() == 2 * (1_505_280 + 3_763_200)
+    assert direct.get_total_flops() == 2 * 112_896_000
+
+
+@pytest.mark.parametrize(("aux_heads", "parameters"), [(True, 13_378_280), (False, 6_998_552)])
+def test_the_auxiliary_heads_are_an_option(aux_heads: bool, parameters: int) -> None:
+    with torch.device("meta"):
+        net = InceptionV1(aux_heads=aux_heads)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+
+
+def test_each_auxiliary_head_has_the_published_parameters() -> None:
+    with torch.device("meta"):
+        heads = InceptionV1().aux
+    assert [sum(parameter.numel() for parameter in head.parameters()) for head in heads] == [3_188_840, 3_190_888]
+
+
+def test_auxiliary_logits_are_returned_only_while_training() -> None:
+    net = InceptionV1(in_channels=1, num_classes=10, image_size=32)
+    images = torch.randn(2, 1, 32, 32)
+    outputs = net.train()(images)
+    assert isinstance(outputs, Outputs)
+    assert [tuple(logits.shape) for logits in (outputs.logits, *outputs.aux)] == [(2, 10)] * 3
+    assert isinstance(net.eval()(images), Tensor)
+
+
+def test_without_auxiliary_heads_training_returns_logits() -> None:
+    with torch.device("meta"):
+        net = InceptionV1(in_channels=1, num_classes=10, image_size=32, aux_heads=False)
+        assert net.train()(torch.empty(2, 1, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "sizes"), [(224, (28, 14, 7)), (299, (37, 18, 9)), (64, (32, 16, 8)), (32, (16, 8, 4))]
+)
+def test_the_modules_see_maps_of(image_size: int, sizes: tuple[int, int, int]) -> None:
+    with torch.device("meta"):
+        net = InceptionV1(image_size=image_size).eval()
+        seen: list[int] = []
+        for stage in (net.to_4a[0], net.to_4d[0], net.to_5b[-1]):
+            stage.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[-1]))
+        net(torch.empty(1, 3, image_size, image_size))
+    assert tuple(seen) == sizes
+
+
+def test_local_response_normalization_stands_twice_in_the_stem() -> None:
+    with torch.device("meta"):
+        net = InceptionV1()
+    assert [name for name, module in net.named_modules() if isinstance(module, LocalResponse)] == ["stem.2", "stem.5"]
+
+
+def test_another_norm_drops_the_papers() -> None:
+    with torch.device("meta"):
+        net = InceptionV1(parts=Parts(norm=batch))
+    assert not any(isinstance(module, LocalResponse) for module in net.modules())
+
+
+def test_the_paper_drops_40_and_70_percent() -> None:
+    with torch.device("meta"):
+        net = InceptionV1()
+    assert net.dropout.p == 0.4
+    assert [head.dropout.p for head in net.aux] == [0.7, 0.7]
+
+
+def test_another_pooling_reaches_the_auxiliary_heads() -> None:
+    with torch.device("meta"):
+        nets = {pool: InceptionV1(parts=Parts(pool=pool)) for pool in (nn.MaxPool2d, nn.AvgPool2d)}
+    for pool, net in nets.items():
+        kinds = {type(module) for module in net.modules() if isinstance(module, nn.MaxPool2d | nn.AvgPool2d)}
+        assert kinds == {pool}
+
+
+def test_it_computes_the_same_function_as_torchvisions_after_its_differences() -> None:
+    """torchvision has batch norm (eps 0.001), a 3x3 where the paper has a 5x5, and a 2x2 last pooling."""
+    parts = Parts(norm=partial(batch, eps=1e-3))
+    ours = InceptionV1(image_size=64, stem="paper", num_classes=10, aux_heads=False, parts=parts).double().eval()
+    theirs = torchvision.models.googlenet(weights=None, init_weights=False, num_classes=10, aux_logits=False)
+    theirs.maxpool4 = nn.MaxPool2d(3, 2, ceil_mode=True)
+    theirs = theirs.double().eval()
+    weights = {}
+    for (key, value), (_, copied) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
+        weights[key] = copied if copied.shape == value.shape else pad(copied, (1, 1, 1, 1))
+    ours.load_state_dict(weights)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-9, atol=1e-12)
+
+
+def test_an_image_too_small_for_the_auxiliary_heads_is_refused() -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match="image_size=16: too small for the auxiliary heads"):
+        InceptionV1(image_size=16)
+    with torch.device("meta"):
+        assert InceptionV1(image_size=16, aux_heads=False)(torch.empty(2, 3, 16, 16)).shape == (2, 1000)

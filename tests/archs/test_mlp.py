@@ -1,0 +1,41 @@
+"""Fully connected networks: the sizes of LeCun's table, and what has no place in them."""
+
+import pytest
+import torch
+from torch import nn
+
+from convarium.archs.mlp import MLP
+from convarium.layers import Parts
+
+
+@pytest.mark.parametrize(
+    ("hidden", "parameters"),
+    [
+        ([], 7_850),
+        ([300], 238_510),
+        ([1000], 795_010),
+        ([300, 100], 266_610),
+        ([500, 150], 469_160),
+        ([1000, 150], 936_660),
+    ],
+)
+def test_any_depth_has_the_published_parameters(hidden: list[int], parameters: int) -> None:
+    with torch.device("meta"):
+        net = MLP(hidden=hidden)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+
+
+def test_without_hidden_layers_it_is_linear_in_the_pixels() -> None:
+    net = MLP(hidden=[], in_channels=2, image_size=3, num_classes=4)
+    images = torch.randn(5, 2, 3, 3)
+    torch.testing.assert_close(net(images), images.flatten(1) @ net.classifier.weight.T + net.classifier.bias)
+
+
+def test_a_width_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"hidden=\[300, 0\]"):
+        MLP(hidden=[300, 0])
+
+
+def test_a_norm_for_a_perceptron_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm: a network with no hidden layer"):
+        MLP(hidden=[], parts=Parts(norm=nn.BatchNorm2d))
