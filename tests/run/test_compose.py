@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from PIL import Image
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.build import build
@@ -253,6 +254,21 @@ def test_a_value_named_now_is_compared_with_the_run_and_not_with_todays_yaml(run
     assert resume_config(run.path, ["trainer.devices=2"])[0]["clip"]["max_norm"] == 5.0
     with pytest.raises(ConfigError, match=r"clip.max_norm=1.0: cannot change on resume, the run has 5.0"):
         resume_config(run.path, ["clip.max_norm=1.0"])
+
+
+def test_a_run_on_a_folder_resumes_from_another_current_folder(
+    conf: Conf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my photos" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "my photos" / "cat" / "1.png")
+    overrides = ["data=folder", "data.root=my photos", "batch_size=1"]
+    run = RunDirectory(tmp_path / "run")
+    run.make(conf.compose(overrides).config, overrides)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config, changed = resume_config(run.path, ["trainer.max_epochs=20"])
+    assert config["data"]["root"] == str(tmp_path / "my photos")
+    assert changed == ["trainer.max_epochs: 10 -> 20"]
 
 
 def test_what_is_no_run_is_refused(run: RunDirectory, tmp_path: Path) -> None:

@@ -250,13 +250,14 @@ def _readable(word: str, parser: OverridesParser) -> str:
     except HydraException:
         if not is_text and value[0] in "[{('\"":
             return word
-        return f"{key}={_quoted(value)}"
+        return f"{key}={quoted(value)}"
     if is_text and not parsed.is_sweep_override() and isinstance(parsed.value(), (bool, int, float)):
-        return f"{key}={_quoted(value)}"
+        return f"{key}={quoted(value)}"
     return word
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Text as a value that Hydra's grammar reads back as it is."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value or value.endswith("\\") else value
     return f"'{escaped}'"
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.build import RULES, check_targets
-from convarium.run.compose import Composed, Conf, check_config, readable
+from convarium.run.compose import Composed, Conf, check_config, quoted, readable
 from convarium.run.identity import determines_result, leaves
 from convarium.run.ranges import shown
 from convarium.run.record import RunDirectory
@@ -46,6 +46,8 @@ def resume_config(
             raise ConfigError(f"{word}: a run goes on in its own folder; leave it out")
     conf = Conf(config_dir)
     before = read_overrides(run)
+    if "root" in frozen["data"] and not any(word.startswith("data=") for word in words):
+        before.append(f"data.root={quoted(frozen['data']['root'])}")  # it was relative to another current folder
     old, new = conf.compose(before), conf.compose([*before, *words])
     changes = _changes(frozen, old, new, words)
     for change in changes:
