@@ -1,0 +1,68 @@
+# Everything a checkout needs; `make help` lists it. Runs with the make of Linux and of macOS.
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow test-gpu lint types lock numerics bench notebooks clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+ARGS ?=
+
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+RANGE := >=3.11,<3.14
+PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
+	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv from the lock file, by uv or, without it, pip
+train: setup ## train LeNet-5 on digits; anything else: make train ARGS="arch=resnet20 data=cifar10"
+	@$(PY) train.py $(ARGS)
+test: setup ## the tests: offline, no GPU, minutes
+	$(PYTEST) $(ARGS)
+test-slow: setup ## the long tests; those on real data want CONVARIUM_DATA
+	$(PYTEST) -m slow $(ARGS)
+test-gpu: setup ## the tests on a CUDA GPU
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(PY) -m pytest -m gpu $(ARGS)
+lint: setup ## ruff, its format, and which package may import which
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+types: setup ## mypy, strict, on src
+	$(PY) -m mypy
+lock: ## resolve the lock file anew (needs uv); to take newer versions: make lock ARGS=--upgrade
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.txt $(ARGS)
+numerics: setup ## 20 losses of every architecture, bit for bit; AGAINST=FILE compares with an earlier output
+	@$(PY) tests/numerics.py $(if $(AGAINST),--against "$(AGAINST)") $(ARGS)
+bench: setup ## every benchmark; each prints a ratio against a named peer
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) "$$benchmark" || exit 1; done
+notebooks: setup ## execute the notebooks
+	$(PY) -m pytest tests/test_notebooks.py $(ARGS)
+clean: ## remove caches and builds (not .venv, data or runs)
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks train.py -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# setuptools comes first: one requirement exists as source only and is built with it. Nothing is fetched that the lock
+# file does not name with its hash; the package itself is built by the hatchling it names.
+$(STAMP): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)$(UV)" && { test -z "$(PYTHON)" || $(PYTHON) -c '$(FITS)'; } || { \
+		echo "error: Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+ifneq ($(UV),)
+	@test -x $(PY) || $(UV) venv --quiet --python "$(or $(PYTHON),$(RANGE))" $(VENV)
+	@awk '/^[a-z]/ {keep = /^setuptools==/} keep' requirements.txt > $(VENV)/first.txt
+	$(UV) pip install --quiet --python $(PY) --require-hashes -r $(VENV)/first.txt
+	$(UV) pip install --python $(PY) --require-hashes --no-build-isolation -r requirements.txt
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+else
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
+	@awk '/^[a-z]/ {keep = /^setuptools==/} keep' requirements.txt > $(VENV)/first.txt
+	$(PY) -m pip install --quiet --require-hashes -r $(VENV)/first.txt
+	$(PY) -m pip install --require-hashes --no-build-isolation --use-pep517 -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+endif
+	@touch $(STAMP)
