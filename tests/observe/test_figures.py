@@ -144,6 +144,7 @@ def test_a_test_step_that_returns_nothing_costs_one_line(
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_two_ranks_show_the_mistakes_of_both(tmp_path: Path) -> None:
     code = f"""
     import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

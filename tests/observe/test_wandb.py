@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yaml
 
 from convarium.observe.wandb import EXIT_CODES, STEP, Wandb, why_offline
 
@@ -448,6 +449,38 @@ def test_the_service_ends_with_a_killed_run(tmp_path: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail("wandb-core outlives the run")
+
+
+def test_a_whole_run_reads_back_equal_to_its_metrics_csv(tmp_path: Path) -> None:
+    train = Path(__file__).parents[2] / "train.py"
+    options = [
+        "arch=logistic_regression",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=5",
+        f"run_dir={tmp_path}/run",
+    ]
+    command = [sys.executable, "-W", "ignore", str(train), "logger=wandb", "logger.wandb.tags=[x]", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = offline_folders(tmp_path / "run")
+    records = inspect(folder)
+    tracked: dict[int, dict[str, float]] = {}
+    for step, row in history(records):
+        tracked.setdefault(step, {}).update(row)
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        written = {
+            int(row["step"]): {name: float(cell) for name, cell in row.items() if cell and name != "step"}
+            for row in csv.DictReader(file)
+        }
+    assert len(written) > 8
+    assert tracked == written
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    summary = {key: value for record in records["summary"] for key, value in record.get("update", {}).items()}
+    assert result["metrics"].items() <= summary.items()
+    assert (summary["params"], summary["status"]) == (result["params"], "ok")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    recorded = records["run"][0]["config"]["update"]
+    assert {key: value for key, value in recorded.items() if key != "_wandb"} == config
 
 
 @pytest.mark.parametrize(("key", "value"), [("mode", "on"), ("id", "a/b"), ("id", "")])
