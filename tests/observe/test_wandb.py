@@ -278,6 +278,16 @@ def test_a_resumed_online_run_goes_on_behind_its_last_row(server: Server, tmp_pa
     assert [row[STEP] for row in uploaded] == [20, 30, 20, 40]
 
 
+def test_online_without_a_key_asks_nobody(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    track(Wandb(mode="online"), tmp_path)
+    assert len(offline_folders(tmp_path)) == 1
+    [line] = messages(caplog)
+    assert line.startswith("wandb: offline (no API key: ")
+
+
 def test_a_refused_key_means_offline(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server.accepts_key = False
     track(Wandb(), tmp_path)

@@ -83,12 +83,8 @@ class Wandb(Tracker):
             mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
                 os.environ.get("WANDB_MODE", ""), mode
             )
-        if mode != "disabled":
-            import wandb
-
-            wandb.setup(wandb.Settings(silent=True))  # its service, and no line but ours
         began = time.monotonic()
-        reason = why_offline(seconds=4.0) if mode == "auto" else None
+        reason = why_offline(seconds=4.0 if mode == "auto" else 0.0) if mode in ("auto", "online") else None
         if mode in ("auto", "online") and reason is None:
             left = self.connecting - (time.monotonic() - began) if mode == "auto" else 60.0
             try:
@@ -111,6 +107,8 @@ class Wandb(Tracker):
     def _init(self, start: Start, mode: Literal["online", "offline", "disabled"], seconds: float) -> "Run":
         import wandb
 
+        if mode != "disabled":
+            wandb.setup(wandb.Settings(silent=True))  # its service, and no line but ours
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -184,14 +182,19 @@ class WandbSession:
 
 
 def why_offline(seconds: float) -> str | None:
-    """Why W&B cannot be used online, in a few words, or None; asks the server with the key, for at most `seconds`."""
+    """Why W&B cannot be used online, in a few words, or None; asks the server with the key, for at most `seconds`.
+
+    Without a key it is never tried: W&B would ask for one on the terminal. 0 seconds trust the server.
+    """
     import wandb
 
-    settings = wandb.setup().settings
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
     token_file = settings.identity_token_file
     key = settings.api_key or (None if token_file else netrc_key(settings.base_url))
     if not key and not token_file:
         return "no API key: set WANDB_API_KEY or run `wandb login`"
+    if not seconds:
+        return None
     answer: list[str | None] = []
     asking = threading.Thread(target=lambda: answer.append(ask(settings.base_url, key, seconds)), daemon=True)
     asking.start()
