@@ -37,9 +37,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a broken file
         raise RunError(f"{path}: not a checkpoint that can be read ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or "config_hash" not in checkpoint or "state_dict" not in checkpoint:
+    if not _is_ours(checkpoint):
         raise RunError(f"{path}: not a checkpoint of Convarium")
-    return checkpoint
+    return checkpoint  # type: ignore[no-any-return]
+
+
+def _is_ours(checkpoint: Any) -> bool:
+    return (
+        isinstance(checkpoint, dict)
+        and "config_hash" in checkpoint
+        and isinstance(checkpoint.get("state_dict"), dict)
+        and isinstance(checkpoint.get("averaged"), dict | None)
+    )
 
 
 def net_state(checkpoint: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +72,38 @@ def scrub_rank_variables() -> None:
             del os.environ[name]
 
 
-def launch_ranks(run: RunDirectory, config: dict[str, Any], found: Preflight, *, resume: bool) -> int:
-    """One process per device, by torch's elastic launcher; ends when all have ended, or the first has failed."""
+class RankFailed(Exception):
+    """A rank ended by itself: the first to do so, its exit code (negative: a signal), and its traceback, if any."""
+
+    def __init__(self, rank: int, exitcode: int, trace: str) -> None:
+        self.rank = rank
+        self.exitcode = exitcode
+        self.trace = trace
+        cause = trace.strip().rpartition("\n")[2] or f"exit code {exitcode}"
+        super().__init__(signal.Signals(-exitcode).name if exitcode < 0 else cause)
+
+
+class Stopped(Exception):
+    """This process was told to stop, and its ranks have."""
+
+    def __init__(self, signum: signal.Signals) -> None:
+        super().__init__(f"stopped by {signum.name}")
+        self.signum = signum
+
+
+def launch(function: Callable[..., Any], *arguments: Any, ranks: int, threads: int, logs: Path) -> None:
+    """Call `function(*arguments)` in `ranks` new processes, by torch's elastic launcher, and wait until all have ended.
+
+    Rank 0 writes to our terminal, the others into the folder `logs`. When one ends otherwise, all do: raises RankFailed
+    for the first, or Stopped after a signal to this process.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from convarium.run.screen import copied_to
-    from convarium.run.worker import rank
-
-    ranks = found.placement.devices
-    logs = run.path / "ranks"
-    logs.mkdir(exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = str(config["threads"])
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # we say it ourselves, the first thing first
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    # we say it ourselves, the first thing first
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     launcher = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -97,37 +114,51 @@ def launch_ranks(run: RunDirectory, config: dict[str, Any], found: Preflight, *,
         max_restarts=0,
         monitor_interval=0.1,
         start_method="spawn",
-        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects={r: Std.ALL for r in range(1, ranks)}),
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
     try:
-        elastic_launch(launcher, rank)(str(run.path), resume, found, os.getpid())
+        elastic_launch(launcher, function)(*arguments)
     except ChildFailedError as failures:
-        number, failure = failures.get_first_failure()
-        with copied_to(run.log_file):
-            return close_failed(run, config, number, failure.exitcode, _traceback(failure.message))
+        rank, failure = failures.get_first_failure()
+        raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
     except SignalException as stop:
-        result = run.result()
-        if result.get("status") not in FINISHED:
-            Result(run, config).write(status="interrupted", error=f"stopped by {stop.sigval.name}")
-        return 128 + stop.sigval
+        raise Stopped(stop.sigval) from stop
+
+
+def launch_ranks(run: RunDirectory, config: dict[str, Any], found: Preflight, *, resume: bool) -> int:
+    """One process per device; ends when all have ended, or the first has failed."""
+    from convarium.run.screen import copied_to
+    from convarium.run.worker import rank
+
+    logs = run.path / "ranks"
+    logs.mkdir(exist_ok=True)
+    try:
+        arguments = (str(run.path), resume, found, os.getpid())
+        launch(rank, *arguments, ranks=found.placement.devices, threads=config["threads"], logs=logs)
+    except RankFailed as failure:
+        with copied_to(run.log_file):
+            return close_failed(run, config, failure)
+    except Stopped as stop:
+        if run.result().get("status") not in FINISHED:
+            Result(run, config).write(status="interrupted", error=str(stop))
+        return 128 + stop.signum
     return 0
 
 
-def close_failed(run: RunDirectory, config: dict[str, Any], number: int, exitcode: int, trace: str) -> int:
+def close_failed(run: RunDirectory, config: dict[str, Any], failure: RankFailed) -> int:
     """Record that a rank ended the run, and show its traceback; the exit code."""
-    result = run.result()
-    if result.get("status") in FINISHED - {"failed"}:  # all ranks agreed on it: interrupted, diverged
-        return exitcode if exitcode > 0 else 1
+    if run.result().get("status") in FINISHED - {"failed"}:  # all ranks agreed on it: interrupted, diverged
+        return failure.exitcode if failure.exitcode > 0 else 1
+    error = str(failure)
     status: Status = "failed"
-    error = trace.strip().rpartition("\n")[2] or f"exit code {exitcode}"
-    if exitcode < 0:
-        status, error = "killed", signal.Signals(-exitcode).name
+    if failure.exitcode < 0:
+        status = "killed"
     elif "OutOfMemoryError" in error or error.startswith("MemoryError"):
         status = "oom"
-    print(trace, file=sys.stderr)
-    print(f"{status}: rank {number}: {error}\n  {run.path}", file=sys.stderr)
-    Result(run, config).write(status=status, error=f"rank {number}: {error}")
+    print(failure.trace, file=sys.stderr)
+    print(f"{status}: rank {failure.rank}: {error}\n  {run.path}", file=sys.stderr)
+    Result(run, config).write(status=status, error=f"rank {failure.rank}: {error}")
     return 1
 
 
