@@ -1,4 +1,4 @@
-"""The errors a person can cause. The front door prints them as one line; anything else is a bug and keeps its traceback."""
+"""The errors a person can cause: the front door prints them as one line. Any other is a bug and keeps its traceback."""
 
 
 class ConfigError(Exception):

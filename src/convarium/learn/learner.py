@@ -90,8 +90,11 @@ class Learner(L.LightningModule):
         seed_device(self.device, scalar_seed(self.seed, "step", batch.number, self._rank))
         outputs = self.net(batch.images)
         losses = self.loss(outputs, batch.targets)
-        logits = outputs.logits if isinstance(outputs, Outputs) else outputs
-        self.train_tally.update(losses.detach(), logits.detach(), batch.targets)
+        with torch.no_grad():  # what is logged is the classifier's own loss, to stand beside val/loss
+            heads = isinstance(outputs, Outputs)
+            logits = outputs.logits if heads else outputs
+            own = self.loss(logits, batch.targets) if heads else losses
+            self.train_tally.update(own, logits, batch.targets)
         loss: Tensor = losses.mean()
         return loss if batch.weight == 1.0 else loss * batch.weight
 
@@ -106,7 +109,7 @@ class Learner(L.LightningModule):
             group["lr"] = group["initial_lr"] * factor
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         # here, not in on_train_batch_end: a checkpoint of this step is saved before the module's own hook is called
-        if (step + 1) % self.trainer.log_every_n_steps == 0:
+        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_interval(step + 1)
 
     def configure_gradient_clipping(
@@ -228,7 +231,7 @@ class Learner(L.LightningModule):
     # Devices ----------------------------------------------------------------------------------------------------------
 
     def _over_ranks(self, sums: Tensor) -> Tensor:
-        total: Tensor = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")  # type: ignore[assignment]
+        total: Tensor = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
         return total
 
     def _share_buffers(self) -> None:

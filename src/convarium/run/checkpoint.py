@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convarium.learn.averaging import Averaging
 from convarium.learn.learner import Learner
+from convarium.observe.tracker import Tracker
 from convarium.run.checkpoint_file import FORMAT, write_checkpoint
 from convarium.run.identity import config_hash
 from convarium.run.interrupt import Interrupted, StopRequest
@@ -110,7 +111,9 @@ class Checkpoint(LightningCheckpoint):
         checkpoint |= self._header
         checkpoint["averaged"] = _averaged(trainer)
         checkpoint["trackers"] = {
-            type(logger).__name__: logger.run_id for logger in trainer.loggers if getattr(logger, "run_id", None)
+            type(logger).__name__: logger.run_id
+            for logger in trainer.loggers
+            if isinstance(logger, Tracker) and logger.run_id
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class Checkpoint(LightningCheckpoint):
         if self.every_n_minutes is None:
             return False
         if trainer.world_size == 1:
-            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes  # type: ignore[attr-defined]
         # several ranks go by rank 0's clock, and ask it only where they wait for each other anyway
         if trainer.global_step % trainer.log_every_n_steps:
             return False
@@ -137,7 +140,7 @@ class Checkpoint(LightningCheckpoint):
             return
         assert isinstance(pl_module, Learner)
         pl_module.check_finite()
-        for logger in trainer.loggers:
+        for logger in trainer.loggers:  # type: ignore[attr-defined]
             logger.save()  # metrics.csv must not lag behind: a resumed run only adds to it
         trainer.save_checkpoint(self._run.last)
         self._saved_at = time.monotonic()

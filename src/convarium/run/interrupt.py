@@ -1,4 +1,4 @@
-"""Ending a run politely: SIGTERM and Ctrl-C are noted, every rank stops after the same step, and the caller hears of it."""
+"""Ending a run politely: SIGTERM and Ctrl-C are noted, every rank stops after the same step, the caller hears of it."""
 
 import ctypes
 import os
@@ -42,7 +42,7 @@ class StopRequest:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._note)
         if trainer.world_size > 1:
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]
 
     def agreed(self) -> int:
         """The signal that every rank knows of by now, 0 for none. To be called by all ranks, once per step."""

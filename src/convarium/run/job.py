@@ -99,6 +99,12 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
     if trainer["fast_dev_run"]:
         limit = int(trainer["fast_dev_run"])
     micro_batches = min(micro_batches, limit) if isinstance(limit, int) else int(micro_batches * limit)
+    for group in ("stop", "schedule"):
+        watched = (config[group] or {}).get("monitor", "")
+        if watched.startswith("val/") and data.num_val == 0:
+            raise ConfigError(
+                f"{group}.monitor={watched}: there are no validation images; accepted: data.val_fraction > 0"
+            )
     per_epoch = math.ceil(micro_batches / accumulate)
     if per_epoch == 0:
         raise ConfigError(f"trainer.limit_train_batches={limit}: leaves no batch to train on")
@@ -121,7 +127,7 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
 
 
 def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, data: ImageData, clock: Clock) -> Parts:
-    """Everything but the loggers; nothing is written. Weights are drawn right after seeding: a restart draws the same."""
+    """Everything but the loggers; nothing is written. Weights are drawn right after seeding, on a restart the same."""
     precision: Precision = build(config["precision"], "precision")
     precision.apply()
     torch.set_num_threads(config["threads"])
@@ -256,7 +262,7 @@ def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
         and parts.checkpoint is not None
         and parts.checkpoint.best_score is not None
         and not parts.data.test_is_val
-        and not trainer.fast_dev_run
+        and not trainer.fast_dev_run  # type: ignore[attr-defined]
     )
     if best:
         trainer.strategy.barrier("best.ckpt")
@@ -294,7 +300,7 @@ def finish(result: Result, parts: Parts, status: Status, error: str | None, trac
 
 @contextmanager
 def our_words_only() -> Iterator[None]:
-    """Without Lightning's lines on devices and limits, which the header says better, and warnings that do not hold here."""
+    """Without Lightning's lines on devices and limits, which the header says better, and warnings that are not true."""
     for package in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
     with warnings.catch_warnings():

@@ -7,12 +7,16 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convarium.errors import RunError
+from convarium.learn.lengths import Clock
 from convarium.run.checks import check_batch_divides
 from convarium.run.preflight import Preflight, preflight
 from convarium.run.record import FINISHED, Result, RunDirectory, Status
+
+if TYPE_CHECKING:
+    from convarium.data.module import ImageData
 
 # What a launcher tells its ranks; a variable left behind by another one would mislead ours.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
@@ -20,26 +24,45 @@ RANK_PREFIXES = ("MASTER_", "TORCHELASTIC_", "PL_", "ROLE_")
 SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
 
 
+class Rehearsed(NamedTuple):
+    """An experiment checked as far as it can be without leaving a trace, and what was read on the way."""
+
+    config: dict[str, Any]
+    found: Preflight
+    data: "ImageData"
+    clock: Clock
+
+
+def rehearse(config: dict[str, Any]) -> Rehearsed:
+    """Do all that comes before the run directory: network, device, data, lengths. Raises ConfigError; makes nothing."""
+    found = preflight(config)
+    at, accumulate = found.placement, config["trainer"]["accumulate_grad_batches"]
+    check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
+    config = {**config, "threads": config["threads"] or max(1, cores() // at.devices)}
+
+    from convarium.run.job import build_data, measure
+
+    data = build_data(config)
+    return Rehearsed(config, found, data, measure(config, data))
+
+
 def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path | None = None) -> int:
     """Check the last things, make the run directory (or take `resume`'s) and run; the exit code.
 
     Raises ConfigError or RunError, with nothing made, for what cannot be run.
     """
-    found = preflight(config)
-    at, accumulate = found.placement, config["trainer"]["accumulate_grad_batches"]
-    check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
-    config = {**config, "threads": config["threads"] or max(1, len(os.sched_getaffinity(0)) // at.devices)}
-    if at.nodes > 1 and resume is None:
-        return prepare_cluster(config, overrides, found)
+    config, found, data, clock = rehearse(config)
+    at = found.placement
+    run = RunDirectory.planned(config) if resume is None else RunDirectory.open(resume)
+    if at.nodes > 1:
+        return prepare_cluster(run, config, overrides, found, fresh=resume is None)
 
-    from convarium.run.job import build_data, build_parts, fit_and_test, measure
+    from convarium.run.job import build_parts, fit_and_test
     from convarium.run.screen import copied_to
 
-    data = build_data(config)
-    clock = measure(config, data)
-    run = RunDirectory.planned(config) if resume is None else RunDirectory.open(resume)
     scrub_rank_variables()
     parts = build_parts(config, run, found, data, clock) if at.ranks == 1 else None
+    del data
     if resume is None:
         run.make(config, overrides)
     with run.locked():
@@ -47,7 +70,6 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
             check_resumable(run, config)
             run.save_config(config, overrides)
         if parts is None:
-            del data
             return launch_ranks(run, config, found, resume=resume is not None)
         with copied_to(run.log_file):
             return fit_and_test(run, config, found, parts, resume=resume is not None)
@@ -63,6 +85,11 @@ def check_resumable(run: RunDirectory, config: dict[str, Any]) -> None:
     epochs = config["trainer"]["max_epochs"]
     if result.get("status") == "ok" and (result.get("epochs") or 0) >= epochs:
         raise RunError(f"resume={run.path}: it is finished; trainer.max_epochs={2 * epochs} would go on with it")
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def scrub_rank_variables() -> None:
@@ -169,13 +196,14 @@ def _traceback(message: Any) -> str:
     return str(message) if "Traceback" in str(message) else ""
 
 
-def prepare_cluster(config: dict[str, Any], overrides: list[str], found: Preflight) -> int:
+def prepare_cluster(
+    run: RunDirectory, config: dict[str, Any], overrides: list[str], found: Preflight, *, fresh: bool
+) -> int:
     """Freeze the config and print the line that starts its ranks on every machine."""
-    from convarium.run.job import build_data, measure
-
-    measure(config, build_data(config))
-    run = RunDirectory.planned(config)
-    run.make(config, overrides)
+    if fresh:
+        run.make(config, overrides)
+    else:
+        run.save_config(config, overrides)
     nodes, devices = found.placement.nodes, found.placement.devices
     frozen = shlex.quote(str(run.config_file))
     print(

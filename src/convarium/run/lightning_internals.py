@@ -1,4 +1,4 @@
-"""Every private name of Lightning that we use, in one place; tests/run/test_lightning_internals.py says whether they hold."""
+"""Every private name of Lightning that we use; tests/run/test_lightning_internals.py says whether they hold."""
 
 import lightning.pytorch as L
 

@@ -16,4 +16,4 @@ class Precision:
     def apply(self) -> None:
         """Set the process-wide switches for products and convolutions of float32 numbers."""
         torch.set_float32_matmul_precision(self.float32_matmul)
-        torch.backends.cudnn.conv.fp32_precision = "tf32" if self.float32_matmul == "high" else "ieee"
+        torch.backends.cudnn.allow_tf32 = self.float32_matmul == "high"

@@ -123,7 +123,8 @@ def place(trainer: dict[str, Any]) -> Placement:
         return Placement(kind, there or 1, nodes)
     if there is not None and devices > there:
         raise ConfigError(
-            f"trainer.devices={devices}: {_there(found)}; for {devices} processes on the CPU add trainer.accelerator=cpu"
+            f"trainer.devices={devices}: {_there(found)}; for {devices} processes on the CPU add"
+            " trainer.accelerator=cpu"
         )
     return Placement(kind, devices, nodes)
 

@@ -74,10 +74,10 @@ class GridSweeper(BasicSweeper):
             folders = [config["run_dir"] for config in configs if config["run_dir"] is not None]
             if len(folders) > len(set(folders)):
                 raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")
-            from convarium.run.preflight import preflight
+            from convarium.run.launch import rehearse
 
             for number, config in enumerate(configs, 1):  # noqa: B007
-                preflight(config)
+                rehearse(config)
         except ConfigError as error:
             shown = _shown(points[number - 1], parsed)
             raise ConfigError(f"{error} (job {number} of {len(points)}: {shown})") from error
