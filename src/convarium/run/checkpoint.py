@@ -85,7 +85,7 @@ class Checkpoint(LightningCheckpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
         score = pl_module.latest.get(self.monitor)
-        if trainer.state.fn != TrainerFn.FITTING or score is None or trainer.fast_dev_run:
+        if trainer.state.fn != TrainerFn.FITTING or score is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.best_score is not None and not self.sign * score > self.sign * self.best_score:
             return
@@ -128,19 +128,19 @@ class Checkpoint(LightningCheckpoint):
         if self.every_n_minutes is None:
             return False
         if trainer.world_size == 1:
-            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes  # type: ignore[attr-defined]
+            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         # several ranks go by rank 0's clock, and ask it only where they wait for each other anyway
-        if trainer.global_step % trainer.log_every_n_steps:
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
         late = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         return bool(trainer.strategy.broadcast(late))
 
     def _save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, Learner)
         pl_module.check_finite()
-        for logger in trainer.loggers:  # type: ignore[attr-defined]
+        for logger in trainer.loggers:
             logger.save()  # metrics.csv must not lag behind: a resumed run only adds to it
         trainer.save_checkpoint(self._run.last)
         self._saved_at = time.monotonic()
