@@ -1,5 +1,6 @@
 """Checkpoints that resume exactly: when they may be saved, and what is in them."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,12 +52,12 @@ class Checkpoint(LightningCheckpoint):
         self.sign = 1.0 if mode == "max" else -1.0
         self.best_score: float | None = None
         self.best_epoch: int | None = None
-        self._stop = StopRequest()
         self._saved_at = time.monotonic()
 
-    def begin(self, run: RunDirectory, config: Mapping[str, Any]) -> None:
-        """Say where to save, and which config made the run."""
+    def begin(self, run: RunDirectory, config: Mapping[str, Any], stop: StopRequest) -> None:
+        """Say where to save, which config made the run, and who hears that it is to stop."""
         self._run = run
+        self._stop = stop
         self._header = {
             "format": FORMAT,
             "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
@@ -64,7 +65,7 @@ class Checkpoint(LightningCheckpoint):
         }
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._stop.listen(trainer)
+        self._stop.begin(trainer)
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
@@ -75,12 +76,12 @@ class Checkpoint(LightningCheckpoint):
             return
         self._save_last(trainer, pl_module)
         if signum:
-            raise Interrupted(signum)
+            raise Interrupted(signum, together=True)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save_last(trainer, pl_module)
         if signum := self._stop.agreed():
-            raise Interrupted(signum)
+            raise Interrupted(signum, together=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)

@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import lightning.pytorch as L
@@ -16,33 +18,49 @@ SECOND_CTRL_C_SECONDS = 2.0
 
 
 class Interrupted(Exception):
-    """A signal ended the run after a checkpoint was saved; `signum` says which."""
+    """A signal ended the run, in training after a checkpoint was saved; `signum` says which.
 
-    def __init__(self, signum: int) -> None:
+    together: whether all ranks agreed on it, and stop after the same step.
+    """
+
+    def __init__(self, signum: int, *, together: bool) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+        self.together = together
 
 
 class StopRequest:
     """Notes SIGTERM and SIGINT, and lets all ranks learn of it at the same step.
 
-    The first Ctrl-C waits for the step to end, a second one does not. With several ranks an all-reduce over gloo is
-    started after each step and read after the next, so that no step waits for it.
+    While a training asks for it with `agreed`, the first Ctrl-C waits for the step to end, a second one does not.
+    Elsewhere, in set-up or a test, there is nothing to save: a signal raises Interrupted where it comes. With several
+    ranks an all-reduce over gloo is started after each step and read after the next, so that no step waits for it.
     """
 
     def __init__(self) -> None:
         self.signum = 0
+        self.waits = False
+        """Whether a signal is only noted, for `agreed` or for nobody."""
         self._noted_at = 0.0
         self._group: dist.ProcessGroup | None = None
         self._flag = torch.zeros(1, dtype=torch.int32)
         self._asked: dist.Work | None = None
 
-    def listen(self, trainer: L.Trainer) -> None:
-        """Install the handlers; from `on_train_start` on, or Lightning puts its own in front."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._note)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the two signals meanwhile."""
+        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def begin(self, trainer: L.Trainer) -> None:
+        """From here on `agreed` is asked after every step."""
+        self.waits = True
         if trainer.world_size > 1:
-            self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]
+            self._group = dist.new_group(backend="gloo")
 
     def agreed(self) -> int:
         """The signal that every rank knows of by now, 0 for none. To be called by all ranks, once per step."""
@@ -57,19 +75,24 @@ class StopRequest:
         return known
 
     def finish(self) -> None:
-        """Wait for the exchange under way, before the process group goes."""
+        """`agreed` is asked no more. Raises Interrupted, on all ranks, for a signal that came since the last time."""
+        self.waits = False
+        signum = self.agreed()
         if self._asked is not None:
             self._asked.wait()
-            self._asked = None
+            self._asked, signum = None, int(self._flag.item())
+        if signum:
+            raise Interrupted(signum, together=True)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        # the terminal and the parent may both pass on one Ctrl-C
-        if self.signum and signum == signal.SIGINT and now - self._noted_at > SECOND_CTRL_C_SECONDS:
-            raise KeyboardInterrupt
         if not self.signum:
-            self._noted_at = now
-            self.signum = signum
+            self.signum, self._noted_at = signum, now
+            if not self.waits:
+                raise Interrupted(signum, together=False)
+        # the terminal and the parent may both pass on one Ctrl-C
+        elif signum == signal.SIGINT and now - self._noted_at > SECOND_CTRL_C_SECONDS:
+            raise KeyboardInterrupt
 
 
 def die_with_parent(parent: int) -> None:

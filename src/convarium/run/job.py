@@ -34,8 +34,8 @@ from convarium.observe.tracker import Tracker
 from convarium.run.build import build
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
 from convarium.run.checkpoint_file import net_state, read_checkpoint
-from convarium.run.interrupt import Interrupted
-from convarium.run.lightning_internals import drop_signal_broadcast
+from convarium.run.interrupt import Interrupted, StopRequest
+from convarium.run.lightning_internals import drop_signals
 from convarium.run.precision import Precision
 from convarium.run.preflight import Preflight
 from convarium.run.record import Result, RunDirectory, Status
@@ -52,6 +52,7 @@ class Parts:
     trainer: L.Trainer
     checkpoint: Checkpoint | None
     averaging: Averaging | None
+    stop: StopRequest
 
 
 class Agreement(L.Callback):
@@ -69,7 +70,6 @@ class Agreement(L.Callback):
                 f" the process group has {world}"
             )
         if world > 1:
-            drop_signal_broadcast(trainer)
             own = int.from_bytes(hashlib.sha256(self.config_file.read_bytes()).digest()[:7], "big")
             digests: list[int] = [0] * world
             torch.distributed.all_gather_object(digests, own)
@@ -145,13 +145,14 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
     )
     callbacks = list(build(config["callbacks"], "callbacks").values())
     averaging = Averaging(build(config["average"], "average")) if config["average"] else None
-    stop = build(config["stop"], "stop")
+    early = build(config["stop"], "stop")
+    stop = StopRequest()
     checkpoint = next((callback for callback in callbacks if isinstance(callback, Checkpoint)), None)
     if checkpoint is not None:
-        checkpoint.begin(run, config)
+        checkpoint.begin(run, config, stop)
     ranks = found.placement.ranks
     first = [averaging] if averaging else []
-    last = [stop] if stop else []
+    last = [early] if early else []
     try:
         with our_words_only():
             trainer = build(config["trainer"], "trainer")(
@@ -173,7 +174,8 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
             )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
-    return Parts(learner, data, trainer, checkpoint, averaging)
+    drop_signals(trainer)
+    return Parts(learner, data, trainer, checkpoint, averaging, stop)
 
 
 def cluster(ranks: int) -> ClusterEnvironment:
@@ -190,39 +192,45 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
     """
     trainer, learner = parts.trainer, parts.learner
     alone = found.placement.ranks == 1
-    result = Result(run, config) if trainer.global_rank == 0 else None
-    if result:
-        result.write(params=found.params, macs=found.macs, device=found.placement.description)
-        trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
-        print(header(run, config, found, parts.data, learner.clock), flush=True)
-    start = run.last if resume and run.last.is_file() else None
-    trackers = connect(parts, run, config, start)
+    trackers: list[Tracker] = []
     status: Status = "failed"
     error: str | None = None
     code = 1
-    try:
-        with our_words_only():
-            trainer.fit(learner, datamodule=parts.data, ckpt_path=start, weights_only=True)
-            test(parts, run, config)
-        status, code = "ok", 0
-    except Interrupted as stop:
-        status, error, code = "interrupted", str(stop), 128 + stop.signum
-    except Diverged as divergence:
-        status, error = "diverged", str(divergence)
-    except BaseException as failure:
-        status, error, code = judge(failure)
-        if not alone:
-            raise
-        if status == "failed":
-            traceback.print_exc()
-    finally:
-        for logger in trainer.loggers:
-            logger.save()
-        if result:
-            finish(result, parts, status, error, trackers)
-            if error:
-                print(f"{status}: {error}", file=sys.stderr)
-            print(summary(run, result.fields), flush=True)
+    together = False
+    with parts.stop.listening():
+        result = Result(run, config) if trainer.global_rank == 0 else None
+        try:
+            if result:
+                result.write(params=found.params, macs=found.macs, device=found.placement.description)
+                trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
+                print(header(run, config, found, parts.data, learner.clock), flush=True)
+            start = run.last if resume and run.last.is_file() else None
+            trackers = connect(parts, run, config, start)
+            with our_words_only():
+                trainer.fit(learner, datamodule=parts.data, ckpt_path=start, weights_only=True)
+                test(parts, run, config)
+            status, code = "ok", 0
+        except Interrupted as stop:
+            status, error, code, together = "interrupted", str(stop), 128 + stop.signum, stop.together
+        except Diverged as divergence:
+            status, error, together = "diverged", str(divergence), True
+        except BaseException as failure:
+            status, error, code = judge(failure)
+            if not alone:
+                raise
+            if status == "failed":
+                traceback.print_exc()
+        finally:
+            parts.stop.waits = True  # what is left to do is short
+            for logger in trainer.loggers:
+                logger.save()
+            if result:
+                finish(result, parts, status, error, trackers)
+                if error:
+                    print(f"{status}: {error}", file=sys.stderr)
+                print(summary(run, result.fields), flush=True)
+            if together and not alone:
+                torch.distributed.barrier()  # the first to leave would have the others ended
     return code
 
 

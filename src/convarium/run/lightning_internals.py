@@ -19,8 +19,11 @@ def more_to_come_at_this_batch(trainer: L.Trainer) -> bool:
     return loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher)
 
 
-def drop_signal_broadcast(trainer: L.Trainer) -> None:
-    """Several ranks: no broadcast with a device synchronization before every batch; run/interrupt.py agrees instead."""
-    loop = trainer.fit_loop.epoch_loop
+def drop_signals(trainer: L.Trainer) -> None:
+    """Leave SIGTERM to run/interrupt.py: no handler that talks to the other ranks from wherever the signal comes, and
+    no broadcast with a device synchronization before every batch."""
+    connector, loop = trainer._signal_connector, trainer.fit_loop.epoch_loop
+    assert callable(connector.register_signal_handlers)
     assert callable(loop._broadcast_sigterm_tensor)
+    connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

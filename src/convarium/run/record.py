@@ -198,9 +198,9 @@ class Result:
             "status": "running",
             "error": None,
             "metrics": before.get("metrics", {}),
-            "params": None,
-            "macs": None,
-            "images_per_second": None,
+            "params": before.get("params"),
+            "macs": before.get("macs"),
+            "images_per_second": before.get("images_per_second"),
             "wall_seconds": self._wall_before,
             "epochs": before.get("epochs", 0),
             "steps": before.get("steps", 0),
@@ -208,7 +208,7 @@ class Result:
             "config_hash": config_hash(config),
             "git": git_commit(),
             "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
-            "device": None,
+            "device": before.get("device"),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "heartbeat": None,
@@ -292,7 +292,9 @@ class MetricsTable:
         self._waiting, self._row = [], {}
         if self.path.exists():
             self._columns, rows = self._read()
-            self._rewrite([row for row in rows if int(row["step"]) <= step])
+            rows = [row for row in rows if int(row["step"]) <= step]
+            self._rewrite(rows)
+            self._last = int(rows[-1]["step"]) if rows else None
 
     def _close_row(self) -> None:
         if self._row:
@@ -302,7 +304,8 @@ class MetricsTable:
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         with self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = [row for row in reader if (row.get("step") or "").isdigit()]
+            whole = (row for row in reader if None not in row and None not in row.values())  # a kill may cut one short
+            rows = [row for row in whole if row["step"].isdigit()]
             return list(reader.fieldnames or ["step", "epoch"]), rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
