@@ -24,7 +24,8 @@ from convarium.run.record import RunDirectory
 
 
 class Checkpoint(LightningCheckpoint):
-    """Keeps `checkpoints/last.ckpt`, to resume from, and `checkpoints/best.ckpt`, the weights with the best `monitor`.
+    """Keeps `checkpoints/last.ckpt`, to resume from, and `checkpoints/best.ckpt`, the weights with the best `monitor`
+    (of equal ones the last: where few images judge, equals are many, and the longer trained are the better).
 
     `last` is saved at the end of every epoch, and inside it every `every_n_steps` optimizer steps or `every_n_minutes`
     (null: never), never in the middle of an accumulation, and not where a validation is due: that comes first, then the
@@ -86,9 +87,9 @@ class Checkpoint(LightningCheckpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
         score = pl_module.latest.get(self.monitor)
-        if trainer.state.fn != TrainerFn.FITTING or score is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.state.fn != TrainerFn.FITTING or trainer.fast_dev_run or score is None or not math.isfinite(score):
             return
-        if self.best_score is not None and not self.sign * score > self.sign * self.best_score:
+        if self.best_score is not None and self.sign * score < self.sign * self.best_score:
             return
         pl_module.check_finite()
         self.best_score, self.best_epoch = score, trainer.current_epoch
