@@ -35,7 +35,7 @@ from convarium.run.build import build
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
 from convarium.run.checkpoint_file import net_state, read_checkpoint
 from convarium.run.interrupt import Interrupted, StopRequest
-from convarium.run.lightning_internals import drop_signals
+from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
 from convarium.run.precision import Precision
 from convarium.run.preflight import Preflight
 from convarium.run.record import Result, RunDirectory, Status
@@ -190,6 +190,7 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
 
     With several ranks, a failure that is this rank's alone is raised again: whoever started us has to end the others.
     """
+    ask_no_driver_per_step()
     trainer, learner = parts.trainer, parts.learner
     alone = found.placement.ranks == 1
     trackers: list[Tracker] = []
