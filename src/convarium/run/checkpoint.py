@@ -87,7 +87,9 @@ class Checkpoint(LightningCheckpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
         score = pl_module.latest.get(self.monitor)
-        if trainer.state.fn != TrainerFn.FITTING or trainer.fast_dev_run or score is None or not math.isfinite(score):
+        if trainer.state.fn != TrainerFn.FITTING or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if score is None or not math.isfinite(score):
             return
         if self.best_score is not None and self.sign * score < self.sign * self.best_score:
             return

@@ -60,7 +60,7 @@ class StopRequest:
         """From here on `agreed` is asked after every step."""
         self.waits = True
         if trainer.world_size > 1:
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]  # -100 where a rank is not in it
 
     def agreed(self) -> int:
         """The signal that every rank knows of by now, 0 for none. To be called by all ranks, once per step."""
