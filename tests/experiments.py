@@ -1,0 +1,47 @@
+"""Whole experiments in this process, small enough to run in a moment."""
+
+import csv
+from typing import Any
+
+from convarium.run.checkpoint_file import read_checkpoint
+from convarium.run.compose import compose
+from convarium.run.launch import run_experiment
+from convarium.run.record import RunDirectory
+
+# 512 images to train on, 128 to validate and 128 to test with: 16 steps an epoch
+SMALL = (
+    "arch=mlp",
+    "arch.hidden=[16]",
+    "data=synthetic",
+    "data.channels=1",
+    "data.image_size=8",
+    "batch_size=32",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
+    "callbacks=[checkpoint]",
+    "threads=1",
+)
+
+
+def config_of(*overrides: str) -> dict[str, Any]:
+    """The resolved config of SMALL, changed by overrides."""
+    return compose([*SMALL, *overrides]).config
+
+
+def experiment(*overrides: str, folder: str = "run", code: int = 0) -> RunDirectory:
+    """Run SMALL, changed by overrides, in the current folder; its run directory."""
+    words = [*SMALL, *overrides, f"run_dir={folder}"]
+    assert run_experiment(compose(words).config, words) == code
+    return RunDirectory.open(folder)
+
+
+def rows(run: RunDirectory, name: str) -> list[float]:
+    """What metrics.csv has under a name, in order."""
+    with run.metrics_file.open(newline="", encoding="utf-8") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def weights(run: RunDirectory) -> dict[str, Any]:
+    """The network's weights in last.ckpt."""
+    return {name: value for name, value in read_checkpoint(run.last)["state_dict"].items() if name.startswith("net.")}
