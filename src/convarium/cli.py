@@ -261,7 +261,7 @@ def _no_more(places: Words, usage: str) -> None:
 
 
 def _evaluate(words: Words) -> int | None:
-    usage = "convarium evaluate RUN [key=value ...], or evaluate arch=... weights=FILE data=..."
+    usage = "convarium evaluate RUN [weights=best] [split=val] [key=value ...]"
     places, overrides = _split(words)
     run = None
     if places or not overrides:

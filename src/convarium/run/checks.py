@@ -9,14 +9,14 @@ from convarium.run.build import RULES
 Choices = dict[str, str | list[str]]
 
 
-def check(config: dict[str, Any], choices: Choices) -> None:
-    """Check the conditions between keys; raises ConfigError, naming the key to change."""
-    _check_choices(choices)
+def check(config: dict[str, Any]) -> None:
+    """Check the conditions between keys of a training; raises ConfigError, naming the key to change."""
     _check_batch(config)
     _check_limits(config)
 
 
-def _check_choices(choices: Choices) -> None:
+def check_choices(choices: Choices) -> None:
+    """Refuse several answers where a group has one; raises ConfigError."""
     for group, chosen in choices.items():
         if isinstance(chosen, str):
             continue

@@ -32,7 +32,7 @@ from convarium.data import facts
 from convarium.errors import ConfigError
 from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
-from convarium.run.checks import Choices, check
+from convarium.run.checks import Choices, check, check_choices
 from convarium.run.compare import Comparison
 from convarium.run.identity import leaves
 from convarium.run.ranges import check_ranges
@@ -77,14 +77,17 @@ class Conf:
         self._merged: dict[tuple[str, ...], DictConfig] = {}
         self._baselines: dict[tuple[str, ...], tuple[DictConfig, Choices]] = {}
 
-    def compose(self, overrides: Sequence[str]) -> Composed:
-        """Compose and check one experiment; raises ConfigError."""
+    def compose(self, overrides: Sequence[str], *, to_train: bool = True) -> Composed:
+        """Compose and check one experiment; raises ConfigError.
+
+        Without `to_train` the conditions between keys, which are those of training, are left out.
+        """
         words = readable(overrides)
         with self.explained(words):
             merged = self.merge(words)
             _check_hydra(merged)
             with self._active(merged) as cfg:
-                return self._complete(cfg, words)
+                return self._complete(cfg, words, to_train=to_train)
 
     def check_hydra(self, overrides: Sequence[str]) -> None:
         """Before Hydra runs: what it would import and call by itself must be its own; raises ConfigError.
@@ -119,7 +122,7 @@ class Conf:
                 raise
             raise ConfigError(line) from error
 
-    def _complete(self, cfg: DictConfig, overrides: Sequence[str]) -> Composed:
+    def _complete(self, cfg: DictConfig, overrides: Sequence[str], *, to_train: bool = True) -> Composed:
         baseline, choices = self._baseline(overrides)
         resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         given = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
@@ -128,7 +131,7 @@ class Conf:
             given.setdefault(entries, {})
         Comparison(self, baseline, choices).compare_all(given, resolved)
         _make_paths_absolute(resolved)
-        check_config(resolved, choices)
+        check_config(resolved, choices, to_train=to_train)
         return Composed(resolved, choices, list(overrides))
 
     def members(self, group: str) -> list[str]:
@@ -218,11 +221,13 @@ def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:
     return {group: names for group, names in members.items() if len(names) > 1}
 
 
-def check_config(config: dict[str, Any], choices: Choices) -> None:
+def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = True) -> None:
     """All checks of a resolved config that need no torch; raises ConfigError."""
     check_targets(config)
     check_ranges(config)
-    check(config, choices)
+    check_choices(choices)
+    if to_train:
+        check(config)
 
 
 def readable(words: Sequence[str]) -> list[str]:

@@ -45,9 +45,7 @@ def resume_config(
         if word.lstrip("+").startswith("run_dir="):
             raise ConfigError(f"{word}: a run goes on in its own folder; leave it out")
     conf = Conf(config_dir)
-    before = read_overrides(run)
-    if "root" in frozen["data"] and not any(word.startswith("data=") for word in words):
-        before.append(f"data.root={quoted(frozen['data']['root'])}")  # it was relative to another current folder
+    before = overrides_from_here(run, frozen, words)
     old, new = conf.compose(before), conf.compose([*before, *words])
     changes = _changes(frozen, old, new, words)
     for change in changes:
@@ -61,6 +59,14 @@ def resume_config(
     check_config(frozen, new.choices)
     lines = [f"{key}: {_shown(then)} -> {_shown(now)}" for key, then, now in changes if _shown(then) != _shown(now)]
     return frozen, lines
+
+
+def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequence[str]) -> list[str]:
+    """The overrides that a run was started with, to be composed together with `words` in any current folder."""
+    overrides = read_overrides(run)
+    if "root" in frozen["data"] and not any(word.startswith("data=") for word in words):
+        overrides.append(f"data.root={quoted(frozen['data']['root'])}")  # it was relative to another current folder
+    return overrides
 
 
 def read_config(run: RunDirectory) -> dict[str, Any]:

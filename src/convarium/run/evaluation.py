@@ -1,0 +1,224 @@
+"""Measure the weights of a run again, on its own data or on other images of its classes, in one process or several."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as L
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from convarium.data.module import ImageData
+from convarium.errors import ConfigError
+from convarium.learn.learner import Learner
+from convarium.learn.lengths import Clock
+from convarium.learn.schedules import Constant
+from convarium.run.build import build
+from convarium.run.compose import Conf, readable
+from convarium.run.interrupt import die_with_parent
+from convarium.run.job import cluster, our_words_only
+from convarium.run.launch import cores, launch, scrub_rank_variables
+from convarium.run.preflight import Placement, check_precision, place
+from convarium.run.ranges import shown
+from convarium.run.record import RunDirectory
+from convarium.run.reload import load_run
+from convarium.run.resume import overrides_from_here, read_config
+from convarium.run.spelling import nearest
+
+SPLITS = ("test", "val")
+
+# What an evaluation may change: these groups, of trainer only some keys, of data all but some, and threads
+GROUPS = ("data", "precision", "trainer")
+OF_TRAINER = ("limit_test_batches", "limit_val_batches", "deterministic", "benchmark")
+NOT_OF_DATA = ("batch_size", "seed", "augment", "drop_last")  # these have a part in training only
+ACCEPTED = ("threads", *GROUPS, "data.*", *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)))
+INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
+
+
+class Evaluation(NamedTuple):
+    """Which weights are measured, on what and where."""
+
+    run: RunDirectory
+    weights: str
+    split: str
+    config: dict[str, Any]
+    placement: Placement
+
+
+def plan(
+    run: RunDirectory, overrides: Sequence[str] = (), *, weights: str = "final", split: str = "test"
+) -> Evaluation:
+    """An evaluation as the run itself was measured, changed by overrides of where and on what.
+
+    On a machine without the run's devices, and if none are named, it takes one of those there are. Other data are
+    given to the network as it is used to, sized and normalized as in training, unless an override says otherwise.
+    Raises ConfigError for a key that has no part in an evaluation, for data of other channels or classes, and for
+    devices or a precision that are not there.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split={split}: unknown{nearest(split, SPLITS)} One of: {', '.join(SPLITS)}")
+    config, named = _config(run, overrides)
+    if "trainer" in named and config["trainer"]["num_nodes"] > 1:
+        raise ConfigError(f"trainer.num_nodes={config['trainer']['num_nodes']}: an evaluation runs on one machine")
+    trainer = config["trainer"] | {"num_nodes": 1}
+    try:
+        placement = place(trainer)
+    except ConfigError:
+        if any(key.startswith("trainer") for key in named):
+            raise
+        placement = place(trainer | {"accelerator": "auto", "devices": 1})
+    check_precision(config["precision"], placement)
+    if "threads" not in named:
+        share = max(1, cores() // placement.devices)
+        config["threads"] = min(config["threads"] or share, share)
+    return Evaluation(run, weights, split, config, placement)
+
+
+def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config of a run changed by overrides, and the keys that these name."""
+    frozen = read_config(run)
+    if not overrides:
+        return frozen, []
+    words = readable(overrides)
+    conf = Conf()
+    with conf.explained(words):
+        named = [override.key_or_group for override in OverridesParser.create().parse_overrides(words)]
+    for key in named:
+        if not _has_part(key):
+            raise ConfigError(
+                f"{key}: has no part in an evaluation{nearest(key, ('weights', 'split', 'format', *ACCEPTED))}"
+                f" Accepted: weights, split, format, {', '.join(ACCEPTED)}"
+            )
+    before = overrides_from_here(run, frozen, words)
+    new = conf.compose([*before, *words], to_train=False).config
+    try:
+        old = conf.compose(before, to_train=False).config
+    except ConfigError:  # the run's own data may be gone
+        old = frozen
+    config = dict(frozen)
+    for group in GROUPS:
+        if group in named:
+            config[group] = new[group]
+        else:
+            asked = {
+                name: value
+                for name, value in new[group].items()
+                if f"{group}.{name}" in named or value != old[group].get(name)
+            }
+            config[group] = frozen[group] | asked
+    if "threads" in named:
+        config["threads"] = new["threads"]
+    _require_same_classes(frozen["data"], config["data"])
+    kept = {name: value for name, value in frozen["data"].items() if name in INPUT and f"data.{name}" not in named}
+    config["data"] = config["data"] | kept
+    return config, named
+
+
+def _has_part(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return key in ACCEPTED or group == "precision" or (group == "data" and name not in NOT_OF_DATA)
+
+
+def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
+    for name in ("channels", "num_classes"):
+        if given[name] != own[name]:
+            raise ConfigError(f"data.{name}={given[name]}: the network of this run has {own[name]}")
+    names, others = own.get("classes"), given.get("classes")
+    if names and others and names != others:
+        raise ConfigError(f"data.classes={shown(others)}: the network of this run has {shown(names)}")
+
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+    """The loss and the accuracies, by the names they have in metrics.csv; those of the run itself if nothing differs.
+
+    Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
+    """
+    run, weights, _, config, placement = evaluation
+    net = load_run(run.path, weights=weights)
+    data = _read(evaluation)
+    if config["data"]["image_size"] != run.config()["data"]["image_size"]:
+        _require_size(net, data)
+    scrub_rank_variables()
+    if placement.ranks == 1:
+        return _score(evaluation, net, data)
+    del net, data
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "metrics.json"
+        arguments = (evaluation, answer, os.getpid())
+        launch(score_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
+        metrics: dict[str, float] = json.loads(answer.read_text())
+        return metrics
+
+
+@record
+def score_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
+    """One rank of `measure`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
+    die_with_parent(parent)
+    net = load_run(evaluation.run.path, weights=evaluation.weights)
+    metrics = _score(evaluation, net, build(evaluation.config["data"], "data"))
+    if os.environ["RANK"] == "0":
+        answer.write_text(json.dumps(metrics))
+
+
+def _read(evaluation: Evaluation) -> ImageData:
+    """The data, of which this split is read. Raises ConfigError where that cannot be, or if there is nothing in it."""
+    split = evaluation.split
+    limit = evaluation.config["trainer"][f"limit_{split}_batches"]
+    if not limit:
+        raise ConfigError(f"trainer.limit_{split}_batches={limit}: leaves nothing to measure")
+    try:
+        data: ImageData = build(evaluation.config["data"], "data")
+        batches = data.test_dataloader() if split == "test" else data.val_dataloader()
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    if not len(batches):
+        others = " or ".join(f"split={other}" for other in SPLITS if other != split)
+        raise ConfigError(f"split={split}: there are no such images; accepted: {others}")
+    return data
+
+
+def _require_size(net: nn.Module, data: ImageData) -> None:
+    size = data.image_size
+    try:
+        with torch.inference_mode():
+            net(torch.zeros(1, data.channels, size, size))
+    except (RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"data.image_size={size}: the network of this run does not take it ({why})") from error
+
+
+def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
+    """Measure in this process, which is all there is or one rank of several; the metrics are those of all ranks."""
+    _, _, split, config, placement = evaluation
+    precision = build(config["precision"], "precision")
+    precision.apply()
+    torch.set_num_threads(config["threads"])
+    learner = Learner(
+        net,
+        num_classes=data.num_classes,
+        loss=build(config["loss"], "loss"),
+        optimizer=build(config["optimizer"], "optimizer"),
+        schedule=Constant(),
+        clock=Clock(1, 1),
+    )
+    with our_words_only():
+        trainer = L.Trainer(
+            accelerator=placement.accelerator,
+            devices=placement.devices,
+            strategy="ddp" if placement.ranks > 1 else "auto",
+            precision=precision.mode,
+            plugins=[cluster(placement.ranks)],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            use_distributed_sampler=False,
+            **{name: config["trainer"][name] for name in OF_TRAINER},
+        )
+        (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
+    return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}

@@ -1,0 +1,175 @@
+"""What the verbs of the command line do once their words are sorted: read the options, call, print; the exit code."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from convarium.errors import ConfigError, MissingData
+from convarium.run.record import RunDirectory
+from convarium.run.reload import WEIGHTS
+from convarium.run.spelling import nearest
+
+Accepted = tuple[str, ...]
+ANYTHING: Accepted = ()
+
+
+def read_options(words: Sequence[str], options: Mapping[str, Accepted]) -> tuple[dict[str, str], list[str]]:
+    """The key=value words whose key is an option, and the other words. Raises ConfigError for a value not accepted."""
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in options:
+            rest.append(word)
+        elif options[key] and value not in options[key]:
+            raise ConfigError(f"{word}: unknown{nearest(value, options[key])} One of: {', '.join(options[key])}")
+        else:
+            found[key] = value
+    return found, rest
+
+
+def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[str, str]:
+    """`read_options` where nothing else is accepted."""
+    found, rest = read_options(words, options)
+    for word in rest:
+        key = word.partition("=")[0]
+        raise ConfigError(f"{key}: not accepted{nearest(key, options)} One of: {', '.join(options)}")
+    return found
+
+
+def evaluate(run: Path | None, overrides: list[str]) -> int:
+    """`convarium evaluate RUN`: the loss and the accuracies of its weights on a split."""
+    from convarium.run.evaluation import SPLITS, measure, plan
+    from convarium.run.launch import RankFailed, Stopped
+
+    if run is None:
+        raise ConfigError(f"{overrides[0]}: no run given; evaluating without one is not possible yet")
+    accepted = {"weights": WEIGHTS, "split": SPLITS, "format": ("text", "json")}
+    options, words = read_options(overrides, accepted)
+    place = RunDirectory.open(run)
+    weights, split = options.get("weights", "final"), options.get("split", "test")
+    evaluation = plan(place, words, weights=weights, split=split)
+    try:
+        metrics = measure(evaluation)
+    except RankFailed as failure:
+        print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        return 128 + stop.signum
+    told = {
+        "run": str(place.path),
+        "weights": weights,
+        "split": split,
+        "overrides": words,
+        "device": evaluation.placement.description,
+        "metrics": metrics,
+    }
+    if options.get("format") == "json":
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return 0
+    logged = place.result().get("metrics", {}) if weights == "final" and split == "test" and not words else {}
+    print(f"{evaluation.config['name']}, {weights} weights, {split} split, on {told['device']}\n")
+    print(f"{'':>8}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
+    for name, value in metrics.items():
+        before = logged.get(name)
+        print(f"{name.partition('/')[2]:>8}  {value:9.4f}" + (f"  {before:9.4f}" if before is not None else ""))
+    return 0
+
+
+def predict(run: Path, images: list[Path], overrides: list[str]) -> int:
+    """`convarium predict RUN IMAGES...`: the most probable classes of each image."""
+    from convarium.run import prediction
+
+    accepted = {"top": ANYTHING, "weights": WEIGHTS, "format": ("text", "json", "csv")}
+    options = only_options(overrides, accepted)
+    top = options.get("top")
+    if top is not None and not top.isdecimal():
+        raise ConfigError(f"top={top}: expected a whole number")
+    predictions = prediction.predict(
+        RunDirectory.open(run), images, weights=options.get("weights", "final"), top=None if top is None else int(top)
+    )
+    show = {"text": _as_text, "json": _as_json, "csv": _as_csv}[options.get("format", "text")]
+    show(predictions)
+    return 0
+
+
+def _as_text(predictions: Sequence[Any]) -> None:
+    for image, guesses in predictions:
+        print(image)
+        for guess in guesses:
+            print(f"  {guess.probability:.4f}  {guess.name}")
+
+
+def _as_json(predictions: Sequence[Any]) -> None:
+    rows = [{"image": str(image), "classes": [guess._asdict() for guess in guesses]} for image, guesses in predictions]
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+
+
+def _as_csv(predictions: Sequence[Any]) -> None:
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("image", "rank", "number", "name", "probability"))
+    for image, guesses in predictions:
+        table.writerows((image, rank, *guess) for rank, guess in enumerate(guesses, start=1))
+
+
+def export(run: Path, overrides: list[str]) -> int:
+    """`convarium export RUN`: its network as a file for other programs."""
+    from convarium.run.export import FORMATS
+    from convarium.run.export import export as write
+
+    accepted = {"format": tuple(FORMATS), "output": ANYTHING, "weights": WEIGHTS, "normalize": ("true", "false")}
+    options = only_options(overrides, accepted)
+    normalize = options.get("normalize")
+    exported = write(
+        RunDirectory.open(run),
+        format=options.get("format", "onnx"),
+        output=Path(options["output"]) if "output" in options else None,
+        weights=options.get("weights", "final"),
+        normalize=None if normalize is None else normalize == "true",
+    )
+    print(f"{exported.path}\n  {exported.metadata['input']}\n  -> {exported.metadata['output']}")
+    if exported.difference is not None:
+        print(f"  run on noise, its logits differ from the network's by at most {exported.difference:.2g}")
+    elif options.get("format", "onnx") == "onnx":
+        print("  not run: onnxruntime is not installed; pip install convarium[export]")
+    return 0
+
+
+def fetch(name: str, overrides: list[str]) -> None:
+    """`convarium data fetch NAME`: download a dataset, unless it is here already."""
+    from convarium.data.module import ImageData
+    from convarium.run.build import build
+    from convarium.run.compose import Conf
+
+    config = Conf().compose([f"data={name}", *overrides], to_train=False).config
+    data: ImageData = build(config["data"], "data")
+    if type(data).fetch is ImageData.fetch:
+        print(f"{name}: nothing to fetch, it is shipped with the package or made")
+        return
+    root = Path(config["data"]["root"])
+    try:
+        there = data.read("train") is not None and data.read("test") is not None
+    except MissingData:
+        there = False
+    if not there:
+        with _no_empty_folders_of(root):
+            data.fetch()
+    print(f"{name}: {'is in' if there else 'fetched to'} {root}")
+
+
+@contextmanager
+def _no_empty_folders_of(root: Path) -> Iterator[None]:
+    """If it fails to fill a folder that was not there, do not leave an empty one."""
+    existed = root.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            for folder in sorted((path for path in (root, *root.rglob("*")) if path.is_dir()), reverse=True):
+                with suppress(OSError):
+                    folder.rmdir()
+        raise
