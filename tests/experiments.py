@@ -11,7 +11,6 @@ from convarium.run.record import RunDirectory
 # 512 images to train on, 128 to validate and 128 to test with: 16 steps an epoch
 SMALL = (
     "arch=mlp",
-    "arch.hidden=[16]",
     "data=synthetic",
     "data.channels=1",
     "data.image_size=8",
@@ -26,12 +25,12 @@ SMALL = (
 
 def config_of(*overrides: str) -> dict[str, Any]:
     """The resolved config of SMALL, changed by overrides."""
-    return compose([*SMALL, *overrides]).config
+    return compose(_words(overrides)).config
 
 
 def experiment(*overrides: str, folder: str = "run", code: int = 0) -> RunDirectory:
     """Run SMALL, changed by overrides, in the current folder; its run directory."""
-    words = [*SMALL, *overrides, f"run_dir={folder}"]
+    words = [*_words(overrides), f"run_dir={folder}"]
     assert run_experiment(compose(words).config, words) == code
     return RunDirectory.open(folder)
 
@@ -45,3 +44,8 @@ def rows(run: RunDirectory, name: str) -> list[float]:
 def weights(run: RunDirectory) -> dict[str, Any]:
     """The network's weights in last.ckpt."""
     return {name: value for name, value in read_checkpoint(run.last)["state_dict"].items() if name.startswith("net.")}
+
+
+def _words(overrides: tuple[str, ...]) -> list[str]:
+    mlp = not any(word.startswith("arch=") for word in overrides)
+    return [*SMALL, *(["arch.hidden=[16]"] if mlp else []), *overrides]

@@ -27,6 +27,7 @@ class ImageData(L.LightningDataModule):
     """
 
     num_classes: int
+    """1: binary data for a network with one logit, of class numbers 0 and 1."""
     channels: int
     image_size: int
     mean: list[float]
@@ -157,7 +158,7 @@ class ImageData(L.LightningDataModule):
         if expected is not None and len(source) != expected:
             raise ValueError(f"data.{split}_size={expected}: but {split} has {len(source)} images")
         lowest, highest = int(source.targets.min()), int(source.targets.max())
-        if lowest < 0 or highest >= self.num_classes:
+        if lowest < 0 or highest >= max(2, self.num_classes):
             raise ValueError(
                 f"data.num_classes={self.num_classes}: but {split} has class numbers {lowest} to {highest}"
             )
