@@ -4,14 +4,17 @@ import csv
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from processes import run, start, train
 
 from convarium.run.checkpoint_file import read_checkpoint
 from end_to_end.test_resume import EXPERIMENT, assert_same, learned
+from processes import run, start, train
 
 # 131 images to validate and 127 to test with: neither divides by 2 or 4
 SPLITS = ("data=synthetic", "data.channels=1", "data.train_size=651", "data.val_fraction=0.2", "data.test_size=127")
@@ -146,3 +149,43 @@ def test_a_stopped_parent_lets_its_ranks_save(own_directory: Path) -> None:
     assert_all_end(ranks, seconds=2)
     assert json.loads(Path("run/result.json").read_text())["status"] == "interrupted"
     assert read_checkpoint(Path("run/checkpoints/last.ckpt"))["global_step"] > before
+
+
+@pytest.mark.slow
+def test_two_machines_under_torchrun_train_as_one(own_directory: Path) -> None:
+    log = own_directory / "log"
+    experiment = ("arch=mlp", *SPLITS, *QUICK[:3], "trainer=multinode", "trainer.accelerator=cpu", "trainer.devices=1")
+    assert run(train, *experiment, "trainer.max_epochs=2", "run_dir=run", log=log) == 0, log.read_text()
+    assert "torchrun --nnodes=2 --nproc-per-node=1" in log.read_text()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    torchrun += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    machines = [
+        subprocess.Popen([*torchrun, f"--node-rank={rank}", "-m", "convarium.run.worker", "run/config.yaml"])
+        for rank in range(2)
+    ]
+    try:
+        assert [machine.wait(240) for machine in machines] == [0, 0]
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert json.loads(Path("run/result.json").read_text())["status"] == "ok"
+    assert run(train, *experiment[:-3], "trainer.accelerator=cpu", "trainer.max_epochs=2", "run_dir=one", log=log) == 0
+    for left, right in zip(rows(Path("one")), rows(Path("run")), strict=True):
+        assert left == pytest.approx(right, rel=2e-5, abs=1e-7)
+
+
+@pytest.mark.slow
+def test_inception_on_four_processes_sees_every_image_but_the_stated_remainder(own_directory: Path) -> None:
+    log = own_directory / "log"
+    experiment = ("arch=inception_v1", "data=synthetic", "trainer.accelerator=cpu", "trainer.devices=4")
+    sizes = ("data.train_size=331", "data.val_fraction=0.1", "data.test_size=31", "trainer.max_epochs=2")
+    assert run(train, *experiment, *sizes, "run_dir=run", log=log, timeout=1200) == 0, log.read_text()
+    assert "298 train (10 left out of each epoch), 33 val, 31 test" in log.read_text()
+    epochs = [row for row in rows(Path("run")) if "train/images" in row]
+    assert [row["train/images"] for row in epochs] == [288, 288]
+    result = json.loads(Path("run/result.json").read_text())
+    assert result["status"] == "ok"
+    assert {"val/acc1", "test/acc1", "test/loss"} <= result["metrics"].keys()

@@ -127,11 +127,12 @@ class Learner(L.LightningModule):
         self._clip_sums += sums if scaler is None else torch.where(stats.norm.isfinite(), sums, 0.0)
 
     def on_train_epoch_end(self) -> None:
+        seen = int(self._over_ranks(self.train_tally.sums)[3])
         scores = {f"train/{name}": value for name, value in self._close(self.train_tally).items()}
         self._logged = [0.0] * 4
         if not math.isfinite(scores["train/loss"]):
             self._diverge("train/loss", scores["train/loss"])
-        self._log(scores)
+        self._log({**scores, "train/images": seen})
 
     # Validation and test ----------------------------------------------------------------------------------------------
 

@@ -204,13 +204,14 @@ def prepare_cluster(
         run.make(config, overrides)
     else:
         run.save_config(config, overrides)
-    nodes, devices = found.placement.nodes, found.placement.devices
+    kind, devices, nodes = found.placement
+    gpus = "" if kind == "cpu" else f" --gpus-per-node={devices}"
     frozen = shlex.quote(str(run.config_file))
     print(
         f"{run.path}\n\nOn each of the {nodes} machines, which all see this folder:\n"
         f"  torchrun --nnodes={nodes} --nproc-per-node={devices} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
         f" -m convarium.run.worker {frozen}\nor once, under Slurm:\n"
-        f"  srun --nodes={nodes} --ntasks-per-node={devices} --gpus-per-node={devices}"
+        f"  srun --nodes={nodes} --ntasks-per-node={devices}{gpus}"
         f" python -m convarium.run.worker {frozen}\nThe same line goes on where the run ended."
     )
     return 0
