@@ -40,6 +40,13 @@ def test_files_are_decoded_in_the_order_asked_for(class_folders):
     assert files.bytes_in_memory == held.pixels.nbytes == 10 * 3 * 12 * 12
 
 
+def test_files_are_decoded_inside_a_test_too(class_folders):
+    files = Files(image_files(class_folders()), torch.arange(8), channels=3, image_size=12)
+    with torch.inference_mode():
+        inside = files.load()
+    assert torch.equal(inside.pixels, files.images(torch.arange(8)))
+
+
 def test_an_unreadable_file_is_named_when_it_is_decoded(class_folders):
     root = class_folders()
     broken = root / "train" / "dog" / "2.png"

@@ -93,7 +93,8 @@ class Files:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
         size = (self.channels, self.image_size, self.image_size)
-        out = torch.empty((len(indices), *size), dtype=torch.uint8, pin_memory=self.pin_memory)
+        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
+            out = torch.empty((len(indices), *size), dtype=torch.uint8, pin_memory=self.pin_memory)
 
         def decode(row: int, sample: int) -> None:
             out[row] = read_picture(
