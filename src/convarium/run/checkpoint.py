@@ -77,12 +77,12 @@ class Checkpoint(LightningCheckpoint):
             return
         self._save_last(trainer, pl_module)
         if signum:
-            raise Interrupted(signum, together=True)
+            raise Interrupted(signum)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save_last(trainer, pl_module)
         if signum := self._stop.agreed():
-            raise Interrupted(signum, together=True)
+            raise Interrupted(signum)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)

@@ -18,15 +18,11 @@ SECOND_CTRL_C_SECONDS = 2.0
 
 
 class Interrupted(Exception):
-    """A signal ended the run, in training after a checkpoint was saved; `signum` says which.
+    """A signal ended the run, in training after a checkpoint was saved; `signum` says which."""
 
-    together: whether all ranks agreed on it, and stop after the same step.
-    """
-
-    def __init__(self, signum: int, *, together: bool) -> None:
+    def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
-        self.together = together
 
 
 class StopRequest:
@@ -82,14 +78,14 @@ class StopRequest:
             self._asked.wait()
             self._asked, signum = None, int(self._flag.item())
         if signum:
-            raise Interrupted(signum, together=True)
+            raise Interrupted(signum)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if not self.signum:
             self.signum, self._noted_at = signum, now
             if not self.waits:
-                raise Interrupted(signum, together=False)
+                raise Interrupted(signum)
         # the terminal and the parent may both pass on one Ctrl-C
         elif signum == signal.SIGINT and now - self._noted_at > SECOND_CTRL_C_SECONDS:
             raise KeyboardInterrupt

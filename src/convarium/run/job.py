@@ -197,7 +197,6 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
     status: Status = "failed"
     error: str | None = None
     code = 1
-    together = False
     with parts.stop.listening():
         result = Result(run, config) if trainer.global_rank == 0 else None
         try:
@@ -212,9 +211,9 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
                 test(parts, run, config)
             status, code = "ok", 0
         except Interrupted as stop:
-            status, error, code, together = "interrupted", str(stop), 128 + stop.signum, stop.together
+            status, error, code = "interrupted", str(stop), 128 + stop.signum
         except Diverged as divergence:
-            status, error, together = "diverged", str(divergence), True
+            status, error = "diverged", str(divergence)
         except BaseException as failure:
             status, error, code = judge(failure)
             if not alone:
@@ -222,7 +221,7 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
             if status == "failed":
                 traceback.print_exc()
         finally:
-            parts.stop.waits = True  # what is left to do is short
+            parts.stop.waits = True  # also for the SIGTERM that comes when another rank leaves first
             for logger in trainer.loggers:
                 logger.save()
             if result:
@@ -230,8 +229,6 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
                 if error:
                     print(f"{status}: {error}", file=sys.stderr)
                 print(summary(run, result.fields), flush=True)
-            if together and not alone:
-                torch.distributed.barrier()  # the first to leave would have the others ended
     return code
 
 
