@@ -215,22 +215,20 @@ def test_a_clock_at_rest_saves_nothing_between_the_ends_of_epochs(saved: list[tu
     assert last(saved) == [16]
 
 
-def test_the_best_checkpoint_has_the_best_score_and_the_first_of_equals_stays(
+def test_the_best_checkpoint_has_the_best_score_and_is_the_last_of_equals(
     saved: list[tuple[str, int, float | None]],
 ) -> None:
-    run = experiment(
-        "trainer.max_epochs=8", "optimizer.lr=0.02", "data.val_fraction=0.05", "data.train_size=544", "seed=3"
-    )
+    run = experiment("trainer.max_epochs=8", "optimizer.lr=0.02", "data.val_fraction=0.05", "seed=7")
     scores = rows(run, "val/acc1")
     assert scores.count(max(scores)) > 1, "the experiment is to have a tie"
     assert scores[0] < max(scores), "and a best that is not the first"
     climbing = [
-        (19 * (epoch + 1), score) for epoch, score in enumerate(scores) if score > max(scores[:epoch], default=-1.0)
+        (19 * (epoch + 1), score) for epoch, score in enumerate(scores) if score >= max(scores[:epoch], default=0.0)
     ]
     assert [(step, score) for name, step, score in saved if name == "best"] == climbing
     best = read_checkpoint(run.best)
     assert best["val/acc1"] == max(scores) == run.result()["metrics"]["best/val/acc1"]
-    assert best["epoch"] == scores.index(max(scores))
+    assert best["epoch"] == max(epoch for epoch, score in enumerate(scores) if score == max(scores))
 
 
 def test_what_is_tested_is_the_best(saved: list[tuple[str, int, float | None]]) -> None:

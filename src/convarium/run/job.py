@@ -111,12 +111,7 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
     epochs, most = trainer["max_epochs"], trainer["max_steps"]
     if trainer["fast_dev_run"]:
         epochs, most = 1, -1
-    if epochs in (None, -1) and most == -1:
-        raise ConfigError(
-            f"trainer.max_epochs={epochs}: a run has an end; give trainer.max_epochs or trainer.max_steps"
-        )
-    total = most if epochs in (None, -1) else per_epoch * epochs if most == -1 else min(most, per_epoch * epochs)
-    clock = Clock(total, per_epoch)
+    clock = Clock(per_epoch * epochs if most == -1 else min(most, per_epoch * epochs), per_epoch)
     try:
         build(config["schedule"], "schedule").check(clock)
         if config["average"]:

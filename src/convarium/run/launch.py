@@ -67,7 +67,7 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
         run.make(config, overrides)
     with run.locked():
         if resume is not None:
-            check_resumable(run, config)
+            check_resumable(run, config, clock)
             run.save_config(config, overrides)
         if parts is None:
             return launch_ranks(run, config, found, resume=resume is not None)
@@ -75,16 +75,17 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
             return fit_and_test(run, config, found, parts, resume=resume is not None)
 
 
-def check_resumable(run: RunDirectory, config: dict[str, Any]) -> None:
+def check_resumable(run: RunDirectory, config: dict[str, Any], clock: Clock) -> None:
     """Refuse a run that has nothing left to do, and a checkpoint that is not one."""
     from convarium.run.checkpoint_file import read_checkpoint
 
     if run.last.is_file():
         read_checkpoint(run.last)
     result = run.result()
-    epochs = config["trainer"]["max_epochs"]
-    if result.get("status") == "ok" and (result.get("epochs") or 0) >= epochs:
-        raise RunError(f"resume={run.path}: it is finished; trainer.max_epochs={2 * epochs} would go on with it")
+    if result.get("status") == "ok" and (result.get("steps") or 0) >= clock.total_steps:
+        name = "max_epochs" if config["trainer"]["max_steps"] == -1 else "max_steps"
+        longer = 2 * config["trainer"][name]
+        raise RunError(f"resume={run.path}: it is finished; trainer.{name}={longer} would go on with it")
 
 
 def cores() -> int:
