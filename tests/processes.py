@@ -40,7 +40,18 @@ def train(*overrides: str) -> int:
     """`python train.py OVERRIDES`."""
     from convarium.cli import train as front_door
 
-    sys.argv = ["train.py", *overrides]
+    return _command("train.py", overrides, front_door)
+
+
+def convarium(*words: str) -> int:
+    """`convarium VERB ...`."""
+    from convarium.cli import main
+
+    return _command("convarium", words, main)
+
+
+def _command(name: str, words: tuple[str, ...], front_door: Callable[[], Any]) -> int:
+    sys.argv = [name, *words]
     try:
         front_door()
     except SystemExit as end:

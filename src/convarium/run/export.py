@@ -1,4 +1,4 @@
-"""A trained network as a file for other programs. Torch is all this needs, and for ONNX the extra `export`.
+"""A trained network as a file for other programs; for ONNX this needs the extra `export`.
 
 Whatever the format, the file's metadata say which run it is, what goes in and comes out, and what the classes are.
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from convarium.errors import ConfigError, RunError
 from convarium.run.build import build
 from convarium.run.identity import config_hash
+from convarium.run.prediction import class_names
 from convarium.run.record import RunDirectory
 from convarium.run.reload import load_run
 from convarium.run.spelling import nearest
@@ -114,7 +115,7 @@ def describe(run: RunDirectory, config: dict[str, Any], *, weights: str, pixels:
         "weights": weights,
         "input": f"images (N, {data['channels']}, {size}, {size}): {values}",
         "output": f"logits (N, {classes}): float32, {'softmax' if classes > 1 else 'sigmoid'} gives probabilities",
-        "classes": json.dumps(build(data, "data").class_names, ensure_ascii=False),
+        "classes": json.dumps(class_names(build(data, "data")), ensure_ascii=False),
         "mean": json.dumps(data["mean"]),
         "std": json.dumps(data["std"]),
     }
