@@ -35,7 +35,7 @@ def direct_requirements() -> list[Requirement]:
     for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
         requirement = Requirement(text)
         if requirement.name == "convarium":
-            extras = [text for extra in requirement.extras for text in PROJECT["optional-dependencies"][extra]]
+            extras = [text for extra in sorted(requirement.extras) for text in PROJECT["optional-dependencies"][extra]]
             found += map(Requirement, extras)
         else:
             found.append(requirement)
