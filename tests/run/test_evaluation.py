@@ -51,6 +51,14 @@ def test_a_run_with_other_numbers_and_one_logit_is_measured_again_exactly(tmp_pa
     assert measure(plan(binary)) == logged(binary, "test")
 
 
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_is_measured_again(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "trainer=gpu", "trainer.accelerator=gpu", "precision=bf16", "trainer.max_epochs=1")
+    metrics = measure(plan(run))
+    assert metrics["test/acc1"] == logged(run, "test")["test/acc1"]
+    assert metrics == pytest.approx(logged(run, "test"), rel=1e-6)
+
+
 def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
     before = {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")}
     measure(plan(digits_run, ["data.val_fraction=0.5"], split="val"))
