@@ -52,10 +52,10 @@ class FrontDoor:
 @pytest.fixture(scope="module")
 def front_door() -> Iterator[FrontDoor]:
     door = FrontDoor()
-    yield door
-    assert door.server.stdin is not None
-    door.server.stdin.close()
-    door.server.wait(timeout=10)
+    with door.server:  # closes its pipes at the end, which ends it, and waits
+        yield door
+    for lock in LOCKS:
+        lock.close()
 
 
 # what has to lie in the current folder
