@@ -120,7 +120,7 @@ def test_the_global_batch_must_divide_by_devices_nodes_and_accumulation(conf: Co
         check_batch_divides(127, devices=2, num_nodes=1, accumulate_grad_batches=1)
     assert str(caught.value) == "batch_size=127: does not divide by trainer.devices=2; nearest that does: 128"
     with pytest.raises(
-        ConfigError, match=r"trainer.devices=3 x trainer.accumulate_grad_batches=2; nearest that does: 66"
+        ConfigError, match=r"trainer.devices=3 x trainer.accumulate_grad_batches=2; nearest that does: 30"
     ):
         conf.compose(["trainer.devices=3", "trainer.accumulate_grad_batches=2"])
     assert conf.compose(["trainer.devices=3", "batch_size=66"]).config["batch_size"] == 66

@@ -42,7 +42,7 @@ def test_paths_loggers_and_device_layout_do_not_change_the_hash(conf: Conf, word
 
 @pytest.mark.parametrize(
     "word",
-    ["seed=2", "batch_size=32", "arch=resnet20", "norm=batch", "dropout=0.5", "optimizer.lr=0.1", "decay=all",
+    ["seed=2", "batch_size=64", "arch=resnet20", "norm=batch", "dropout=0.5", "optimizer.lr=0.1", "decay=all",
      "trainer.max_epochs=3", "precision=bf16", "stop=early", "test.weights=last", "data.val_fraction=0.2"],
 )  # fmt: skip
 def test_what_determines_the_result_changes_the_hash(conf: Conf, word: str) -> None:
