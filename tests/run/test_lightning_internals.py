@@ -10,7 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from convarium.run.lightning_internals import drop_signals, mid_accumulation, more_to_come_at_this_batch
+from convarium.run.lightning_internals import (
+    drop_signals,
+    ends_within_epoch,
+    mid_accumulation,
+    more_to_come_at_this_batch,
+)
 
 
 class Net(L.LightningModule):
@@ -87,6 +92,19 @@ def test_gradients_are_left_over_until_their_optimizer_step(accumulate: int, lef
 def test_a_validation_or_the_end_of_the_epoch_is_still_to_come(keys: dict[str, Any], more: list[int]) -> None:
     answers = fit(more_to_come_at_this_batch, **keys)
     assert [int(answer) for answer in answers] == 2 * more
+
+
+@pytest.mark.parametrize(
+    ("keys", "ends"),
+    [
+        ({}, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ({"max_steps": 8}, [0, 0, 0, 0, 0, 0, 0, 1]),
+        ({"max_steps": 6}, [0, 0, 0, 0, 0, 0]),  # with its epoch
+        ({"max_steps": 2, "accumulate_grad_batches": 2}, [0, 0, 0, 1]),
+    ],
+)
+def test_a_limit_ends_the_run_within_an_epoch(keys: dict[str, Any], ends: list[int]) -> None:
+    assert [int(answer) for answer in fit(ends_within_epoch, **keys)] == ends
 
 
 def test_signals_stay_ours_through_a_fit() -> None:

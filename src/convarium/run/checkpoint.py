@@ -19,7 +19,7 @@ from convarium.observe.tracker import Tracker
 from convarium.run.checkpoint_file import FORMAT, write_checkpoint
 from convarium.run.identity import config_hash
 from convarium.run.interrupt import Interrupted, StopRequest
-from convarium.run.lightning_internals import mid_accumulation, more_to_come_at_this_batch
+from convarium.run.lightning_internals import ends_within_epoch, mid_accumulation, more_to_come_at_this_batch
 from convarium.run.record import RunDirectory
 
 
@@ -54,6 +54,7 @@ class Checkpoint(LightningCheckpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self._saved_at = time.monotonic()
+        self._saved_at_step = -1  # where the run ended within an epoch
 
     def begin(self, run: RunDirectory, config: Mapping[str, Any], stop: StopRequest) -> None:
         """Say where to save, which config made the run, and who hears that it is to stop."""
@@ -73,6 +74,12 @@ class Checkpoint(LightningCheckpoint):
         if mid_accumulation(trainer):
             return
         signum = self._stop.agreed()
+        if ends_within_epoch(
+            trainer
+        ):  # Lightning takes the epoch for a whole one, unless the state is from before its end
+            self._save_last(trainer, pl_module)
+            self._saved_at_step = trainer.global_step
+            return
         if not (signum or self._due(trainer)) or more_to_come_at_this_batch(trainer):
             return
         self._save_last(trainer, pl_module)
@@ -80,7 +87,8 @@ class Checkpoint(LightningCheckpoint):
             raise Interrupted(signum)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._save_last(trainer, pl_module)
+        if self._saved_at_step != trainer.global_step:
+            self._save_last(trainer, pl_module)
         if signum := self._stop.agreed():
             raise Interrupted(signum)
 

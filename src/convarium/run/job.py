@@ -105,6 +105,11 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
             raise ConfigError(
                 f"{group}.monitor={watched}: there are no validation images; accepted: data.val_fraction > 0"
             )
+    interval = trainer["val_check_interval"]
+    if isinstance(interval, int) and interval > micro_batches and data.num_val and trainer["limit_val_batches"]:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: more than the {micro_batches} micro-batches of an epoch"
+        )
     per_epoch = math.ceil(micro_batches / accumulate)
     if per_epoch == 0:
         raise ConfigError(f"trainer.limit_train_batches={limit}: leaves no batch to train on")

@@ -21,6 +21,12 @@ def more_to_come_at_this_batch(trainer: L.Trainer) -> bool:
     return loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher)
 
 
+def ends_within_epoch(trainer: L.Trainer) -> bool:
+    """Whether the micro-batch just done is the run's last and not its epoch's: `max_steps` or `max_time` is reached."""
+    loop = trainer.fit_loop.epoch_loop
+    return not loop._num_ready_batches_reached() and (trainer.should_stop or trainer.global_step == trainer.max_steps)
+
+
 def drop_signals(trainer: L.Trainer) -> None:
     """Leave SIGTERM to run/interrupt.py: no handler that talks to the other ranks from wherever the signal comes, and
     no broadcast with a device synchronization before every batch."""

@@ -58,31 +58,46 @@ class Refusal(NamedTuple):
     """A line of the table of parts that cannot be."""
 
     layer: tuple[type[nn.Module], ...]
-    when: Callable[[torch.Size, int, Placement], bool]
-    """(input shape, images per batch that the layer averages over, placement) -> whether it cannot be."""
+    when: Callable[[Any, torch.Size, int, Placement], bool]
+    """(layer, input shape, images per batch that it averages over, placement) -> whether it cannot be."""
     why: str
+    accepted: str
 
 
-BATCH = (nn.BatchNorm2d, nn.BatchNorm1d)
+LARGER = "another norm, or larger images or batches"
+LARGER_IMAGES = "another norm, or larger images"
 REFUSALS = (
-    Refusal(BATCH, lambda shape, batch, _: batch * shape[2:].numel() == 1, "has one value per channel to average over"),
+    Refusal(
+        (nn.BatchNorm2d, nn.BatchNorm1d),
+        lambda layer, shape, batch, at: batch * shape[2:].numel() == 1,
+        "has one value per channel to average over",
+        LARGER,
+    ),
     Refusal(
         (nn.SyncBatchNorm,),
-        lambda shape, batch, at: batch * at.ranks * shape[2:].numel() == 1,
-        "has one value per channel to average over",
+        lambda layer, shape, batch, at: at.accelerator != "cuda",
+        "works between CUDA GPUs only",
+        "another norm, or CUDA GPUs",
     ),
-    Refusal((nn.SyncBatchNorm,), lambda shape, batch, at: at.accelerator != "cuda", "works between CUDA GPUs only"),
-    Refusal((nn.InstanceNorm2d,), lambda shape, batch, _: shape[2:].numel() == 1, "would make every 1x1 map zero"),
+    Refusal(
+        (nn.SyncBatchNorm,),
+        lambda layer, shape, batch, at: batch * at.ranks * shape[2:].numel() == 1,
+        "has one value per channel to average over",
+        LARGER,
+    ),
+    Refusal(
+        (nn.InstanceNorm2d,),
+        lambda layer, shape, batch, at: shape[2:].numel() == 1,
+        "would make every 1x1 map zero",
+        LARGER_IMAGES,
+    ),
     Refusal(
         (nn.GroupNorm,),
-        lambda shape, batch, _: shape[1] * shape[2:].numel() == _groups(shape),
+        lambda layer, shape, batch, at: shape[1:].numel() == layer.num_groups,
         "would make every group of one value zero",
+        LARGER_IMAGES,
     ),
 )
-
-
-def _groups(shape: torch.Size) -> int:
-    return max(g for g in range(1, min(32, shape[1]) + 1) if shape[1] % g == 0)
 
 
 def preflight(config: dict[str, Any]) -> Preflight:
@@ -182,11 +197,11 @@ def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Pl
             if inputs and isinstance(inputs[0], Tensor):
                 seen.append(Seen(name, layer, inputs[0].shape))
                 for refusal in REFUSALS:
-                    if isinstance(layer, refusal.layer) and refusal.when(inputs[0].shape, per_device, placement):
+                    if isinstance(layer, refusal.layer) and refusal.when(layer, inputs[0].shape, per_device, placement):
                         raise ConfigError(
                             f"norm={_choice(config, 'norm')}: at {name}, {_maps(inputs[0].shape)} and {per_device}"
                             f" image{'s' * (per_device > 1)} per device, it {refusal.why};"
-                            " accepted: another norm, or larger images or batches"
+                            f" accepted: {refusal.accepted}"
                         )
 
         return before

@@ -1,0 +1,271 @@
+"""What a network, a part or this machine cannot do is refused before anything is made, and all else is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from convarium.errors import ConfigError
+from convarium.run import preflight as module
+from convarium.run.preflight import REFUSALS, Placement, check_net, check_precision, place, preflight
+from experiments import config_of
+
+CPU = Placement("cpu", 1, 1)
+CONF = Path(__file__).parents[2] / "conf"
+BIG = ("arch=lenet5", "data.image_size=32")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with two CUDA GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+# the table of parts ---------------------------------------------------------------------------------------------------
+
+# row of the table -> where it refuses, and the nearest that is not refused
+BOTH_WAYS = [
+    (0, ["norm=batch", "batch_size=1"], CPU, ["norm=batch", "batch_size=2"], CPU),
+    (0, ["norm=batch", "batch_size=2"], Placement("cpu", 2, 1), ["norm=batch", "batch_size=4"], Placement("cpu", 2, 1)),
+    (
+        0,
+        ["norm=batch", "batch_size=4", "trainer.accumulate_grad_batches=4"],
+        CPU,
+        ["norm=batch", "batch_size=4", "trainer.accumulate_grad_batches=2"],
+        CPU,
+    ),
+    (0, [*BIG, "norm=batch", "batch_size=1"], CPU, ["arch=resnet20", "norm=batch", "batch_size=1"], CPU),
+    (1, ["norm=sync_batch"], CPU, ["norm=sync_batch"], Placement("cuda", 2, 1)),
+    (1, ["norm=sync_batch"], Placement("mps", 1, 1), ["norm=sync_batch"], Placement("cuda", 1, 1)),
+    (
+        2,
+        ["norm=sync_batch", "batch_size=1"],
+        Placement("cuda", 1, 1),
+        ["norm=sync_batch", "batch_size=2"],
+        Placement("cuda", 2, 1),
+    ),
+    (3, ["norm=instance"], CPU, ["arch=resnet20", "norm=instance"], CPU),
+    (3, [*BIG, "norm=instance"], CPU, ["arch=lenet5", "data.image_size=36", "norm=instance"], CPU),
+    (4, ["norm=group"], CPU, ["norm=group", "norm.groups=8"], CPU),
+    (4, ["norm=group", "norm.groups=64", "arch.hidden=[64]"], CPU, ["norm=group", "arch.hidden=[64]"], CPU),
+    (4, ["norm=layer", "arch.hidden=[1]"], CPU, ["norm=layer", "arch.hidden=[2]"], CPU),
+]
+
+
+@pytest.mark.parametrize(("row", "cannot", "there", "can", "here"), BOTH_WAYS)
+def test_a_part_is_refused_where_it_cannot_be_and_nowhere_else(
+    row: int, cannot: list[str], there: Placement, can: list[str], here: Placement
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_net(config_of(*cannot), there)
+    norm = next(word.removeprefix("norm=") for word in cannot if word.startswith("norm="))
+    message = str(caught.value)
+    assert re.match(rf"norm={norm}: at [\w.]+, \d+x\d+ maps and \d+ images? per device, it ", message)
+    assert message.endswith(f"it {REFUSALS[row].why}; accepted: {REFUSALS[row].accepted}")
+    check_net(config_of(*can), here)
+
+
+def test_every_row_of_the_table_is_tried() -> None:
+    assert {row for row, *_ in BOTH_WAYS} == set(range(len(REFUSALS)))
+
+
+@pytest.mark.parametrize("norm", sorted(path.stem for path in (CONF / "norm").glob("*.yaml")))
+def test_every_normalization_is_taken_by_a_network_of_convolutions(norm: str) -> None:
+    at = Placement("cuda", 1, 1) if norm == "sync_batch" else CPU
+    check_net(config_of("arch=resnet20", "data.image_size=16", f"norm={norm}"), at)
+
+
+def a_network(own_directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, layers: str) -> str:
+    """The override that trains a network of one's own, in a module of one's own."""
+    (own_directory / f"{name}.py").write_text(
+        "from torch import nn\n"
+        "class Mine(nn.Sequential):\n"
+        "    def __init__(self, in_channels, num_classes, image_size, parts, hidden):\n"
+        f"        super().__init__({layers})\n"
+    )
+    monkeypatch.syspath_prepend(own_directory)
+    monkeypatch.setenv("CONVARIUM_TRUST", name)
+    return f"arch._target_={name}.Mine"
+
+
+def test_dropout_without_a_place_is_refused(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = a_network(own_directory, monkeypatch, "placeless", "nn.Flatten(), nn.Linear(64, 10)")
+    with pytest.raises(ConfigError, match=r"^dropout=0.5: arch=mlp has no place for it; accepted: null$"):
+        preflight(config_of(mine, "dropout=0.5"))
+    preflight(config_of("dropout=0.5"))
+    preflight(config_of(mine, "dropout=0"))
+
+
+# the network and the images -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["lenet5", "resnet20", "mlp", "logistic_regression", "vgg16", "resnet50"])
+def test_parameters_and_operations_are_those_that_the_yaml_states(arch: str) -> None:
+    line = (CONF / "arch" / f"{arch}.yaml").read_text().splitlines()[0].replace(",", "")
+    stated = re.search(r"(\d+) parameters at (\d+)x(\d+)x\d+ (\d+) classes (\d+) multiply-adds", line)
+    assert stated is not None
+    params, channels, size, classes, macs = map(int, stated.groups())
+    words = [f"arch={arch}", f"data.channels={channels}", f"data.image_size={size}", f"data.num_classes={classes}"]
+    if arch == "mlp":
+        words.append("arch.hidden=[300,100]")
+    found = preflight(config_of(*words, "data.train_size=1280"))
+    assert (found.params, found.macs) == (params, macs)
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "layer"), [("lenet5", 31, "c5"), ("vgg16", 31, "the last pooling"), ("lenet5", 4, "c5")]
+)
+def test_an_image_too_small_names_the_layer_that_runs_out(arch: str, size: int, layer: str) -> None:
+    with pytest.raises(ConfigError, match=rf"image_size={size}: too small for {layer} of "):
+        preflight(config_of(f"arch={arch}", f"data.image_size={size}"))
+
+
+def test_a_layer_that_nobody_checked_runs_out_by_its_name(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = a_network(own_directory, monkeypatch, "shrinking", "nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 7)")
+    with pytest.raises(ConfigError, match=r"data.image_size=8: too small for arch=mlp: its layer 1 is left with 6x6"):
+        preflight(config_of(mine))
+
+
+def test_other_channels_than_the_datas_are_refused_at_the_layer_that_gets_them() -> None:
+    with pytest.raises(
+        ConfigError, match=r"arch=lenet5: does not take 1x32x32 images: layer c1.conv, given 32x32 maps"
+    ):
+        preflight(config_of(*BIG, "arch.in_channels=3"))
+
+
+def test_other_classes_than_the_datas_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"arch.num_classes=7: data.num_classes=10; they must be equal"):
+        preflight(config_of("arch.num_classes=7"))
+
+
+def test_nothing_is_drawn_and_nothing_made(own_directory: Path) -> None:
+    before = torch.get_rng_state()
+    preflight(config_of(*BIG))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert list(own_directory.iterdir()) == []
+
+
+# devices --------------------------------------------------------------------------------------------------------------
+
+
+def trainer(accelerator: str = "auto", devices: int | str = 1, num_nodes: int = 1) -> dict[str, object]:
+    return {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (trainer(), Placement("cpu", 1, 1)),
+        (trainer(devices="auto"), Placement("cpu", 1, 1)),
+        (trainer("cpu", 8), Placement("cpu", 8, 1)),
+        (trainer("gpu", 8, 2), Placement("cuda", 8, 2)),  # this machine may be none of them
+    ],
+)
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_there_is_the_cpu(asked: dict[str, object], found: Placement) -> None:
+    assert place(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (trainer(), Placement("cuda", 1, 1)),
+        (trainer(devices=2), Placement("cuda", 2, 1)),
+        (trainer(devices="auto"), Placement("cuda", 2, 1)),
+        (trainer("gpu", "auto"), Placement("cuda", 2, 1)),
+        (trainer("cuda", 2), Placement("cuda", 2, 1)),
+        (trainer("cpu", 4), Placement("cpu", 4, 1)),
+    ],
+)
+@pytest.mark.usefixtures("gpus")
+def test_with_gpus_they_are_taken_unless_the_cpu_is_asked_for(asked: dict[str, object], found: Placement) -> None:
+    assert place(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            trainer(devices=4),
+            "trainer.devices=4: this machine has no GPUs; for 4 processes on the CPU add trainer.accelerator=cpu",
+        ),
+        (trainer("gpu"), "trainer.accelerator=gpu: this machine has no GPUs; accepted here: auto, cpu"),
+        (trainer("mps"), "trainer.accelerator=mps: this machine has no GPUs; accepted here: auto, cpu"),
+        (trainer("tpu"), "trainer.accelerator=tpu: accepted are auto, cpu, gpu, cuda, mps"),
+        (
+            trainer("gpu", "auto", 2),
+            "trainer.devices=auto: several machines need a number of devices on each",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_gpu")
+def test_devices_that_are_not_there_are_refused(asked: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        place(asked)
+    assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("gpus")
+def test_more_devices_than_gpus_propose_the_cpu() -> None:
+    with pytest.raises(ConfigError) as caught:
+        place(trainer(devices=3))
+    assert str(caught.value) == (
+        "trainer.devices=3: this machine has 2 GPUs; for 3 processes on the CPU add trainer.accelerator=cpu"
+    )
+
+
+# precision ------------------------------------------------------------------------------------------------------------
+
+FORMATS = {
+    "fp32": {"mode": "32-true", "float32_matmul": "highest"},
+    "bf16": {"mode": "bf16-mixed", "float32_matmul": "high"},
+    "fp16": {"mode": "16-mixed", "float32_matmul": "high"},
+    "tf32": {"mode": "32-true", "float32_matmul": "high"},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_formats_are_those_of_the_yaml_files(name: str) -> None:
+    precision = config_of(f"precision={name}")["precision"]
+    assert {key: precision[key] for key in FORMATS[name]} == FORMATS[name]
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("fp32", "cpu mps cuda"), ("bf16", "cpu mps cuda"), ("fp16", "cuda")])
+@pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])
+def test_a_format_is_taken_where_the_device_has_it(
+    name: str, kinds: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if kind in kinds.split():
+        check_precision(FORMATS[name], Placement(kind, 1, 1))
+    else:
+        with pytest.raises(ConfigError, match=f"precision={name}: not on {kind}, .*; accepted here: fp32, bf16"):
+            check_precision(FORMATS[name], Placement(kind, 1, 1))
+
+
+@pytest.mark.parametrize(("capability", "bf16", "tf32"), [((7, 0), False, False), ((8, 0), True, True)])
+def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
+    capability: tuple[int, int], bf16: bool, tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old one")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    for name, there in (("fp32", True), ("fp16", True), ("bf16", bf16), ("tf32", tf32)):
+        if there:
+            check_precision(FORMATS[name], Placement("cuda", 1, 1))
+        else:
+            with pytest.raises(ConfigError, match=f"precision={name}: an old one cannot; accepted here: fp32, fp16"):
+                check_precision(FORMATS[name], Placement("cuda", 1, 1))
+
+
+def test_the_table_is_read_where_the_network_runs() -> None:
+    assert module.preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10)
