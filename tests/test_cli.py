@@ -104,7 +104,7 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
     assert done.stderr.count("exit 1") == 2
     names = {yaml.safe_load(path.read_text())[-1] for path in tmp_path.glob("runs/*/*/overrides.yaml")}
     assert len(names) == 1
-    assert names.pop().startswith("sweep.name=mlp-lr-seed-")
+    assert names.pop().startswith("sweep.name=mlp-none-lr-seed-")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
