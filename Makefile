@@ -13,7 +13,8 @@ RANGE := >=3.11,<3.14
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+# idle OpenMP threads sleep: those that spin keep the other worker from its core
+PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
