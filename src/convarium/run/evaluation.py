@@ -21,7 +21,7 @@ from convarium.learn.schedules import Constant
 from convarium.run.build import build
 from convarium.run.compose import Conf, readable
 from convarium.run.interrupt import die_with_parent
-from convarium.run.job import cluster, our_words_only
+from convarium.run.job import cluster, our_words_only, surroundings
 from convarium.run.launch import cores, launch, scrub_rank_variables
 from convarium.run.preflight import Placement, check_precision, place
 from convarium.run.ranges import shown
@@ -208,16 +208,9 @@ def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str,
     )
     with our_words_only():
         trainer = L.Trainer(
-            accelerator=placement.accelerator,
-            devices=placement.devices,
-            strategy="ddp" if placement.ranks > 1 else "auto",
-            precision=precision.mode,
+            **surroundings(placement, precision),
             plugins=[cluster(placement.ranks)],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             enable_checkpointing=False,
-            use_distributed_sampler=False,
             **{name: config["trainer"][name] for name in OF_TRAINER},
         )
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)

@@ -37,7 +37,7 @@ from convarium.run.checkpoint_file import net_state, read_checkpoint
 from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
 from convarium.run.precision import Precision
-from convarium.run.preflight import Preflight
+from convarium.run.preflight import Placement, Preflight
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
 from convarium.run.screen import header, summary
@@ -156,26 +156,31 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
     try:
         with our_words_only():
             trainer = build(config["trainer"], "trainer")(
-                accelerator=found.placement.accelerator,
-                devices=found.placement.devices,
-                strategy="ddp"
-                if ranks > 1 and config["trainer"]["strategy"] == "auto"
-                else config["trainer"]["strategy"],
-                precision=precision.mode,
+                **surroundings(found.placement, precision, config["trainer"]["strategy"]),
                 callbacks=[*first, Agreement(run.config_file, ranks), *callbacks, *last],
                 plugins=[AtomicCheckpointIO(), cluster(ranks)],
                 default_root_dir=run.path,
-                logger=False,
                 num_sanity_val_steps=0,
-                enable_progress_bar=False,
-                enable_model_summary=False,
                 enable_checkpointing=checkpoint is not None,
-                use_distributed_sampler=False,
             )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     drop_signals(trainer)
     return Parts(learner, data, trainer, checkpoint, averaging, stop)
+
+
+def surroundings(placement: Placement, precision: Precision, strategy: str = "auto") -> dict[str, Any]:
+    """What every Trainer of ours is told: where it computes, and to leave the talking and the sampling to us."""
+    return {
+        "accelerator": placement.accelerator,
+        "devices": placement.devices,
+        "strategy": "ddp" if placement.ranks > 1 and strategy == "auto" else strategy,
+        "precision": precision.mode,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
 
 
 def cluster(ranks: int) -> ClusterEnvironment:
@@ -283,6 +288,7 @@ def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
         temporary = run.weights.with_suffix(".tmp")
         save_file(state, temporary, metadata={"format": "pt", "convarium": config["name"]})
+        temporary.chmod(0o644)  # safetensors makes it ours alone
         os.replace(temporary, run.weights)
     trainer.test(learner, datamodule=parts.data, verbose=False, weights_only=True)
 
