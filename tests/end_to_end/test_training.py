@@ -1,0 +1,108 @@
+"""What the defaults give a person who types nothing but `python train.py`, or an architecture's name."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from convarium.run.compose import compose
+from convarium.run.launch import run_experiment
+from convarium.run.record import RunDirectory
+from convarium.run.reload import load_run
+from processes import run, train
+
+CONF = Path(__file__).parents[2] / "conf"
+LARGE = ("vgg16", "resnet50", "inception_v1")
+# an epoch of few steps for what is slow on one core; the others take two whole ones
+FEW = ("trainer.max_epochs=1", "trainer.limit_train_batches=16", "trainer.limit_val_batches=1")
+ARCHITECTURES = sorted(path.stem for path in (CONF / "arch").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    folder = tmp_path_factory.mktemp("defaults")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        code = run(train, "threads=1", log=folder / "log")
+    assert code == 0, (folder / "log").read_text()
+    (found,) = folder.glob("runs/*/*")
+    return RunDirectory.open(found)
+
+
+def test_the_default_run_tests_right_97_times_of_100(default_run: RunDirectory) -> None:
+    result = default_run.result()
+    assert result["status"] == "ok"
+    assert result["metrics"]["test/acc1"] >= 0.97
+
+
+def test_the_default_run_takes_less_than_a_minute(default_run: RunDirectory) -> None:
+    assert default_run.result()["wall_seconds"] < 60
+
+
+def test_a_run_leaves_exactly_the_files_of_its_directory(default_run: RunDirectory) -> None:
+    files = {str(path.relative_to(default_run.path)) for path in default_run.path.rglob("*") if path.is_file()}
+    assert files == {
+        ".lock",
+        "config.yaml",
+        "overrides.yaml",
+        "metrics.csv",
+        "result.json",
+        "train.log",
+        "weights.safetensors",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "figures/learning_curves.png",
+        "figures/confusion_matrix.png",
+        "figures/worst_mistakes.png",
+    }
+    assert {path.name for path in default_run.path.parents[2].iterdir()} == {"runs", "log"}
+
+
+def test_metrics_have_the_documented_names(default_run: RunDirectory) -> None:
+    with default_run.metrics_file.open() as file:
+        names = set(next(csv.reader(file)))
+    assert names == {
+        *("step", "epoch", "lr", "grad_norm", "clipped_share", "images_per_second", "data_wait"),
+        *("train/loss_step", "train/loss", "train/acc1", "train/acc5", "train/images"),
+        *("val/loss", "val/acc1", "val/acc5", "test/loss", "test/acc1", "test/acc5"),
+    }
+
+
+def test_metrics_have_one_row_per_step_that_logged_in_order(default_run: RunDirectory) -> None:
+    with default_run.metrics_file.open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == default_run.result()["steps"]
+
+
+def test_the_result_has_exactly_the_documented_keys(default_run: RunDirectory) -> None:
+    result = json.loads(default_run.result_file.read_text())
+    documented = (
+        "status error metrics params macs images_per_second wall_seconds epochs steps seed config_hash git versions"
+    )
+    assert result.keys() == {*documented.split(), "device", "host", "pid", "heartbeat"}
+    assert (result["error"], result["params"], result["macs"], result["seed"]) == (None, 61706, 416520, 1)
+    assert result["images_per_second"] > 0
+    assert {"test/acc1", "val/acc1", "best/val/acc1"} <= result["metrics"].keys()
+
+
+def test_a_trained_network_comes_back_from_its_folder(default_run: RunDirectory) -> None:
+    net = load_run(default_run.path)
+    assert not net.training
+    assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    "arch", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in ARCHITECTURES]
+)
+def test_an_architecture_with_defaults_does_better_than_guessing_after_its_first_epochs(arch: str) -> None:
+    words = [f"arch={arch}", "trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[]", "run_dir=run"]
+    if arch == "resnet20":
+        words += [*FEW, "trainer.limit_test_batches=2"]
+    assert run_experiment(compose(words).config, words) == 0
+    metrics = RunDirectory.open("run").result()["metrics"]
+    assert metrics["train/loss"] < math.log(10)
+    assert metrics["test/acc1"] > 0.1
