@@ -1,0 +1,54 @@
+"""Endings that are not kills, and what a resume makes of them."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from convarium.run.checkpoint_file import read_checkpoint
+from end_to_end.test_resume import assert_same, learned, outcome
+from processes import run, train
+
+QUICK = ("arch=mlp", "data=synthetic", "callbacks=[checkpoint]", "threads=1", "trainer.accelerator=cpu")
+
+
+def killed_in_the_test(*overrides: str) -> int:
+    from convarium.learn.learner import Learner
+
+    def kills(self: Learner) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Learner.on_test_start = kills
+    return train(*overrides)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer.max_epochs=2",),
+        ("trainer.max_epochs=9", "stop=early", "stop.patience=2", "optimizer.lr=1e-9"),
+        ("trainer.max_epochs=2", "trainer.val_check_interval=0.5", "schedule=plateau"),
+    ],
+)
+def test_a_kill_after_the_training_leaves_only_the_test_to_do(words: tuple[str, ...], own_directory: Path) -> None:
+    log = own_directory / "log"
+    assert run(train, *QUICK, *words, "run_dir=whole", log=log) == 0, log.read_text()
+    assert run(killed_in_the_test, *QUICK, *words, "run_dir=killed", log=log) == -9, log.read_text()
+    assert run(train, "resume=killed", log=log) == 0, log.read_text()
+    (whole, whole_rows), (resumed, resumed_rows) = outcome(Path("whole")), outcome(Path("killed"))
+    assert_same(learned(resumed), learned(whole))
+    assert resumed_rows == whole_rows
+
+
+def test_a_longer_run_goes_on_from_the_end_of_the_shorter_one(own_directory: Path) -> None:
+    log = own_directory / "log"
+    words = (*QUICK, "schedule=constant", "augment=crop_flip", "dropout=0.2")
+    assert run(train, *words, "trainer.max_epochs=4", "run_dir=whole", log=log) == 0, log.read_text()
+    assert run(train, *words, "trainer.max_epochs=2", "run_dir=short", log=log) == 0, log.read_text()
+    assert run(train, "resume=short", "trainer.max_epochs=4", log=log) == 0, log.read_text()
+    whole, longer = (read_checkpoint(Path(folder) / "checkpoints/last.ckpt") for folder in ("whole", "short"))
+    assert_same(learned(longer), learned(whole))
+    results = [json.loads(Path(folder, "result.json").read_text())["metrics"] for folder in ("whole", "short")]
+    assert results[0] == results[1]
