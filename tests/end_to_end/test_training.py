@@ -3,11 +3,14 @@
 import csv
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
+from convarium.run.checkpoint_file import read_checkpoint
 from convarium.run.compose import compose
 from convarium.run.launch import run_experiment
 from convarium.run.record import RunDirectory
@@ -106,3 +109,17 @@ def test_an_architecture_with_defaults_does_better_than_guessing_after_its_first
     metrics = RunDirectory.open("run").result()["metrics"]
     assert metrics["train/loss"] < math.log(10)
     assert metrics["test/acc1"] > 0.1
+
+
+def test_all_trackers_at_once_take_a_whole_run(own_directory: Path) -> None:
+    log = own_directory / "log"
+    words = ("arch=mlp", "data=synthetic", "trainer.max_epochs=2", "trainer.log_every_n_steps=5", "run_dir=run")
+    loggers = ("logger=[tensorboard,wandb,mlflow]", "logger.wandb.mode=offline")
+    assert run(train, *words, *loggers, log=log) == 0, log.read_text()
+    assert "given up" not in log.read_text()
+    kept = read_checkpoint(Path("run/checkpoints/last.ckpt"))["trackers"]
+    assert "Wandb" in kept  # MLflow chooses an id of its own, when it has started
+    assert list(Path("run").rglob("events.out.tfevents.*"))
+    assert list(Path("run").rglob("*.wandb"))
+    with closing(sqlite3.connect("run/mlflow.db")) as found:
+        assert found.execute("select status from runs").fetchall() == [("FINISHED",)]
