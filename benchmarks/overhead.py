@@ -2,10 +2,10 @@
 
     CONVARIUM_DATA=... python benchmarks/overhead.py [epochs] [threads] [arch]
 
-Ours has metrics, metrics.csv, result.json, checkpoint, progress and throughput on. The hand-written loop trains the same
-network on the same uint8 pixels: it shuffles, slices, normalizes, validates, uses the fused optimizer and never calls
-`.item()`. Both, and a second copy of the loop as a control, alternate in blocks of 10 steps within one process; an
-epoch's figure is the sum of its blocks with its validation (and, for ours, checkpoint). Without MNIST at hand,
+Ours has metrics, metrics.csv, result.json, checkpoint, progress and throughput on. The hand-written loop trains the
+same network on the same uint8 pixels: it shuffles, slices, normalizes, validates, uses the fused optimizer and never
+calls `.item()`. Both, and a second copy of the loop as a control, alternate in blocks of 10 steps within one process;
+an epoch's figure is the sum of its blocks with its validation (and, for ours, checkpoint). Without MNIST at hand,
 synthetic images of the same shape and number are used.
 """
 
