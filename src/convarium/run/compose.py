@@ -21,7 +21,7 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -256,15 +256,16 @@ def _readable(word: str, parser: OverridesParser) -> str:
         if not is_text and value[0] in "[{('\"":
             return word
         return f"{key}={quoted(value)}"
-    if is_text and not parsed.is_sweep_override() and isinstance(parsed.value(), (bool, int, float)):
+    number = isinstance(parsed.value(), (bool, int, float))
+    escapes = "\\" in value and value[0] not in "'\""
+    if is_text and not parsed.is_sweep_override() and (number or escapes):
         return f"{key}={quoted(value)}"
     return word
 
 
 def quoted(value: str) -> str:
     """Text as a value that Hydra's grammar reads back as it is."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value or value.endswith("\\") else value
-    return f"'{escaped}'"
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 def _make_paths_absolute(config: dict[str, Any]) -> None:
