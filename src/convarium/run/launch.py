@@ -130,6 +130,8 @@ def launch(function: Callable[..., Any], *arguments: Any, ranks: int, threads: i
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    # by the environment: the argument of LaunchConfig came after torch 2.11
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)
     # we say it ourselves, the first thing first
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     launcher = LaunchConfig(
@@ -143,7 +145,6 @@ def launch(function: Callable[..., Any], *arguments: Any, ranks: int, threads: i
         monitor_interval=0.1,
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
-        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     try:
         elastic_launch(launcher, function)(*arguments)
