@@ -222,7 +222,7 @@ TRAIN = [
     Wrong("arch=logistic_regression norm=batch", "norm="),
     Wrong("precision=fp16 trainer=cpu", "precision=fp16: not on cpu"),
     Wrong("precision=tf32 trainer=cpu", "precision=tf32: not on cpu"),
-    Wrong("trainer.devices=64", f"trainer.devices=64: this machine has {GPUS or 'no'} GPU"),
+    Wrong("trainer.devices=32", f"trainer.devices=32: this machine has {GPUS or 'no'} GPU"),
     Wrong("trainer=mps", "trainer.accelerator=mps: this machine has"),
     # resume
     Wrong("resume=nowhere", "nowhere: no such run"),
