@@ -100,17 +100,20 @@ class Learner(L.LightningModule):
 
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]  # asked at every step
 
-    def optimizer_step(
-        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
-    ) -> None:
-        step = self.trainer.global_step
-        factor = self.schedule.factor(step, self.clock)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        factor = self.schedule.factor(self.trainer.global_step, self.clock)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        # here, not in on_train_batch_end: a checkpoint of this step is saved before the module's own hook is called
-        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._log_interval(step + 1)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.on_after_optimizer_step()
+
+    def on_after_optimizer_step(self) -> None:
+        """Log every so often. Not in on_train_batch_end: a checkpoint of this step is saved before that is called."""
+        step = self.trainer.global_step + 1  # the one just done is not counted yet
+        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_interval(step)
 
     def configure_gradient_clipping(
         self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

@@ -34,6 +34,7 @@ from convarium.observe.tracker import Tracker
 from convarium.run.build import build
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
 from convarium.run.checkpoint_file import net_state, read_checkpoint
+from convarium.run.epoch_loop import EpochLoop
 from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
 from convarium.run.precision import Precision
@@ -165,6 +166,7 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
             )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
     return Parts(learner, data, trainer, checkpoint, averaging, stop)
 
