@@ -48,6 +48,10 @@ def test_the_length_of_a_run_follows_from_its_config(words: list[str], clock: Cl
     [
         (["trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: leaves no batch to train on"),
         (
+            ["trainer.limit_train_batches=0.15", "trainer.accumulate_grad_batches=4"],
+            "trainer.limit_train_batches=0.15: leaves 9 micro-batches",
+        ),
+        (
             ["trainer.val_check_interval=17"],
             "trainer.val_check_interval=17: more than the 16 micro-batches of an epoch",
         ),

@@ -60,6 +60,11 @@ def test_a_run_that_did_not_end_well_is_shown_how_to_go_on(own_directory: Path) 
     ]
 
 
+def test_a_run_that_failed_is_shown_where_it_says_why(own_directory: Path) -> None:
+    result = RESULT | {"status": "failed", "metrics": {}}
+    assert summary(RunDirectory(own_directory / "one"), result).splitlines()[-1] == "    less one/train.log"
+
+
 def test_a_folder_elsewhere_is_named_in_full() -> None:
     assert "\n  /else/where\n" in summary(RunDirectory(Path("/else/where")), RESULT)
 

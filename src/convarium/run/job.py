@@ -45,7 +45,7 @@ from convarium.run.screen import header, summary
 
 
 @dataclass(frozen=True)
-class Parts:
+class Assembly:
     """What one run is made of, built and not yet started."""
 
     learner: Learner
@@ -111,6 +111,12 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
         raise ConfigError(
             f"trainer.val_check_interval={interval}: more than the {micro_batches} micro-batches of an epoch"
         )
+    if isinstance(limit, float) and micro_batches % accumulate:
+        name = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
+        raise ConfigError(
+            f"trainer.{name}={limit}: leaves {micro_batches} micro-batches, which do not divide by"
+            f" trainer.accumulate_grad_batches={accumulate}"
+        )
     per_epoch = math.ceil(micro_batches / accumulate)
     if per_epoch == 0:
         raise ConfigError(f"trainer.limit_train_batches={limit}: leaves no batch to train on")
@@ -127,7 +133,7 @@ def measure(config: dict[str, Any], data: ImageData) -> Clock:
     return clock
 
 
-def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, data: ImageData, clock: Clock) -> Parts:
+def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, data: ImageData, clock: Clock) -> Assembly:
     """Everything but the loggers; nothing is written. Weights are drawn right after seeding, on a restart the same."""
     precision: Precision = build(config["precision"], "precision")
     precision.apply()
@@ -168,7 +174,7 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
-    return Parts(learner, data, trainer, checkpoint, averaging, stop)
+    return Assembly(learner, data, trainer, checkpoint, averaging, stop)
 
 
 def surroundings(placement: Placement, precision: Precision, strategy: str = "auto") -> dict[str, Any]:
@@ -192,7 +198,7 @@ def cluster(ranks: int) -> ClusterEnvironment:
     return SLURMEnvironment() if ranks > 1 else LightningEnvironment()
 
 
-def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, parts: Parts, *, resume: bool) -> int:
+def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, parts: Assembly, *, resume: bool) -> int:
     """Run the experiment in this process and record it; the exit code. The run directory is there, and ours to write.
 
     With several ranks, a failure that is this rank's alone is raised again: whoever started us has to end the others.
@@ -252,7 +258,7 @@ def judge(failure: BaseException) -> tuple[Status, str, int]:
     return "failed", f"{type(failure).__name__}: {line}", 1
 
 
-def connect(parts: Parts, run: RunDirectory, config: dict[str, Any], start: Path | None) -> list[Tracker]:
+def connect(parts: Assembly, run: RunDirectory, config: dict[str, Any], start: Path | None) -> list[Tracker]:
     """Give the trainer its loggers: metrics.csv first, then those asked for."""
     table = MetricsFile(run)
     loggers = list(build(config["logger"], "logger").values())
@@ -267,7 +273,7 @@ def connect(parts: Parts, run: RunDirectory, config: dict[str, Any], start: Path
     return trackers
 
 
-def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
+def test(parts: Assembly, run: RunDirectory, config: dict[str, Any]) -> None:
     """Touch the test split once, with the weights that `test.weights` names, and leave these in weights.safetensors."""
     trainer, learner = parts.trainer, parts.learner
     best = (
@@ -277,16 +283,19 @@ def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
         and not parts.data.test_is_val
         and not trainer.fast_dev_run  # type: ignore[attr-defined]
     )
+    averaged = None
     if best:
         trainer.strategy.barrier("best.ckpt")
-        learner.net.load_state_dict(net_state(read_checkpoint(run.best)))
+        saved = read_checkpoint(run.best)
+        averaged = saved["averaged"]
+        learner.net.load_state_dict(net_state(saved))
     elif parts.averaging is not None and (averaged := parts.averaging.averaged_state()) is not None:
         learner.net.load_state_dict(averaged)
     if parts.averaging is not None:  # what is tested is in place: the last average has no more say
         trainer.callbacks.remove(parts.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
         epoch = f"best, of epoch {parts.checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
-        print(f"\ntesting the {epoch}{', averaged' if parts.averaging else ''} weights", flush=True)
+        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights", flush=True)
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
         temporary = run.weights.with_suffix(".tmp")
         save_file(state, temporary, metadata={"format": "pt", "convarium": config["name"]})
@@ -295,7 +304,7 @@ def test(parts: Parts, run: RunDirectory, config: dict[str, Any]) -> None:
     trainer.test(learner, datamodule=parts.data, verbose=False, weights_only=True)
 
 
-def finish(result: Result, parts: Parts, status: Status, error: str | None, trackers: list[Tracker]) -> None:
+def finish(result: Result, parts: Assembly, status: Status, error: str | None, trackers: list[Tracker]) -> None:
     """The last word in result.json, then to the trackers, which may take their time."""
     metrics = result.fields["metrics"] | parts.learner.latest
     if parts.checkpoint is not None and parts.checkpoint.best_score is not None:

@@ -131,7 +131,11 @@ class RunDirectory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only writer. Raises RunError if another process is; the lock dies with the process that holds it."""
-        with (self.path / ".lock").open("a+") as lock:
+        try:
+            file = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -99,8 +99,10 @@ def summary(run: RunDirectory, result: dict[str, Any]) -> str:
             f"    convarium predict {place} IMAGE...",
             f"    ls {place}/figures",
         ]
-    else:
+    elif result["status"] == "interrupted":
         lines += [f"    python train.py resume={place}"]
+    else:
+        lines += [f"    less {place}/train.log"]
     return "\n".join(lines) + "\n"
 
 
