@@ -117,6 +117,7 @@ def test_all_trackers_at_once_take_a_whole_run(own_directory: Path) -> None:
     loggers = ("logger=[tensorboard,wandb,mlflow]", "logger.wandb.mode=offline")
     assert run(train, *words, *loggers, log=log) == 0, log.read_text()
     assert "given up" not in log.read_text()
+    assert log.read_text().count("wandb: offline; upload it later with: wandb sync") == 1
     kept = read_checkpoint(Path("run/checkpoints/last.ckpt"))["trackers"]
     assert "Wandb" in kept  # MLflow chooses an id of its own, when it has started
     assert list(Path("run").rglob("events.out.tfevents.*"))

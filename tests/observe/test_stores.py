@@ -2,6 +2,7 @@
 
 import sqlite3
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
     track(second, run_dir, range(3, 5), run_id=first.run_id)
     assert second.run_id == first.run_id
     assert [record.getMessage() for record in caplog.records if record.name.startswith("convarium")] == []
-    with sqlite3.connect(run_dir / "mlflow.db") as store:
+    with closing(sqlite3.connect(run_dir / "mlflow.db")) as store:
         assert store.execute("select run_uuid, name, status from runs").fetchall() == [
             (first.run_id, "lenet5-digits", "FINISHED")
         ]

@@ -1,12 +1,13 @@
 """What a person reads: the header, the table at the end, and the copy of both in train.log."""
 
 import io
+import logging
 from pathlib import Path
 
 import pytest
 
 from convarium.run.record import RunDirectory
-from convarium.run.screen import Tee, copied_to, summary
+from convarium.run.screen import Tee, copied_to, our_lines_shown, summary
 from experiments import experiment
 
 RESULT = {
@@ -63,6 +64,14 @@ def test_a_run_that_did_not_end_well_is_shown_how_to_go_on(own_directory: Path) 
 def test_a_run_that_failed_is_shown_where_it_says_why(own_directory: Path) -> None:
     result = RESULT | {"status": "failed", "metrics": {}}
     assert summary(RunDirectory(own_directory / "one"), result).splitlines()[-1] == "    less one/train.log"
+
+
+def test_our_own_lines_are_shown_once_and_those_of_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with our_lines_shown():
+        logging.getLogger("convarium.somewhere").info("wandb: %s", "https://a.b/run")
+        logging.getLogger("elsewhere").info("chatter")
+    logging.getLogger("convarium.somewhere").info("after the run")
+    assert capsys.readouterr().err == "wandb: https://a.b/run\n"
 
 
 def test_a_folder_elsewhere_is_named_in_full() -> None:

@@ -41,7 +41,7 @@ from convarium.run.precision import Precision
 from convarium.run.preflight import Placement, Preflight
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
-from convarium.run.screen import header, summary
+from convarium.run.screen import header, our_lines_shown, summary
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
     status: Status = "failed"
     error: str | None = None
     code = 1
-    with parts.stop.listening():
+    with parts.stop.listening(), our_lines_shown():
         result = Result(run, config) if trainer.global_rank == 0 else None
         try:
             if result:

@@ -1,6 +1,7 @@
 """What a person sees: the header before the first step, the table at the end, and a copy of both in train.log."""
 
 import io
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,28 @@ def copied_to(path: Path) -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             sys.stdout, sys.stderr = out, err
+
+
+class OnScreen(logging.Handler):
+    """Prints a line as it is to the stderr of the moment, which may be a Tee."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def our_lines_shown() -> Iterator[None]:
+    """Show what our own loggers say, also where nobody has configured logging, or somebody has for a purpose of his."""
+    logger, handler = logging.getLogger("convarium"), OnScreen()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def header(run: RunDirectory, config: dict[str, Any], found: Preflight, data: ImageData, clock: Clock) -> str:
