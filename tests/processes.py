@@ -96,6 +96,7 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
 
 def _run(function: Callable[..., Any], arguments: tuple[Any, ...], log: str, directory: str) -> None:
     os.chdir(directory)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: what a shell starts with & ignores it
     descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
