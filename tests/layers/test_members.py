@@ -10,7 +10,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from convarium.layers.activation import ScaledTanh
+from convarium.archs.mlp import MLP
+from convarium.layers import Parts
+from convarium.layers.activation import ScaledTanh, Step
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -33,7 +35,9 @@ def members(group: str) -> list[str]:
 
 def test_the_groups_have_every_member_of_the_design() -> None:
     assert {"paper", "none", "lrn", "batch", "sync_batch", "group", "layer", "instance"} <= set(members("norm"))
-    assert {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"} <= set(members("activation"))
+    assert {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "scaled_tanh", "sigmoid", "step"} <= set(
+        members("activation")
+    )
     assert {"max", "average", "strided_conv"} <= set(members("pool"))
     assert {"he", "xavier", "lecun", "orthogonal", "normal"} <= set(members("init"))
 
@@ -58,7 +62,9 @@ def test_a_norm_keeps_the_shape(name: str) -> None:
         ("gelu", -0.158655, 1.954500),
         ("silu", -0.268941, 1.761594),
         ("tanh", -0.761594, 0.964028),
+        ("scaled_tanh", -0.999997, 1.492939),
         ("sigmoid", 0.268941, 0.880797),
+        ("step", 0.0, 1.0),
     ],
 )
 def test_an_activation_takes_its_known_values(name: str, at_minus_one: float, at_two: float) -> None:
@@ -77,6 +83,29 @@ def test_an_activation_leaves_its_input_alone() -> None:
 def test_the_squashing_of_lenet_maps_one_to_one() -> None:
     y = ScaledTanh()(torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(y, torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64), atol=4e-6, rtol=0)
+
+
+def test_the_squashing_of_lenet_bends_most_close_to_one() -> None:
+    x = torch.linspace(0.9, 1.1, 201, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(ScaledTanh()(x).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), x)
+    assert x[curvature.abs().argmax()].item() == pytest.approx(0.988, abs=1e-3)
+
+
+def test_the_step_fires_above_zero_only_and_has_a_gradient_of_zero() -> None:
+    x = torch.tensor([-3.0, -0.0, 0.0, 1e-30, 5.0], requires_grad=True)
+    y = Step()(x)
+    y.sum().backward()
+    assert y.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0] * 5
+
+
+def test_a_network_of_steps_learns_above_the_last_of_them_only() -> None:
+    net = MLP(image_size=4, hidden=[8, 6], parts=Parts(activation=Step))
+    net(torch.randn(5, 1, 4, 4)).square().sum().backward()
+    learns = {name for name, parameter in net.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+    assert learns == {"classifier.weight", "classifier.bias"}
 
 
 PIXELS = torch.tensor([[29.0, 15, 28, 184], [0, 100, 70, 38], [12, 12, 7, 2], [12, 12, 45, 6]])[None, None]

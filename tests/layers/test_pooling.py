@@ -4,7 +4,7 @@ from io import BytesIO
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,7 +13,7 @@ from convarium.archs.lenet import LeNet5
 from convarium.archs.vgg import VGG
 from convarium.layers import Parts, PoolFactory, output_size
 from convarium.layers.init import he
-from convarium.layers.pooling import StridedConv, average_pool, max_pool
+from convarium.layers.pooling import StridedConv, Subsampling, average_pool, max_pool
 
 
 @given(
@@ -23,6 +23,7 @@ from convarium.layers.pooling import StridedConv, average_pool, max_pool
     padding_share=st.floats(0, 1),
     ceil_mode=st.booleans(),
 )
+@settings(deadline=None)  # the first call of a meta kernel imports its module
 def test_every_pooling_gives_maps_of_one_size(
     size: int, kernel_size: int, stride: int, padding_share: float, ceil_mode: bool
 ) -> None:
@@ -31,7 +32,7 @@ def test_every_pooling_gives_maps_of_one_size(
     if expected < 1:
         return
     with torch.device("meta"):
-        pools: tuple[PoolFactory, ...] = (max_pool, average_pool, StridedConv)
+        pools: tuple[PoolFactory, ...] = (max_pool, average_pool, Subsampling, StridedConv)
         for pool in pools:
             layer = pool(kernel_size, stride, channels=3, padding=padding, ceil_mode=ceil_mode)
             assert layer(torch.empty(2, 3, size, size)).shape == (2, 3, expected, expected)
@@ -55,6 +56,16 @@ def test_a_window_over_the_edge_sees_zeros() -> None:
     nn.init.ones_(learnt.weight)
     nn.init.zeros_(learnt.bias)  # type: ignore[arg-type]
     assert learnt(torch.ones(1, 1, 3, 3))[0, 0].tolist() == [[4.0, 2.0], [2.0, 1.0]]
+
+
+def test_subsampling_sums_a_window_times_its_maps_coefficient_plus_its_bias() -> None:
+    layer = Subsampling(2, 2, channels=2)
+    images = torch.arange(16.0).view(1, 2, 2, 4)
+    assert layer(images).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]  # means, at first
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([1.0, -0.5]))
+        layer.bias.copy_(torch.tensor([0.0, 100.0]))
+    assert layer(images).flatten().tolist() == [10.0, 18.0, 79.0, 75.0]
 
 
 def test_a_strided_convolution_in_lenet_has_its_parameters_and_is_counted_and_initialized() -> None:

@@ -3,7 +3,7 @@ section II.B.
 
 Differs: C3 sees all maps of S2 (the paper has a sparse table, to break symmetry and save connections); S2 and S4 are
 plain averages (the paper's have a trainable coefficient and bias each, and a squashing); the output is linear (the
-paper's are distances to fixed bitmaps). That makes 61,706 parameters of the paper's 60,000.
+paper's are distances to fixed bitmaps). That makes 61,706 parameters of the paper's 60,000, which lenet5_1998.py has.
 """
 
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class LeNet5(nn.Module):
         self.c3 = conv(C1, C3)
         self.s4 = pool(WINDOW, WINDOW, channels=C3)
         self.c5 = conv(C3, C5)
-        self.f6 = nn.Sequential(nn.Linear(C5 * _c5_size(image_size) ** 2, F6), activation())
+        self.f6 = nn.Sequential(nn.Linear(C5 * c5_size(image_size) ** 2, F6), activation())
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(F6, num_classes)
         init(self)
@@ -54,7 +54,8 @@ class LeNet5(nn.Module):
         return logits
 
 
-def _c5_size(image_size: int) -> int:
+def c5_size(image_size: int) -> int:
+    """The side of C5's maps; raises ValueError for images below 32."""
     size = image_size
     for kernel_size, stride in ((KERNEL, 1), (WINDOW, WINDOW), (KERNEL, 1), (WINDOW, WINDOW), (KERNEL, 1)):
         size = output_size(size, kernel_size, stride)

@@ -1,5 +1,6 @@
 """Pooling layers as factories, (kernel_size, stride, channels, ...) -> layer, one per member of the group `pool`."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -24,6 +25,27 @@ def average_pool(
 ) -> nn.AvgPool2d:
     """The mean of each window."""
     return nn.AvgPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+
+
+class Subsampling(nn.Module):
+    """The sum of each window times a trainable coefficient, plus a trainable bias, one of each per map.
+
+    LeCun et al. 1998, section II.B. Starts as the mean. A window that hangs over the edge counts as a full one of the
+    same mean.
+    """
+
+    def __init__(
+        self, kernel_size: int, stride: int, *, channels: int, padding: int = 0, ceil_mode: bool = False
+    ) -> None:
+        super().__init__()
+        self.mean = nn.AvgPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode)
+        self.area = kernel_size**2
+        self.weight = nn.Parameter(torch.full((channels,), 1 / self.area))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.mean(x) * (self.area * self.weight)[:, None, None]
+        return scaled + self.bias[:, None, None]
 
 
 class StridedConv(nn.Conv2d):
