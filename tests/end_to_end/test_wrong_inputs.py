@@ -151,7 +151,7 @@ TRAIN = [
     Wrong("norm=bach", "norm=bach: unknown; did you mean 'batch'? One of: batch"),
     Wrong("arch=resnet19", "arch=resnet19: unknown; did you mean"),
     Wrong("callbacks=[progress,figurs]", "callbacks=figurs: unknown; did you mean 'figures'?"),
-    Wrong("recipe=lenet", "recipe=lenet: unknown; did you mean 'lenet5_mnist'?"),
+    Wrong("recipe=lenet_mnist", "recipe=lenet_mnist: unknown; did you mean 'lenet5_mnist'?"),
     Wrong("norm=null", "norm=null: not an answer. One of: batch"),
     Wrong("optimizer.lrr=1", "optimizer.lrr: no such key in optimizer=adamw; did you mean 'lr'? Accepted: lr"),
     Wrong("lr=0.1", "lr: no such key; did you mean 'optimizer.lr'?"),

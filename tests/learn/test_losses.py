@@ -1,5 +1,6 @@
 """Losses against torch's own and against their formulas."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -7,10 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from convarium.layers.outputs import Outputs
-from convarium.learn.losses import BinaryCrossEntropy, ClassificationLoss, CrossEntropy, Hinge, MeanSquaredError
+from convarium.learn.losses import (
+    BinaryCrossEntropy,
+    ClassificationLoss,
+    CrossEntropy,
+    Hinge,
+    MaximumAPosteriori,
+    MeanSquaredError,
+    Perceptron,
+)
 
 Make = Callable[..., ClassificationLoss]
-MAKERS: list[Make] = [CrossEntropy, MeanSquaredError, Hinge, BinaryCrossEntropy]
+MAKERS: list[Make] = [CrossEntropy, MeanSquaredError, Hinge, Perceptron, MaximumAPosteriori, BinaryCrossEntropy]
 
 
 def batch(classes: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,11 +70,58 @@ def test_one_logit_is_scored_against_targets_zero_and_one() -> None:
     assert Hinge()(logits, targets).tolist() == [0.0, 3.0, 1.5, 0.5]
     assert Hinge(power=2)(logits, targets).tolist() == [0.0, 9.0, 2.25, 0.25]
     assert MeanSquaredError()(logits, targets).tolist() == [1.0, 9.0, 2.25, 0.25]
+    assert Perceptron()(logits, targets).tolist() == [0.0, 2.0, 0.5, 0.0]
 
 
-def test_cross_entropy_over_one_logit_is_refused() -> None:
+def test_the_perceptron_criterion_sums_the_scores_on_the_wrong_side() -> None:
+    scores = torch.tensor([[2.0, -1.0, 0.5], [-2.0, 1.0, -0.5]])
+    assert Perceptron()(scores, torch.tensor([0, 0])).tolist() == [0.5, 3.0]
+
+
+@pytest.mark.parametrize(("target", "gradient"), [(0, [-1.0, 1.0, 1.0]), (2, [1.0, 1.0, -1.0])])
+def test_the_perceptron_criterion_takes_a_score_of_zero_for_wrong(target: int, gradient: list[float]) -> None:
+    scores = torch.zeros(1, 3, requires_grad=True)
+    loss = Perceptron()(scores, torch.tensor([target]))
+    loss.sum().backward()
+    assert loss.tolist() == [0.0]
+    assert scores.grad is not None
+    assert scores.grad.tolist() == [gradient]
+
+
+def test_the_perceptron_criterion_leaves_units_alone_that_are_right() -> None:
+    scores = torch.tensor([[1.5, -0.5]], requires_grad=True)
+    Perceptron()(scores, torch.tensor([0])).sum().backward()
+    assert scores.grad is not None
+    assert scores.grad.tolist() == [[0.0, 0.0]]
+
+
+def test_map_is_equation_9_of_lecun_1998() -> None:
+    _, targets, _ = batch()
+    distances = 3 * torch.rand(12, 7)
+    j = 0.7
+    expected = distances[torch.arange(12), targets] + torch.log(math.exp(-j) + torch.exp(-distances).sum(1))
+    torch.testing.assert_close(MaximumAPosteriori(rubbish_distance=j)(-distances, targets), expected)
+
+
+def test_map_without_a_rubbish_class_is_cross_entropy() -> None:
+    logits, targets, _ = batch()
+    torch.testing.assert_close(
+        MaximumAPosteriori(rubbish_distance=1e9)(logits, targets), CrossEntropy()(logits, targets)
+    )
+
+
+def test_map_pulls_in_an_image_that_is_far_from_every_class() -> None:
+    """Cross-entropy, of which the softmax is the same everywhere, has nothing to say there."""
+    logits = torch.full((1, 4), -50.0, requires_grad=True)
+    MaximumAPosteriori()(logits, torch.tensor([2])).sum().backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 0.0, -1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("make", [CrossEntropy, MaximumAPosteriori])
+def test_one_logit_is_no_posterior_of_classes(make: Make) -> None:
     with pytest.raises(ValueError, match="loss=bce"):
-        CrossEntropy()(torch.zeros(2, 1), torch.tensor([0, 1]))
+        make()(torch.zeros(2, 1), torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -109,6 +165,7 @@ def test_the_gradient_of_a_loss_is_that_of_finite_differences(make: Make) -> Non
         (lambda: BinaryCrossEntropy(aux_weight=-0.1), "aux_weight=-0.1: must be a number >= 0"),
         (lambda: Hinge(margin=0), "margin=0: must be a number > 0"),
         (lambda: Hinge(power=3), "power=3: must be 1 or 2"),
+        (lambda: MaximumAPosteriori(rubbish_distance=0), "rubbish_distance=0: must be a number > 0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_when_made(make: Make, message: str) -> None:

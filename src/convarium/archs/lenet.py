@@ -3,7 +3,7 @@ section II.B.
 
 Differs: C3 sees all maps of S2 (the paper has a sparse table, to break symmetry and save connections); S2 and S4 are
 plain averages (the paper's have a trainable coefficient and bias each, and a squashing); the output is linear (the
-paper's are distances to fixed bitmaps). That makes 61,706 parameters of the paper's 60,000.
+paper's are distances to fixed bitmaps). That makes 61,706 parameters of the paper's 60,000, which lenet5_1998.py has.
 """
 
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, output_size
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
+from convarium.layers.pooling import average_pool
 
 C1, C3, C5, F6 = 6, 16, 120, 84  # maps, maps, maps, units
 KERNEL, WINDOW = 5, 2  # of every convolution; of every pooling
-PAPER = Layers(norm=none, activation=ScaledTanh, pool=nn.AvgPool2d, init=uniform_fan_in)
+PAPER = Layers(norm=none, activation=ScaledTanh, pool=average_pool, init=uniform_fan_in)
 
 
 class LeNet5(nn.Module):
@@ -35,11 +36,11 @@ class LeNet5(nn.Module):
             return conv_norm(in_channels, maps, KERNEL, norm=norm, activation=activation)
 
         self.c1 = conv(in_channels, C1)
-        self.s2 = pool(WINDOW, WINDOW)
+        self.s2 = pool(WINDOW, WINDOW, channels=C1)
         self.c3 = conv(C1, C3)
-        self.s4 = pool(WINDOW, WINDOW)
+        self.s4 = pool(WINDOW, WINDOW, channels=C3)
         self.c5 = conv(C3, C5)
-        self.f6 = nn.Sequential(nn.Linear(C5 * _c5_size(image_size) ** 2, F6), activation())
+        self.f6 = nn.Sequential(nn.Linear(C5 * c5_size(image_size) ** 2, F6), activation())
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(F6, num_classes)
         init(self)
@@ -53,7 +54,8 @@ class LeNet5(nn.Module):
         return logits
 
 
-def _c5_size(image_size: int) -> int:
+def c5_size(image_size: int) -> int:
+    """The side of C5's maps; raises ValueError for images below 32."""
     size = image_size
     for kernel_size, stride in ((KERNEL, 1), (WINDOW, WINDOW), (KERNEL, 1), (WINDOW, WINDOW), (KERNEL, 1)):
         size = output_size(size, kernel_size, stride)

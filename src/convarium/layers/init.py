@@ -48,6 +48,12 @@ def uniform_fan_in(net: nn.Module, *, bound: float = 2.4) -> None:
             nn.init.uniform_(module.bias, -limit, limit)
 
 
+def zeros(net: nn.Module) -> None:
+    """Weights and biases zero: for a network of one layer, which has no symmetry to break."""
+    for weight in _weights(net):
+        nn.init.zeros_(weight)
+
+
 def _weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
     return (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
 

@@ -5,6 +5,7 @@ A network with one logit (binary data) has targets 0 and 1 and says 1 where the 
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -83,6 +84,38 @@ class Hinge(ClassificationLoss):
             return (self.margin - _signs(logits, targets) * logits).clamp(min=0).pow(self.power).squeeze(1)
         mean = F.multi_margin_loss(logits, targets, p=self.power, margin=self.margin, reduction="none")
         return mean * logits.shape[1]
+
+
+class Perceptron(ClassificationLoss):
+    """max(0, -t s) of each unit's score s, with t = 1 for the sample's own class and -1 for the others, summed.
+
+    One logit: t from the target. A score of 0 counts as wrong and has the gradient -t, so that learning can start from
+    zero weights. Plain SGD on batches of one then is Rosenblatt's rule: w + lr t x for each unit with t s <= 0.
+    """
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        wanted = _signs(logits, targets) if logits.shape[1] == 1 else 2 * _one_hot(logits, targets) - 1
+        agreement = wanted * logits
+        return torch.where(agreement <= 0, -agreement, 0.0).sum(1)
+
+
+class MaximumAPosteriori(ClassificationLoss):
+    """-log of the posterior of the right class, for logits that are minus the distances from the classes.
+
+    With distances y, y_right + log(exp(-rubbish_distance) + sum exp(-y)): a rubbish class, which no sample is of, lies
+    equally far from everything (LeCun et al. 1998, equation 9). Without it this is the cross-entropy.
+    """
+
+    def __init__(self, *, rubbish_distance: float = 1.0, aux_weight: float = 0.3) -> None:
+        super().__init__(aux_weight=aux_weight)
+        if not 0 < rubbish_distance < math.inf:
+            raise ValueError(f"rubbish_distance={rubbish_distance}: must be a number > 0")
+        self.rubbish_distance = rubbish_distance
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if logits.shape[1] == 1:
+            raise ValueError("one logit is no distance from a class; loss=bce is the posterior of binary data")
+        return F.cross_entropy(F.pad(logits, (0, 1), value=-self.rubbish_distance), targets, reduction="none")
 
 
 class BinaryCrossEntropy(ClassificationLoss):

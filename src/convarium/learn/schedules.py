@@ -70,21 +70,30 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiStep(Schedule):
-    """Times `gamma` at each milestone."""
+    """Times `gamma` at each milestone; a list has one for each."""
 
     milestones: Sequence[LengthLike] = ("50%", "75%")
-    gamma: float = 0.1
+    gamma: float | Sequence[float] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require("gamma", self.gamma, above=0, most=1)
         object.__setattr__(self, "milestones", tuple(self.milestones))  # hashable, and nobody's list
+        if isinstance(self.gamma, Sequence):
+            object.__setattr__(self, "gamma", tuple(self.gamma))
+            if len(self._gammas) != len(self.milestones):
+                raise ValueError(
+                    f"gamma={list(self._gammas)}: {len(self._gammas)} for {len(self.milestones)} milestones;"
+                    " accepted: one number, or one for each milestone"
+                )
+        for gamma in self._gammas:
+            _require("gamma", gamma, above=0, most=1)
         for milestone in self.milestones:
             if parse_length(milestone).amount == 0:
                 raise ValueError(f"milestones={list(self.milestones)}: must be greater than 0")
 
     def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return float(self.gamma ** sum(step >= at for at in self._steps(clock)))
+        passed = sum(step >= at for at in self._steps(clock))
+        return float(math.prod(self._gammas[:passed]))
 
     def check(self, clock: Clock) -> None:
         super().check(clock)
@@ -94,6 +103,10 @@ class MultiStep(Schedule):
             raise ValueError(f"schedule.milestones={list(self.milestones)}: must increase")
         for milestone, at in zip(self.milestones, steps, strict=True):
             _check_inside("milestones", milestone, at, warm, clock)
+
+    @property
+    def _gammas(self) -> tuple[float, ...]:
+        return tuple(self.gamma) if isinstance(self.gamma, Sequence) else (self.gamma,) * len(self.milestones)
 
     def _steps(self, clock: Clock) -> list[int]:
         return [max(1, parse_length(milestone).steps(clock)) for milestone in self.milestones]

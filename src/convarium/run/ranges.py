@@ -139,6 +139,7 @@ RANGES: dict[str, Accepts] = {
     "loss.label_smoothing": below_one(),
     "loss.aux_weight": at_least(0),
     "loss.margin": above(0),
+    "loss.rubbish_distance": above(0),
     "loss.power": Accepts("1 or 2", lambda value: value in (1, 2)),
     "*.lr": at_least(0),
     "*.adamw_lr": at_least(0),
