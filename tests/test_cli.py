@@ -65,13 +65,20 @@ def test_the_help_of_convarium_is_short(tmp_path: Path) -> None:
 
 
 def test_list_prints_the_first_line_of_every_answer(tmp_path: Path) -> None:
+    lines = convarium("list", "norm", cwd=tmp_path).stdout.splitlines()
+    assert len(lines) == len(list((conf_dir() / "norm").glob("*.yaml")))
+    assert not any("@package" in line for line in lines)
+    assert next(line for line in lines if line.startswith("batch ")).startswith("batch       Batch normalization")
+
+
+def test_list_arch_is_a_table_and_for_programs_as_many_records(tmp_path: Path) -> None:
+    names = {path.stem for path in (conf_dir() / "arch").glob("*.yaml")}
     lines = convarium("list", "arch", cwd=tmp_path).stdout.splitlines()
-    assert len(lines) == len(list((conf_dir() / "arch").glob("*.yaml")))
-    lenet5 = next(line for line in lines if line.startswith("lenet5 "))
-    assert "LeCun et al. 1998" in lenet5
-    assert "61,706 parameters" in lenet5
-    norm = convarium("list", "norm", cwd=tmp_path).stdout
-    assert "@package" not in norm
+    assert {line.split()[0] for line in lines[1:] if line.startswith("  ")} == names
+    assert next(line for line in lines if line.startswith("  lenet5 ")).split()[:3] == ["lenet5", "61,706", "416,520"]
+    records = json.loads(convarium("list", "arch", "format=json", cwd=tmp_path).stdout)
+    assert records.keys() == names
+    assert (records["lenet5"]["parameters"], records["lenet5"]["year"]) == (61706, 1998)
 
 
 def test_list_alone_prints_the_groups_also_for_programs(tmp_path: Path) -> None:

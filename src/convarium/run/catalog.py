@@ -40,11 +40,10 @@ def opening_comments(path: Path) -> list[str]:
 
 
 class Published(NamedTuple):
-    """What a paper gives of its network, in its own words; None for what it does not give."""
+    """What a paper gives of its network: counts as it rounds them, errors in percent; None: it does not say."""
 
     parameters: str | None = None
     multiply_adds: str | None = None
-    error: str | None = None  # in percent, as are the next two
     top1_error: str | None = None
     top5_error: str | None = None
     protocol: str | None = None
@@ -66,16 +65,15 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURE = re.compile(
-    r"(?P<title>.+?) - (?P<authors>.+) (?P<year>\d{4}), (?P<where>.+) - "
+    r"(?P<title>.+) - (?P<authors>.+) (?P<year>\d{4}), (?P<where>.+) - "
     r"(?P<parameters>[\d,]+) parameters at (?P<channels>\d+)x(?P<size>\d+)x(?P=size), (?P<classes>[\d,]+) class(es)?"
     r"(, (?P<multiply_adds>[\d,]+) multiply-adds)?"
 )
 PUBLISHED = {
     "parameters": re.compile(r"parameters (.+)"),
     "multiply_adds": re.compile(r"multiply-adds (.+)"),
-    "error": re.compile(r"error (.+) %"),
-    "top1_error": re.compile(r"top-1 error (.+) %"),
-    "top5_error": re.compile(r"top-5 error (.+) %"),
+    "top1_error": re.compile(r"(?:top-1 )?error ([\d.]+) %"),
+    "top5_error": re.compile(r"top-5 error ([\d.]+) %"),
 }
 
 
@@ -111,9 +109,10 @@ def read_architecture(comments: list[str]) -> Architecture | None:
 
 
 def read_published(line: str) -> Published:
-    """The items of a `# Published:` line; the last that is no figure is the protocol."""
+    """The items of a `# Published:` line; what is none of the figures is the protocol."""
     fields: dict[str, str] = {}
     for item in filter(None, (item.strip() for item in line.split(";"))):
-        found = next(((name, match[1]) for name, form in PUBLISHED.items() if (match := form.fullmatch(item))), None)
-        fields.update([found or ("protocol", item)])
+        known = [(name, found[1]) for name, form in PUBLISHED.items() if (found := form.fullmatch(item))]
+        name, value = known[0] if known else ("protocol", item)
+        fields[name] = f"{fields[name]}; {value}" if name in fields else value
     return Published(**fields)
