@@ -13,7 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import processes
 from convarium.run.catalog import conf_dir
+from processes import run
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 CONVARIUM = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"
@@ -115,11 +117,12 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path) -> None:
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "alone").mkdir()
-    assert train("-m", "seed=1,2", "norm=batch", *QUICK, cwd=tmp_path / "sweep").returncode == 0
-    assert train("seed=2", "norm=batch", *QUICK, cwd=tmp_path / "alone").returncode == 0
+def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, words in (("sweep", ("-m", "seed=1,2")), ("alone", ("seed=2",))):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        log = tmp_path / f"{place}.log"
+        assert run(processes.train, *words, "norm=batch", *QUICK, log=log) == 0, log.read_text()
     second = sorted(tmp_path.glob("sweep/runs/*/*/weights.safetensors"))[1]
     alone = next(tmp_path.glob("alone/runs/*/*/weights.safetensors"))
     assert load_file(second).keys() == load_file(alone).keys()

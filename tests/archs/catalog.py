@@ -10,7 +10,7 @@ from convarium.run.catalog import Architecture, architectures, conf_dir, members
 
 NAMES = list(members("arch"))
 STATED = architectures()
-LIGHT = 100_000_000  # multiply-adds: so far, a question without values takes some hundredths of a second
+LIGHT = 100_000_000  # multiply-adds
 
 
 def stated(name: str) -> Architecture:
@@ -47,8 +47,12 @@ def asked(names: Collection[str], by_default: Collection[str]) -> list[Any]:
     return [pytest.param(name, marks=[] if name in by_default else pytest.mark.slow) for name in names]
 
 
+LIGHT_ONES = [name for name in NAMES if cost(name) <= LIGHT]
 EACH = asked(NAMES, REPRESENTATIVES)
 """Every architecture, by default the representatives only."""
 
-EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *(name for name in NAMES if cost(name) <= LIGHT)})
+EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *LIGHT_ONES})
 """Every architecture, by default the representatives and those that are light."""
+
+EACH_EXPERIMENT = asked(NAMES, set(REPRESENTATIVES) & set(LIGHT_ONES))
+"""Every architecture, by default the representatives that are light: for whole experiments on one core."""

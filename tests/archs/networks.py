@@ -70,8 +70,9 @@ def small_size(name: str) -> int:
     return SMALL
 
 
+@cache
 def make_published(name: str) -> tuple[nn.Module, Tensor]:
-    """The network at its published size and one image for it, without values."""
+    """The network at its published size and one image for it, without values; to look at, not to change."""
     size = stated(name)
     with torch.device("meta"):
         net = make(name, channels=size.channels, num_classes=size.num_classes, image_size=size.image_size)
