@@ -13,7 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import processes
 from convarium.run.catalog import conf_dir
+from processes import run
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 CONVARIUM = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"
@@ -65,13 +67,20 @@ def test_the_help_of_convarium_is_short(tmp_path: Path) -> None:
 
 
 def test_list_prints_the_first_line_of_every_answer(tmp_path: Path) -> None:
+    lines = convarium("list", "norm", cwd=tmp_path).stdout.splitlines()
+    assert len(lines) == len(list((conf_dir() / "norm").glob("*.yaml")))
+    assert not any("@package" in line for line in lines)
+    assert next(line for line in lines if line.startswith("batch ")).startswith("batch       Batch normalization")
+
+
+def test_list_arch_is_a_table_and_for_programs_as_many_records(tmp_path: Path) -> None:
+    names = {path.stem for path in (conf_dir() / "arch").glob("*.yaml")}
     lines = convarium("list", "arch", cwd=tmp_path).stdout.splitlines()
-    assert len(lines) == len(list((conf_dir() / "arch").glob("*.yaml")))
-    lenet5 = next(line for line in lines if line.startswith("lenet5 "))
-    assert "LeCun et al. 1998" in lenet5
-    assert "61,706 parameters" in lenet5
-    norm = convarium("list", "norm", cwd=tmp_path).stdout
-    assert "@package" not in norm
+    assert {line.split()[0] for line in lines[1:] if line.startswith("  ")} == names
+    assert next(line for line in lines if line.startswith("  lenet5 ")).split()[:3] == ["lenet5", "61,706", "416,520"]
+    records = json.loads(convarium("list", "arch", "format=json", cwd=tmp_path).stdout)
+    assert records.keys() == names
+    assert (records["lenet5"]["parameters"], records["lenet5"]["year"]) == (61706, 1998)
 
 
 def test_list_alone_prints_the_groups_also_for_programs(tmp_path: Path) -> None:
@@ -108,11 +117,12 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path) -> None:
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "alone").mkdir()
-    assert train("-m", "seed=1,2", "norm=batch", *QUICK, cwd=tmp_path / "sweep").returncode == 0
-    assert train("seed=2", "norm=batch", *QUICK, cwd=tmp_path / "alone").returncode == 0
+def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, words in (("sweep", ("-m", "seed=1,2")), ("alone", ("seed=2",))):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        log = tmp_path / f"{place}.log"
+        assert run(processes.train, *words, "norm=batch", *QUICK, log=log) == 0, log.read_text()
     second = sorted(tmp_path.glob("sweep/runs/*/*/weights.safetensors"))[1]
     alone = next(tmp_path.glob("alone/runs/*/*/weights.safetensors"))
     assert load_file(second).keys() == load_file(alone).keys()

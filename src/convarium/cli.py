@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.catalog import conf_dir, groups, members
+from convarium.run.catalog import architectures, conf_dir, groups, members
 from convarium.run.spelling import nearest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ HELP = """convarium: an experiment platform for convolutional networks
   convarium evaluate RUN                       the test metrics of a run's weights
   convarium predict RUN IMAGES...              what it sees in images
   convarium export RUN format=onnx             its network as a file for other programs
-  convarium list [GROUP]                       the groups, or the answers of one
+  convarium list [GROUP]                       the groups, or the answers of one; list arch: what each network costs
   convarium data fetch NAME...                 download datasets
 
 RUN is the folder of a run. Everything else is key=value, as in Hydra. --json: the answer for programs.
@@ -314,7 +315,7 @@ def _data(words: Words) -> int | None:
 
 
 def _list(words: Words) -> None:
-    """`list`: the groups and their answers; `list GROUP`: each answer with the first line of its file."""
+    """`list`: the groups; `list GROUP`: its answers with the first line of each file; `list arch`: a table of these."""
     usage = "convarium list [GROUP] [format=json]"
     places, overrides = _split(words)
     _no_more(places[1:], usage)
@@ -331,7 +332,20 @@ def _list(words: Words) -> None:
     group = places[0].strip("/")
     if group not in (known := groups()):
         raise ConfigError(f"{group}: unknown group{nearest(group, known)} One of: {', '.join(known)}")
+    if group == "arch":
+        _list_architectures(as_json)
+        return
     answers_of = members(group)
     width = max(map(len, answers_of))
     text = [f"{name:{width}}  {line}" for name, line in answers_of.items()]
     print(json.dumps(answers_of, indent=2, ensure_ascii=False) if as_json else "\n".join(text))
+
+
+def _list_architectures(as_json: bool) -> None:
+    from convarium.run.listing import records, table
+
+    stated = architectures()
+    if as_json:
+        print(json.dumps(records(stated), indent=2, ensure_ascii=False))
+    else:  # a line for each in a pipe, where columns may be cut and searched
+        print(table(stated, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))

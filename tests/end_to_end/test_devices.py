@@ -70,19 +70,33 @@ def test_the_trajectory_and_the_metrics_are_those_of_one_device(devices: int, ow
 
 
 def test_two_ranks_resume_after_their_parent_was_killed_as_if_nothing_had_been(own_directory: Path) -> None:
-    experiment = [*EXPERIMENT, "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=40"]
+    package, waiting, go_on = own_directory / "mine", own_directory / "waiting", own_directory / "go_on"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nimport time\nimport torch\n"
+        "class Gate(torch.nn.Flatten):\n"
+        "    def __init__(self, channels): super().__init__(); self.calls = 0\n"
+        "    def forward(self, x):\n"
+        "        self.calls += x.device.type != 'meta' and self.training\n"
+        f"        while self.calls > 16 and not os.path.exists({str(go_on)!r}):\n"
+        f"            open({str(waiting)!r} + os.environ['RANK'], 'w').close()\n"
+        "            time.sleep(0.01)\n"
+        "        return x\n"
+    )
+    experiment = [*EXPERIMENT, "trainer.accelerator=cpu", "trainer.devices=2", "norm=none", "norm._target_=mine.Gate"]
     log = own_directory / "log"
-    assert run(train, *experiment, "run_dir=whole", log=log) == 0, log.read_text()
-    parent = start(train, *experiment, "run_dir=killed", log=log)
-    wait_for(Path("killed/checkpoints/last.ckpt"))
+    parent = start(_train_trusting, str(own_directory), *experiment, "run_dir=killed", log=log)
+    for rank in range(2):
+        wait_for(Path(f"{waiting}{rank}"))
     ranks = ranks_of(parent.pid)
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
     assert len(ranks) >= 2
     assert_all_end(ranks, seconds=5)
-    reached = read_checkpoint(Path("killed/checkpoints/last.ckpt"))["global_step"]
-    assert reached < 200
-    assert run(train, "resume=killed", log=log) == 0, log.read_text()
+    assert read_checkpoint(Path("killed/checkpoints/last.ckpt"))["global_step"] == 6
+    go_on.touch()
+    assert run(_train_trusting, str(own_directory), *experiment, "run_dir=whole", log=log) == 0, log.read_text()
+    assert run(_train_trusting, str(own_directory), "resume=killed", log=log) == 0, log.read_text()
     whole, resumed = (read_checkpoint(Path(folder) / "checkpoints/last.ckpt") for folder in ("whole", "killed"))
     assert_same(learned(resumed), learned(whole))
     assert Path("killed/metrics.csv").read_text() == Path("whole/metrics.csv").read_text()

@@ -2,29 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 import pytest
 import torch
 
+from archs.catalog import EACH_EXPERIMENT
 from convarium import load_run
 from convarium.run.catalog import members
 from processes import convarium, run, train
 
-HEAVY = 15_000_000  # parameters as the paper has them; larger networks take half a minute on a busy machine
 IMAGES = ("data=synthetic", "data.channels=1", "data.train_size=40", "data.test_size=7", "data.val_fraction=0.1")
 STEPS = ("batch_size=4", "trainer.limit_train_batches=2", "trainer.max_epochs=1", "schedule.warmup=0")
 QUICK = ("trainer.accelerator=cpu", "callbacks=[checkpoint]", "threads=1")
-
-
-def architectures() -> list[Any]:
-    """Every architecture; the heavy ones by their first line marked slow."""
-    counts = {
-        name: int(line.partition(" parameters")[0].split()[-1].replace(",", ""))
-        for name, line in members("arch").items()
-    }
-    return [pytest.param(name, marks=[pytest.mark.slow] if count > HEAVY else []) for name, count in counts.items()]
 
 
 def go_the_whole_way(folder: Path, *choices: str, format: str) -> Path:
@@ -48,7 +38,7 @@ def go_the_whole_way(folder: Path, *choices: str, format: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("arch", architectures())
+@pytest.mark.parametrize("arch", EACH_EXPERIMENT)
 def test_an_architecture_goes_the_whole_way(arch: str, own_directory: Path) -> None:
     file = go_the_whole_way(own_directory, f"arch={arch}", "optimizer=sgd", format="onnx")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

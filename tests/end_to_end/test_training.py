@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from archs.catalog import EACH_EXPERIMENT, cost
 from convarium.run.checkpoint_file import read_checkpoint
 from convarium.run.compose import compose
 from convarium.run.launch import run_experiment
@@ -17,11 +18,9 @@ from convarium.run.record import RunDirectory
 from convarium.run.reload import load_run
 from processes import run, train
 
-CONF = Path(__file__).parents[2] / "conf"
-LARGE = ("vgg16", "resnet50", "inception_v1")
-# an epoch of few steps for what is slow on one core; the others take two whole ones
+QUICK = 10_000_000  # multiply-adds up to which two epochs take seconds on one core
+# an epoch of few steps for the others
 FEW = ("trainer.max_epochs=1", "trainer.limit_train_batches=16", "trainer.limit_val_batches=1")
-ARCHITECTURES = sorted(path.stem for path in (CONF / "arch").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +97,10 @@ def test_a_trained_network_comes_back_from_its_folder(default_run: RunDirectory)
     assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(
-    "arch", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in ARCHITECTURES]
-)
+@pytest.mark.parametrize("arch", EACH_EXPERIMENT)
 def test_an_architecture_with_defaults_does_better_than_guessing_after_its_first_epochs(arch: str) -> None:
     words = [f"arch={arch}", "trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[]", "run_dir=run"]
-    if arch == "resnet20":
+    if cost(arch) > QUICK:
         words += [*FEW, "trainer.limit_test_batches=2"]
     assert run_experiment(compose(words).config, words) == 0
     metrics = RunDirectory.open("run").result()["metrics"]

@@ -1,6 +1,8 @@
 """What conf/ has to offer, read as plain files: neither Hydra nor torch is needed to list it."""
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 
 def conf_dir() -> Path:
@@ -23,6 +25,94 @@ def members(group: str) -> dict[str, str]:
 
 def first_comment(path: Path) -> str:
     """The first comment line of a yaml that is not its `@package`; empty if there is none."""
+    return next(iter(opening_comments(path)), "")
+
+
+def opening_comments(path: Path) -> list[str]:
+    """The comment lines at the start of a yaml, its `@package` left out."""
+    found = []
     with path.open(encoding="utf-8") as lines:
-        comments = (line.lstrip("# ").rstrip() for line in lines if line.startswith("#"))
-        return next((line for line in comments if not line.startswith("@package")), "")
+        for line in lines:
+            if not line.startswith("#"):
+                break
+            found.append(line.lstrip("# ").rstrip())
+    return [line for line in found if not line.startswith("@package")]
+
+
+class Published(NamedTuple):
+    """What a paper gives of its network: counts as it rounds them, errors in percent; None: it does not say."""
+
+    parameters: str | None = None
+    multiply_adds: str | None = None
+    top1_error: str | None = None
+    top5_error: str | None = None
+    protocol: str | None = None
+
+
+class Architecture(NamedTuple):
+    """What the comments that open an architecture's yaml state; the counts are ours and tested."""
+
+    title: str
+    authors: str
+    year: int
+    where: str
+    parameters: int
+    channels: int
+    image_size: int
+    num_classes: int
+    multiply_adds: int | None
+    published: Published
+
+
+ARCHITECTURE = re.compile(
+    r"(?P<title>.+) - (?P<authors>.+) (?P<year>\d{4}), (?P<where>.+) - "
+    r"(?P<parameters>[\d,]+) parameters at (?P<channels>\d+)x(?P<size>\d+)x(?P=size), (?P<classes>[\d,]+) class(es)?"
+    r"(, (?P<multiply_adds>[\d,]+) multiply-adds)?"
+)
+PUBLISHED = {
+    "parameters": re.compile(r"parameters (.+)"),
+    "multiply_adds": re.compile(r"multiply-adds (.+)"),
+    "top1_error": re.compile(r"(?:top-1 )?error ([\d.]+) %"),
+    "top5_error": re.compile(r"top-5 error ([\d.]+) %"),
+}
+
+
+def architectures() -> dict[str, Architecture]:
+    """What the yamls of conf/arch state; one that states nothing of the kind is left out."""
+    files = sorted((conf_dir() / "arch").glob("*.yaml"))
+    return {path.stem: found for path in files if (found := read_architecture(opening_comments(path)))}
+
+
+def read_architecture(comments: list[str]) -> Architecture | None:
+    """The statement in a yaml's opening comments; None if the first is not of that form."""
+    found = ARCHITECTURE.fullmatch(comments[0] if comments else "")
+    if found is None:
+        return None
+    numbers = {
+        name: int(found[name].replace(",", ""))
+        for name in ("year", "parameters", "channels", "size", "classes", "multiply_adds")
+        if found[name]
+    }
+    line = next((line for line in comments[1:] if line.startswith("Published: ")), "")
+    return Architecture(
+        title=found["title"],
+        authors=found["authors"],
+        year=numbers["year"],
+        where=found["where"],
+        parameters=numbers["parameters"],
+        channels=numbers["channels"],
+        image_size=numbers["size"],
+        num_classes=numbers["classes"],
+        multiply_adds=numbers.get("multiply_adds"),
+        published=read_published(line.removeprefix("Published: ")),
+    )
+
+
+def read_published(line: str) -> Published:
+    """The items of a `# Published:` line; what is none of the figures is the protocol."""
+    fields: dict[str, str] = {}
+    for item in filter(None, (item.strip() for item in line.split(";"))):
+        known = [(name, found[1]) for name, form in PUBLISHED.items() if (found := form.fullmatch(item))]
+        name, value = known[0] if known else ("protocol", item)
+        fields[name] = f"{fields[name]}; {value}" if name in fields else value
+    return Published(**fields)

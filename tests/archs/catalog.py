@@ -1,0 +1,58 @@
+"""Which architecture is asked what by default, found in conf/arch; all are asked everything by `make test-slow`."""
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+import yaml
+
+from convarium.run.catalog import Architecture, architectures, conf_dir, members
+
+NAMES = list(members("arch"))
+STATED = architectures()
+LIGHT = 100_000_000  # multiply-adds
+
+
+def stated(name: str) -> Architecture:
+    """What the first line of an architecture's yaml states."""
+    assert name in STATED, f"{name}.yaml begins with {members('arch')[name]!r}"
+    return STATED[name]
+
+
+def cost(name: str) -> int:
+    """The multiply-adds of one image of the published size; of a network that states none, its parameters."""
+    return stated(name).multiply_adds or stated(name).parameters
+
+
+def family(name: str) -> tuple[str, frozenset[str]]:
+    """The class that a yaml builds and what it switches off there: a plain network is not a residual one."""
+    node = yaml.safe_load((conf_dir() / "arch" / f"{name}.yaml").read_text(encoding="utf-8"))
+    off = frozenset(key for key, value in node.items() if value in (None, False, "none", []))
+    return node["_target_"], off
+
+
+def representatives() -> list[str]:
+    """The network of each family that has the fewest parameters."""
+    chosen: dict[tuple[str, frozenset[str]], str] = {}
+    for name in sorted(NAMES, key=lambda name: stated(name).parameters):
+        chosen.setdefault(family(name), name)
+    return sorted(chosen.values())
+
+
+REPRESENTATIVES = representatives()
+
+
+def asked(names: Collection[str], by_default: Collection[str]) -> list[Any]:
+    """Parameters of a test: all of `names`, those that are not asked by default marked slow."""
+    return [pytest.param(name, marks=[] if name in by_default else pytest.mark.slow) for name in names]
+
+
+LIGHT_ONES = [name for name in NAMES if cost(name) <= LIGHT]
+EACH = asked(NAMES, REPRESENTATIVES)
+"""Every architecture, by default the representatives only."""
+
+EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *LIGHT_ONES})
+"""Every architecture, by default the representatives and those that are light."""
+
+EACH_EXPERIMENT = asked(NAMES, set(REPRESENTATIVES) & set(LIGHT_ONES))
+"""Every architecture, by default the representatives that are light: for whole experiments on one core."""

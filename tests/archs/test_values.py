@@ -1,0 +1,51 @@
+"""Questions to architectures that need values: gradients, learning, batches. Noise of 32x32 where they take it."""
+
+import pytest
+import torch
+from torch import nn
+
+from archs.catalog import EACH
+from archs.networks import images, loss, make, without_gradient
+from convarium.layers import Parts
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_gradient_reaches_every_parameter(name: str) -> None:
+    net = make(name)
+    loss(net(images(name, 2)), torch.tensor([3, 7])).backward()
+    assert without_gradient(net) == []
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_it_learns_four_images(name: str) -> None:
+    net = make(name, parts=Parts(dropout=0.0))
+    inputs, targets = images(name, 4), torch.arange(4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, fused=True)
+    first = loss(net(inputs), targets).item()
+    for _ in range(300):
+        optimizer.zero_grad()
+        now = loss(net(inputs), targets)
+        if now.item() < first / 4:
+            return
+        now.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+    pytest.fail(f"loss {first:.3f} at first, {now.item():.3f} after 300 steps")
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_batch_of_one_gives_what_it_gives_in_a_larger_one(name: str) -> None:
+    net = make(name).eval()
+    inputs = images(name, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(net(inputs[:1]), net(inputs)[:1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_evaluating_twice_gives_the_same_and_leaves_the_input_alone(name: str) -> None:
+    net = make(name).eval()
+    inputs = images(name, 1)
+    before = inputs.clone()
+    with torch.no_grad():
+        assert torch.equal(net(inputs), net(inputs))
+    assert torch.equal(inputs, before)
