@@ -118,6 +118,11 @@ RANGES: dict[str, Accepts] = {
     "precision.float32_matmul": words("highest", "high", "medium"),
     # what is trained, on what
     "arch.hidden": COUNT,
+    "arch.widths": COUNT,
+    "arch.kernel_size": COUNT,
+    "arch.num_convs": at_least(0),
+    "arch.padding": words("same", "valid", "auto"),
+    "arch.pattern": NOT_EMPTY,
     "data.root": NOT_EMPTY,
     "data.channels": COUNT,
     "data.num_classes": COUNT,

@@ -1,0 +1,398 @@
+"""The networks of patterns: published counts and sizes, the same function as layer by layer, how to ask for one."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convarium.archs.convnet import ConvNet
+from convarium.errors import ConfigError
+from convarium.layers import Parts
+from convarium.layers.norm import batch
+from convarium.layers.pooling import StridedConv, max_pool
+from convarium.run.build import build
+from convarium.run.compose import Conf, readable
+
+CONF = Path(__file__).parents[2] / "conf"
+KAGGLE = "INPUT -> [{}]*2 -> FC128 -> RELU{} -> FC"
+BEST = KAGGLE.format("(CONV3x3 -> RELU -> BN)*2 -> CONV5x5s2p2 -> RELU -> BN -> DROPOUT40", " -> BN -> DROPOUT40")
+KERAS = "INPUT -> [(CONV32 -> RELU)*2 -> BN -> POOL]*2 -> [(CONV64 -> RELU)*3 -> BN -> POOL] -> FC64 -> RELU -> FC"
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def multiply_adds(net: nn.Module, channels: int, image_size: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        net.eval()(torch.empty(1, channels, image_size, image_size))
+    return counter.get_total_flops() // 2
+
+
+def mnist(**arguments: object) -> ConvNet:
+    with torch.device("meta"):
+        return ConvNet(**{"in_channels": 1, "image_size": 28, **arguments})  # type: ignore[arg-type]
+
+
+def study(**arguments: object) -> ConvNet:
+    """A network of the MNIST design study, most of which have one 5x5 convolution a block and no padding."""
+    return mnist(**{"num_convs": 1, "kernel_size": 5, "padding": "valid", **arguments})
+
+
+def sizes(net: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], image: Tensor) -> list[int]:
+    """The sides of the maps that the modules of these kinds give."""
+    found: list[int] = []
+    for module in net.modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(lambda module, inputs, output: found.append(output.shape[-1]))
+    net.eval()(image)
+    return found
+
+
+# the counts of the literature -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pairs", "expected"), [(1, 1_207_674), (2, 634_410), (3, 371_306)])
+def test_more_pairs_have_fewer_parameters(pairs: int, expected: int) -> None:
+    net = study(widths=(24, 48, 64)[:pairs], hidden=(256,), padding="same")
+    assert parameters(net) == expected
+    assert sizes(net, nn.MaxPool2d, torch.empty(1, 1, 28, 28, device="meta")) == [14, 7, 4][:pairs]
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ((8, 16), 71_786),
+        ((16, 32), 147_146),
+        ((24, 48), 228_906),
+        ((32, 64), 317_066),
+        ((40, 80), 411_626),
+        ((48, 96), 512_586),
+        ((64, 128), 733_706),
+    ],
+)
+def test_the_study_of_the_maps_has_the_published_parameters(widths: Sequence[int], expected: int) -> None:
+    assert parameters(study(widths=widths, hidden=(256,))) == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (0, 62_346),
+        (32, 85_226),
+        (64, 118_346),
+        (128, 184_586),
+        (256, 317_066),
+        (512, 582_026),
+        (1024, 1_111_946),
+        (2048, 2_171_786),
+    ],
+)
+def test_the_study_of_the_dense_layer_has_the_published_parameters(units: int, expected: int) -> None:
+    assert parameters(study(widths=(32, 64), hidden=(units,) if units else ())) == expected
+
+
+@pytest.mark.parametrize(("units", "expected"), [(128, 454_922), (256, 857_738)])
+def test_with_same_padding_the_dense_layer_sees_more(units: int, expected: int) -> None:
+    assert parameters(study(widths=(32, 64), hidden=(units,), padding="same")) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (KAGGLE.format("CONV5x5 -> RELU -> POOL", ""), 184_586),
+        (KAGGLE.format("(CONV3x3 -> RELU)*2 -> POOL", ""), 197_482),
+        (KAGGLE.format("CONV5x5 -> RELU -> CONV5x5s2p2 -> RELU", ""), 312_682),
+        (BEST.replace("FC128 -> RELU -> BN", "FC128 -> RELU"), 326_154),
+        (BEST, 326_410),
+    ],
+)
+def test_the_study_of_advanced_features_has_the_published_parameters(pattern: str, expected: int) -> None:
+    assert parameters(mnist(pattern=pattern, widths=(32, 64), padding="valid")) == expected
+
+
+def test_the_studys_maps_shrink_from_28_to_4() -> None:
+    net = study(widths=(32, 64), hidden=(128,))
+    assert sizes(net, (nn.Conv2d, nn.MaxPool2d), torch.empty(1, 1, 28, 28, device="meta")) == [24, 12, 8, 4]
+
+
+def test_a_learnt_pooling_comes_as_the_part_pool() -> None:
+    learnt = study(widths=(32, 64), hidden=(128,), parts=Parts(pool=StridedConv))
+    assert parameters(learnt) == 184_586 + (32 * 32 * 4 + 32) + (64 * 64 * 4 + 64)
+    odd = study(widths=(24, 48, 64), hidden=(256,), padding="same", parts=Parts(pool=StridedConv))
+    assert sizes(odd, StridedConv, torch.empty(1, 1, 28, 28, device="meta")) == [14, 7, 4]
+
+
+VGG = "INPUT -> [(CONV64 -> RELU)*2 -> POOL] -> [(CONV128 -> RELU)*2 -> POOL] -> [(CONV256 -> RELU)*3 -> POOL] -> "
+ALEXNET = (
+    "INPUT -> CONV11x11-64s4p2 -> RELU -> POOL3x3s2 -> CONV5x5-192p2 -> RELU -> POOL3x3s2 -> CONV384p1 -> RELU -> "
+    "(CONV256p1 -> RELU)*2 -> POOL3x3s2 -> [DROPOUT50 -> FC4096 -> RELU]*2 -> FC"
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape", "classes", "counts"),
+    [
+        ("INPUT -> FC", (1, 28), 10, (7_850, 7_840)),
+        ("INPUT -> [FC300 -> RELU] -> FC", (1, 28), 10, (238_510, 238_200)),
+        (
+            "INPUT -> [CONV5x5-20 -> RELU -> POOL] -> [CONV5x5-50 -> RELU -> POOL] -> FC500 -> RELU -> FC",
+            (1, 28),
+            10,
+            (431_080, 2_293_000),
+        ),
+        (
+            "INPUT -> [CONV5x5-6 -> RELU -> POOL] -> [CONV5x5-16 -> RELU -> POOL] -> CONV5x5-120 -> RELU -> FC84"
+            " -> RELU -> FC",
+            (1, 32),
+            10,
+            (61_706, 416_520),
+        ),
+        (
+            VGG + "[(CONV512 -> RELU)*3 -> POOL]*2 -> [FC4096 -> RELU]*2 -> FC",
+            (3, 224),
+            1000,
+            (138_357_544, 15_470_264_320),
+        ),
+        (ALEXNET, (3, 224), 1000, (61_100_840, 714_188_480)),
+        (KERAS, (3, 128), 1, (616_993, 276_075_968)),
+    ],
+)
+def test_a_known_network_written_as_a_pattern_has_its_counts(
+    pattern: str, shape: tuple[int, int], classes: int, counts: tuple[int, int]
+) -> None:
+    channels, image_size = shape
+    padding = "same" if pattern.startswith(VGG) else "valid"
+    with torch.device("meta"):
+        net = ConvNet(
+            pattern=pattern, in_channels=channels, image_size=image_size, num_classes=classes, padding=padding
+        )
+    assert (parameters(net), multiply_adds(net, channels, image_size)) == counts
+
+
+@pytest.mark.parametrize(
+    ("num_convs", "widths", "hidden"),
+    [(0, (), ()), (0, (), (300,)), (1, (6, 16), (120, 84)), (2, (32, 64, 128), (256,))],
+)
+def test_the_arguments_and_the_numbers_in_the_pattern_mean_the_same(
+    num_convs: int, widths: Sequence[int], hidden: Sequence[int]
+) -> None:
+    written = (
+        ["INPUT"]
+        + [f"[(CONV{width} -> RELU)*{num_convs} -> POOL]*1" for width in widths]
+        + [f"FC{units} -> RELU" for units in hidden]
+        + ["FC"]
+    )
+    ours = mnist(num_convs=num_convs, widths=widths, hidden=hidden)
+    theirs = mnist(pattern=" -> ".join(written))
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+    assert str(ours.blocks) == str(theirs.blocks)
+
+
+# the examples of the tutorials ----------------------------------------------------------------------------------------
+
+
+def test_the_maps_of_the_keras_network_have_the_published_sizes() -> None:
+    with torch.device("meta"):
+        net = ConvNet(pattern=KERAS, image_size=128, num_classes=1, padding="auto")
+    kinds = (nn.Conv2d, nn.MaxPool2d)
+    assert sizes(net, kinds, torch.empty(1, 3, 128, 128, device="meta")) == [126, 124, 62, 60, 58, 29, 27, 25, 23, 11]
+    assert net.get_submodule("hidden.0.0").in_features == 7_744
+    assert parameters(net) + 2 * (32 + 32 + 64) == 617_249  # as Keras counts, with the means and variances
+
+
+def test_six_filters_of_5x5_on_three_channels_have_456_parameters() -> None:
+    with torch.device("meta"):
+        net = ConvNet(pattern="INPUT -> CONV5x5-6 -> RELU -> FC")
+    assert parameters(net.blocks) == 456
+
+
+@pytest.mark.parametrize(
+    ("image_size", "padding", "expected"),
+    [
+        (28, "same", [14, 7, 4]),
+        (28, "valid", [14, 7, 3]),
+        (64, "same", [32, 16, 8, 4]),
+        (256, "valid", [128, 64, 32, 16, 8]),
+    ],
+)
+def test_poolings_halve_and_same_rounds_up(image_size: int, padding: str, expected: list[int]) -> None:
+    image = torch.empty(1, 3, image_size, image_size, device="meta")
+    with torch.device("meta"):
+        net = ConvNet(pattern=f"INPUT -> [POOL]*{len(expected)} -> FC", image_size=image_size, padding=padding)
+    assert sizes(net, nn.MaxPool2d, image) == expected
+
+
+def test_a_pooling_of_2x2_discards_three_quarters() -> None:
+    assert mnist(pattern="INPUT -> POOL -> FC").classifier.in_features == 28 * 28 // 4
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+def test_a_stack_of_3x3_convolutions_sees_as_far_as_one_larger_window(depth: int) -> None:
+    """1 + 2 L pixels; two are a 5x5 of 18 instead of 25 C^2 weights, three a 7x7 of 27 instead of 49 C^2."""
+    net = ConvNet(
+        pattern=f"INPUT -> (CONV4 -> RELU)*{depth} -> FC",
+        in_channels=4,
+        image_size=15,
+        parts=Parts(activation=nn.Softplus),
+    )
+    image = torch.randn(1, 4, 15, 15, requires_grad=True)
+    net.blocks(image)[0, :, 7, 7].sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1, 3)) > 0
+    assert seen.sum() == 1 + 2 * depth
+    weights = sum(p.numel() for p in net.blocks.parameters() if p.ndim == 4)
+    assert weights == 9 * depth * 4**2
+
+
+# the same function as layer by layer ----------------------------------------------------------------------------------
+
+
+def test_the_best_network_of_the_study_computes_what_its_layers_do() -> None:
+    def block(before: int, maps: int) -> list[nn.Module]:
+        convs = [nn.Conv2d(before, maps, 3), nn.Conv2d(maps, maps, 3), nn.Conv2d(maps, maps, 5, 2, 2)]
+        return [layer for conv in convs for layer in (conv, nn.ReLU(), nn.BatchNorm2d(maps))]
+
+    theirs = nn.Sequential(
+        *block(1, 32), *block(32, 64), nn.Flatten(),
+        nn.Linear(1024, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Linear(128, 10),
+    ).double()  # fmt: skip
+    ours = ConvNet(in_channels=1, image_size=28, pattern=BEST, widths=(32, 64), padding="valid").double()
+    assert [m.p for m in ours.modules() if isinstance(m, nn.Dropout)] == [0.4] * 3
+    images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.uniform_(-0.3, 0.3)
+        for module in ours.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        ours(images)  # fills the running statistics
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-9, atol=1e-12)
+
+
+# parts and places -----------------------------------------------------------------------------------------------------
+
+
+def test_dropout_of_the_study_sits_after_each_block_and_the_dense_layer() -> None:
+    net = study(widths=(32, 64), hidden=(128,), parts=Parts(dropout=0.4))
+    assert [name for name, module in net.named_modules() if isinstance(module, nn.Dropout)] == [
+        "blocks.0.2",
+        "blocks.1.2",
+        "hidden.1",
+    ]
+    assert [type(module) for module in net.blocks[0]] == [nn.Sequential, nn.MaxPool2d, nn.Dropout]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("INPUT -> FC", ["hidden.0"]),
+        ("INPUT -> POOL -> FC", ["blocks.0.1"]),
+        ("INPUT -> FC9 -> RELU -> BN -> FC", ["hidden.1"]),
+        ("INPUT -> DROPOUT20 -> [FC9 -> RELU]*2 -> FC", ["blocks.0.0"]),
+    ],
+)
+def test_dropout_has_a_place_in_any_pattern(pattern: str, places: list[str]) -> None:
+    net = mnist(pattern=pattern)
+    assert [name for name, module in net.named_modules() if isinstance(module, nn.Dropout)] == places
+
+
+def test_another_norm_drops_the_patterns_own() -> None:
+    net = mnist(pattern=BEST, widths=(32, 64), padding="valid", parts=Parts(norm=batch))
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == 6
+    assert parameters(net) == 326_410 - 2 * 128 - 3 * (32 + 64)  # the biases, too, of what it follows
+
+
+def test_a_pattern_without_convolutions_is_an_mlp_to_a_norm() -> None:
+    net = mnist(pattern="INPUT -> [FC300 -> RELU]*2 -> FC", parts=Parts(norm=batch))
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == 2
+
+
+def test_auto_pads_small_images_only() -> None:
+    with torch.device("meta"):
+        nets = [ConvNet(pattern=KERAS, image_size=size, padding="auto") for size in (32, 64, 65)]
+    assert [net.get_submodule("blocks.0.0.conv").padding for net in nets] == [(1, 1), (1, 1), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"image_size": 7, "padding": "valid"}, r"image_size=7: too small for .* 3x3 convolution gets maps of 1x1"),
+        ({"image_size": 1, "num_convs": 0, "padding": "valid"}, "image_size=1: too .* 2x2 pooling gets maps of 1x1"),
+        ({"padding": "full"}, "padding=full: accepted are same, valid, auto"),
+        ({"kernel_size": 4}, "padding=same: not with windows of 4x4"),
+        ({"num_convs": -1}, "num_convs=-1: accepted is at least 0"),
+        ({"widths": (32, 0)}, r"widths=\[32, 0\]: accepted are widths of at least 1"),
+        ({"pattern": "INPUT -> [CONV -> RELU]*3 -> FC", "widths": (8, 16)}, r"widths=\[8, 16\]: too few"),
+        ({"pattern": "INPUT -> [FC -> RELU]*2 -> FC", "hidden": (9,)}, r"hidden=\[9\]: too few"),
+        ({"pattern": "INPUT -> CONV -> RELU -> FC", "num_convs": 3}, r"num_convs=3: has no effect, .* no \*N"),
+        ({"pattern": "INPUT -> POOL -> FC", "pooled": False}, r"pooled=false: has no effect, .* no POOL\?"),
+        ({"pattern": "INPUT -> POOL -> FC", "parts": Parts(norm=batch)}, "norm: a pattern with neither"),
+        ({"pooled": False, "parts": Parts(pool=max_pool)}, "pool: there is no POOL"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(arguments: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        mnist(**arguments)
+
+
+# how to ask for one ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def conf() -> Conf:
+    return Conf()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "INPUT -> [(CONV -> RELU)*2 -> POOL]*2 -> [FC -> RELU]*1 -> FC",
+        "INPUT -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC",
+        "INPUT->[CONV5x5-32s2p2->RELU->BN->DROPOUT40]*2->FC128->RELU->FC",
+        "INPUT -> FC",
+        ALEXNET,
+    ],
+)
+def test_a_pattern_needs_the_shells_quotes_only(conf: Conf, pattern: str) -> None:
+    """shlex reads as a shell does: arch.pattern="..." arrives without its quotes."""
+    for quoted in (f'arch.pattern="{pattern}"', f"arch.pattern='{pattern}'", f"\"arch.pattern='{pattern}'\""):
+        (word,) = shlex.split(quoted)
+        assert conf.compose(["arch=convnet", word]).config["arch"]["pattern"] == pattern
+
+
+def test_the_override_that_the_yaml_shows_is_taken(conf: Conf) -> None:
+    shown = re.search(r'arch\.pattern="INPUT.*?"', (CONF / "arch/convnet.yaml").read_text())
+    assert shown is not None
+    config = conf.compose(["arch=convnet", "data=mnist", "data.image_size=28", *shlex.split(shown[0])]).config
+    with torch.device("meta"):
+        net = build(config["arch"], "arch")
+    assert parameters(net) == 832 + 25_632 + (7 * 7 * 32 * 128 + 128) + 1_290
+
+
+def test_several_patterns_are_a_sweep_if_each_is_quoted_within() -> None:
+    (word,) = shlex.split("\"arch.pattern='INPUT -> [FC9 -> RELU]*2 -> FC','INPUT -> FC'\"")
+    assert readable([word]) == [word]
+    override = OverridesParser.create().parse_override(word)
+    assert [value.text for value in override.value().list] == ["INPUT -> [FC9 -> RELU]*2 -> FC", "INPUT -> FC"]
+
+
+def test_a_mistake_in_an_override_is_one_line_that_points_at_it(conf: Conf) -> None:
+    config = conf.compose(["arch=convnet", "arch.pattern=INPUT -> [CONV -> POOL]*2 -> FC"]).config
+    with pytest.raises(ConfigError) as caught:
+        build(config["arch"], "arch")
+    assert str(caught.value) == (
+        "arch: pattern=INPUT -> [CONV -> POOL]*2 -> FC: at character 19: expected RELU, found 'POOL'"
+    )
+
+
+def test_the_yamls_write_the_patterns_that_are_tested_here(conf: Conf) -> None:
+    assert conf.compose(["arch=kaggle_mnist"]).config["arch"]["pattern"] == BEST
+    assert conf.compose(["arch=keras_cnn_128"]).config["arch"]["pattern"] == KERAS
