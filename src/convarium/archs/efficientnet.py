@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, conv_norm, takes_small_stem
 from convarium.layers.norm import batch
+from convarium.layers.pooling import average_pool
 
 
 class Stage(NamedTuple):
@@ -101,7 +102,7 @@ def as_released(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-PAPER = Layers(norm=partial(batch, momentum=0.01, eps=1e-3), activation=nn.SiLU, pool=nn.AvgPool2d, init=as_released)
+PAPER = Layers(norm=partial(batch, momentum=0.01, eps=1e-3), activation=nn.SiLU, pool=average_pool, init=as_released)
 
 
 class PadToSame(nn.Module):
