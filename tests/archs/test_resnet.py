@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convarium.archs.resnet import CifarResNet, ResNet, ZeroPadded
-from convarium.layers import Parts
+from convarium.layers import NormFactory, Parts, norm
 from convarium.layers.pooling import average_pool
 
 
@@ -85,10 +85,29 @@ def stage_shapes(net: ResNet | CifarResNet, image: Tensor) -> list[tuple[int, ..
     return shapes
 
 
-def test_the_stages_are_those_of_table_1() -> None:
+@pytest.mark.parametrize(("depth", "expansion"), [(18, 1), (34, 1), (50, 4), (101, 4), (152, 4)])
+def test_the_stages_are_those_of_table_1(depth: int, expansion: int) -> None:
     with torch.device("meta"):
-        shapes = stage_shapes(ResNet(), torch.empty(1, 3, 224, 224))
-    assert shapes == [(64, 56, 56), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+        shapes = stage_shapes(ResNet(depth=depth), torch.empty(1, 3, 224, 224))
+    widths_and_sizes = [(64, 56), (128, 28), (256, 14), (512, 7)]
+    assert shapes == [(64, 56, 56), *((width * expansion, size, size) for width, size in widths_and_sizes)]
+
+
+@pytest.mark.parametrize(
+    ("depth", "published"),
+    [
+        (18, [148e3, 526e3, 2.10e6, 8.39e6]),
+        (34, [222e3, 1.12e6, 6.82e6, 13.1e6]),
+        (50, [216e3, 1.22e6, 7.10e6, 15.0e6]),
+        (101, [216e3, 1.22e6, 26.1e6, 15.0e6]),
+        (152, [216e3, 2.34e6, 40.6e6, 15.0e6]),
+    ],
+)
+def test_the_stages_have_the_published_parameters(depth: int, published: list[float]) -> None:
+    with torch.device("meta"):
+        stages = ResNet(depth=depth).stages
+    counts = [sum(parameter.numel() for parameter in stage.parameters()) for stage in stages]
+    assert [float(f"{count:.3g}") for count in counts] == published
 
 
 def test_a_small_image_keeps_its_size_through_the_stem() -> None:
@@ -103,9 +122,9 @@ def test_the_stages_of_a_cifar_network_are_those_of_section_4_2() -> None:
     assert shapes == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8)]
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, 34, 50, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (101, 152))])
 def test_it_computes_the_same_function_as_torchvisions(depth: int) -> None:
-    ours = ResNet(depth=depth, downsample_in="3x3", stem="paper", image_size=64, num_classes=10).double()
+    ours = ResNet(depth=depth, shortcut="B", downsample_in="3x3", stem="paper", image_size=64, num_classes=10).double()
     theirs = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10).double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
@@ -129,6 +148,46 @@ def test_a_block_whose_body_gives_nothing_passes_its_input_on() -> None:
     nn.init.zeros_(block.body[-1].norm.weight)
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(block(x), x)
+
+
+NORMS_WITH_A_GAIN = [norm.batch, norm.Group, norm.layer, norm.instance]
+
+
+@pytest.mark.parametrize("factory", NORMS_WITH_A_GAIN)
+@pytest.mark.parametrize("depth", [18, 50])
+def test_with_zero_init_residual_every_block_starts_as_its_shortcut(depth: int, factory: NormFactory) -> None:
+    net = ResNet(depth=depth, image_size=32, parts=Parts(norm=factory), zero_init_residual=True)
+    x = torch.randn(2, 64, 16, 16)
+    for stage in net.stages:
+        for block in stage:
+            assert not block.body(x).any()
+            x = block(x)
+
+
+def test_with_zero_init_residual_a_block_without_a_projection_is_the_identity_before_its_activation() -> None:
+    net = CifarResNet(parts=Parts(activation=nn.Identity), zero_init_residual=True)
+    x = torch.randn(2, 16, 8, 8)
+    assert torch.equal(net.stages[0](x), x)
+
+
+def test_zero_init_residual_sets_one_gain_a_block_and_nothing_else() -> None:
+    torch.manual_seed(1)
+    plain = dict(CifarResNet().named_parameters())
+    torch.manual_seed(1)
+    zero = dict(CifarResNet(zero_init_residual=True).named_parameters())
+    changed = [key for key in plain if not torch.equal(plain[key], zero[key])]
+    assert changed == [f"stages.{stage}.{block}.body.1.norm.weight" for stage in range(3) for block in range(3)]
+
+
+@pytest.mark.parametrize("family", [ResNet, CifarResNet])
+def test_zero_init_residual_is_refused_where_there_is_nothing_to_set(family: type[ResNet | CifarResNet]) -> None:
+    with torch.device("meta"):
+        with pytest.raises(ValueError, match="zero_init_residual=true: this norm has no gain"):
+            family(parts=Parts(norm=norm.none), zero_init_residual=True)
+        with pytest.raises(ValueError, match="zero_init_residual=true: this norm has no gain"):
+            family(parts=Parts(norm=norm.LocalResponse), zero_init_residual=True)
+        with pytest.raises(ValueError, match="zero_init_residual=true: shortcut=none leaves no residual branch"):
+            family(shortcut="none", zero_init_residual=True)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,14 @@
 
 Both families, for ImageNet (Table 1) and for CIFAR-10 (section 4.2), each with its plain counterpart (shortcut: none).
 
-Follows the paper exactly up to two options. downsample_in: 3x3 moves the stride of a bottleneck from its first 1x1 into
-its 3x3 ("v1.5", which torchvision's published weights have). For small images (stem: auto takes it up to 64 pixels) the
-ImageNet family gets the CIFAR family's stem, one 3x3 convolution with stride 1, and no pooling after it.
+The shortcuts are those of the paper's results: A for 18 and 34 layers (Table 2) and on CIFAR-10, B for 50 and more.
+Torchvision's weights for 18 and 34 layers have B.
+
+Follows the paper exactly up to three options. downsample_in: 3x3 moves the stride of a bottleneck from its first 1x1
+into its 3x3 ("v1.5", which torchvision's published weights have). zero_init_residual sets the gain of the last norm of
+every block to zero, so that it starts as its shortcut (Goyal et al. 2017, section 5.1). For small images (stem: auto
+takes it up to 64 pixels) the ImageNet family gets the CIFAR family's stem, one 3x3 convolution with stride 1, and no
+pooling after it.
 """
 
 from typing import NamedTuple
@@ -53,7 +58,7 @@ class ZeroPadded(nn.Module):
 class Residual(nn.Module):
     """The body's output and its input, by way of the shortcut, added and activated."""
 
-    def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+    def __init__(self, body: nn.Sequential, shortcut: nn.Module, activation: nn.Module) -> None:
         super().__init__()
         self.body = body
         self.shortcut = shortcut
@@ -62,6 +67,13 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated: Tensor = self.activation(self.body(x) + self.shortcut(x))
         return activated
+
+    def start_as_shortcut(self) -> None:
+        """Set the gain of the body's last norm to zero; ValueError for a norm that has none."""
+        gain = dict(self.body[-1].named_parameters()).get("norm.weight")
+        if gain is None:
+            raise ValueError("zero_init_residual=true: this norm has no gain to set to zero; accepted: false")
+        nn.init.zeros_(gain)
 
 
 class Conv(NamedTuple):
@@ -132,12 +144,21 @@ class Stages(nn.Sequential):
             self.append(stage)
         self.out_channels = in_channels
 
+    def start_as_shortcuts(self) -> None:
+        """Let every block start as its shortcut; ValueError for a plain network and for a norm without a gain."""
+        blocks = [block for block in self.modules() if isinstance(block, Residual)]
+        if not blocks:
+            raise ValueError("zero_init_residual=true: shortcut=none leaves no residual branch; accepted: false")
+        for block in blocks:
+            block.start_as_shortcut()
+
 
 class ResNet(nn.Module):
     """The networks for ImageNet; (N, C, H, W) -> (N, num_classes).
 
-    Raises ValueError for an unknown depth, shortcut, downsample_in or stem, and for a choice of pooling where the small
-    stem has none. Dropout, which the paper has not, sits before the classifier.
+    Raises ValueError for an unknown depth, shortcut, downsample_in or stem, for a choice of pooling where the small
+    stem has none, and for zero_init_residual without residual branches or gains. Dropout, which the paper has not, sits
+    before the classifier.
     """
 
     def __init__(
@@ -151,6 +172,7 @@ class ResNet(nn.Module):
         shortcut: str = "B",
         downsample_in: str = "1x1",
         stem: str = "auto",
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -170,6 +192,8 @@ class ResNet(nn.Module):
         self.dropout = nn.Dropout(layers.dropout)
         self.classifier = nn.Linear(self.stages.out_channels, num_classes)
         layers.init(self)
+        if zero_init_residual:
+            self.stages.start_as_shortcuts()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 64, H/4, W/4)
@@ -182,7 +206,8 @@ class ResNet(nn.Module):
 class CifarResNet(nn.Module):
     """The networks for CIFAR-10, of any depth 6n+2; (N, C, H, W) -> (N, num_classes) for images of any size.
 
-    Raises ValueError for another depth, an unknown shortcut, and for a choice of pooling: there is none to replace.
+    Raises ValueError for another depth, an unknown shortcut, for a choice of pooling (there is none to replace), and
+    for zero_init_residual without residual branches or gains.
     """
 
     def __init__(
@@ -194,6 +219,7 @@ class CifarResNet(nn.Module):
         parts: Parts = AS_IN_PAPER,
         depth: int = 20,
         shortcut: str = "A",
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         if depth < 8 or depth % 6 != 2:
@@ -207,6 +233,8 @@ class CifarResNet(nn.Module):
         self.dropout = nn.Dropout(layers.dropout)
         self.classifier = nn.Linear(self.stages.out_channels, num_classes)
         layers.init(self)
+        if zero_init_residual:
+            self.stages.start_as_shortcuts()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 16, H, W)

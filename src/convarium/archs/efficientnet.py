@@ -1,0 +1,282 @@
+"""EfficientNet: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, arXiv
+1905.11946; L2: Xie, Luong, Hovy, Le, "Self-training with Noisy Student improves ImageNet classification", 2019, arXiv
+1911.04252.
+
+Differs: what the paper does not say is as in its authors' code: padding as TensorFlow's "SAME" (padding: symmetric is
+torchvision's, half a window on every side, which sees an even image one pixel further up and left), BatchNorm's epsilon
+of 0.001, stochastic depth that rises linearly from 0 at the first block, and the initialization. For small images
+(stem: auto takes it up to 64 pixels) the first convolution and the first stage that halves its maps have stride 1, so
+that the stages end at 1/8 of the image's side instead of 1/32.
+"""
+
+from collections import OrderedDict
+from functools import partial
+from math import ceil, sqrt
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, conv_norm, takes_small_stem
+from convarium.layers.norm import batch
+from convarium.layers.pooling import average_pool
+
+
+class Stage(NamedTuple):
+    """One row of Table 1."""
+
+    expansion: int
+    kernel_size: int
+    stride: int
+    width: int
+    blocks: int
+
+
+class Scale(NamedTuple):
+    """What a network of the family is made of B0 by: factors, the side of its images, its rate of dropout."""
+
+    width: float
+    depth: float
+    image_size: int
+    dropout: float
+
+
+STEM, HEAD = 32, 1280  # maps
+B0 = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
+)
+SCALES = {  # as published, which rounds compound() by hand
+    "b0": Scale(1.0, 1.0, 224, 0.2),
+    "b1": Scale(1.0, 1.1, 240, 0.2),
+    "b2": Scale(1.1, 1.2, 260, 0.3),
+    "b3": Scale(1.2, 1.4, 300, 0.3),
+    "b4": Scale(1.4, 1.8, 380, 0.4),
+    "b5": Scale(1.6, 2.2, 456, 0.4),
+    "b6": Scale(1.8, 2.6, 528, 0.5),
+    "b7": Scale(2.0, 3.1, 600, 0.5),
+    "l2": Scale(4.3, 5.3, 475, 0.5),
+}
+SQUEEZE = 4  # input maps of a block to one unit of its gate
+DIVISOR = 8  # of every width
+
+
+def compound(phi: float) -> Scale:
+    """Equation 3: depth 1.2^phi, width 1.1^phi, resolution 1.15^phi; dropout from 0.2 (B0) to 0.5 (phi 7)."""
+    return Scale(width=1.1**phi, depth=1.2**phi, image_size=round(224 * 1.15**phi), dropout=0.2 + 0.3 * phi / 7)
+
+
+def widened(channels: int, factor: float) -> int:
+    """The multiple of 8 nearest to channels times factor, or the next one if that is below 90 % of it."""
+    wanted = channels * factor
+    nearest = max(DIVISOR, int(wanted + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return nearest + DIVISOR if nearest < 0.9 * wanted else nearest
+
+
+def scaled(scale: Scale) -> tuple[Stage, ...]:
+    """Table 1 with the widths and numbers of blocks of another network of the family."""
+    return tuple(
+        stage._replace(width=widened(stage.width, scale.width), blocks=ceil(scale.depth * stage.blocks)) for stage in B0
+    )
+
+
+def as_released(net: nn.Module) -> None:
+    """Convolutions and gates normal with variance 2/fan_out, the classifier uniform within 1/sqrt(classes); biases 0.
+
+    A depthwise filter's fan_out is its own: kernel height times width.
+    """
+    *hidden, classifier = (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    for module in hidden:
+        groups = module.groups if isinstance(module, nn.Conv2d) else 1
+        fan_out = module.weight[:, 0].numel() // groups
+        nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
+    bound = 1 / sqrt(classifier.weight.shape[0])
+    nn.init.uniform_(classifier.weight, -bound, bound)
+    for module in (*hidden, classifier):
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+PAPER = Layers(norm=partial(batch, momentum=0.01, eps=1e-3), activation=nn.SiLU, pool=average_pool, init=as_released)
+
+
+class PadToSame(nn.Module):
+    """Zeros around the maps so that windows of this stride give ceil(side / stride) positions (TensorFlow's "SAME").
+
+    Of an odd number of rows or columns the odd one is below or on the right.
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = (self._missing(side) for side in x.shape[2:])
+        return pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+
+    def _missing(self, side: int) -> int:
+        positions = -(-side // self.stride)
+        return max(0, (positions - 1) * self.stride + self.kernel_size - side)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class SqueezeExcite(nn.Module):
+    """Rescale channels by a gate computed from their means; (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int, squeezed: int, activation: ActivationFactory) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, squeezed)
+        self.activation = activation()
+        self.excite = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.activation(self.squeeze(x.mean((2, 3))))  # (N, squeezed)
+        gate: Tensor = self.excite(squeezed).sigmoid()  # (N, C)
+        return x * gate[:, :, None, None]
+
+
+class StochasticDepth(nn.Module):
+    """While training, set each image's maps to zero with probability `rate`, and divide the others by 1 - rate.
+
+    Huang et al. 2016, arXiv 1603.09382, with every image drawn for itself.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        kept = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.rate)
+        return x * kept.div_(1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:g}"
+
+
+class Residual(nn.Module):
+    """The body's output, at a rate left out while training, added to its input."""
+
+    def __init__(self, body: nn.Module, rate: float) -> None:
+        super().__init__()
+        self.body = body
+        self.stochastic_depth = StochasticDepth(rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept: Tensor = self.stochastic_depth(self.body(x))
+        return x + kept
+
+
+class Convs(NamedTuple):
+    """How the convolutions of one network are made."""
+
+    layers: Layers
+    padding: str
+
+    def make(
+        self,
+        in_channels: int,
+        width: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        linear: bool = False,
+    ) -> nn.Sequential:
+        """Convolution, norm and, unless linear, activation; (N, in, H, W) -> (N, width, ceil(H/s), ceil(W/s))."""
+        symmetric = stride == 1 or self.padding == "symmetric"  # with stride 1 and an odd window they are the same
+        conv = conv_norm(
+            in_channels,
+            width,
+            kernel_size,
+            norm=self.layers.norm,
+            activation=None if linear else self.layers.activation,
+            stride=stride,
+            padding=kernel_size // 2 if symmetric else 0,
+            groups=groups,
+        )
+        if symmetric:
+            return conv
+        return nn.Sequential(OrderedDict([("pad", PadToSame(kernel_size, stride)), *conv.named_children()]))
+
+
+def _mbconv(in_channels: int, stage: Stage, stride: int, convs: Convs) -> nn.Sequential:
+    """An inverted bottleneck: expand, filter each map by itself, gate, project."""
+    hidden = in_channels * stage.expansion
+    body = nn.Sequential()
+    if stage.expansion > 1:
+        body.append(convs.make(in_channels, hidden, 1))
+    body.append(convs.make(hidden, hidden, stage.kernel_size, stride=stride, groups=hidden))
+    body.append(SqueezeExcite(hidden, in_channels // SQUEEZE, convs.layers.activation))
+    return body.append(convs.make(hidden, stage.width, 1, linear=True))
+
+
+class EfficientNet(nn.Module):
+    """Seven stages of inverted bottlenecks with gates, widened and deepened together; (N, C, H, W) -> (N, num_classes).
+
+    `stochastic_depth` is the rate that the blocks' rates rise towards. Raises ValueError for an unknown variant (b0 to
+    b7, l2), stem or padding, a rate outside [0, 1), and for a choice of pooling: there is none to replace.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 1000,
+        image_size: int = 224,
+        parts: Parts = AS_IN_PAPER,
+        variant: str = "b0",
+        stochastic_depth: float = 0.2,
+        padding: str = "same",
+        stem: str = "auto",
+    ) -> None:
+        super().__init__()
+        if variant not in SCALES:
+            raise ValueError(f"variant={variant}: accepted are {', '.join(SCALES)}")
+        if padding not in ("same", "symmetric"):
+            raise ValueError(f"padding={padding}: accepted are same, symmetric")
+        if not 0 <= stochastic_depth < 1:
+            raise ValueError(f"stochastic_depth={stochastic_depth}: accepted is a rate in [0, 1)")
+        parts.refuse("pool", why="EfficientNet has no pooling but a global average")
+        scale = SCALES[variant]
+        layers = parts.over(PAPER._replace(dropout=scale.dropout))
+        convs = Convs(layers, padding)
+        small = takes_small_stem(stem, image_size)
+        halving = [number for number, stage in enumerate(B0) if stage.stride > 1]
+
+        width, head = widened(STEM, scale.width), widened(HEAD, scale.width)
+        self.stem = convs.make(in_channels, width, 3, stride=1 if small else 2)
+        self.stages = nn.Sequential()
+        stages = scaled(scale)
+        depth, before = sum(stage.blocks for stage in stages), 0
+        for number, stage in enumerate(stages):
+            blocks = nn.Sequential()
+            for _ in range(stage.blocks):
+                first_halving = small and number == halving[0]
+                stride = 1 if blocks or first_halving else stage.stride
+                body = _mbconv(width, stage, stride, convs)
+                adds = stride == 1 and width == stage.width
+                blocks.append(Residual(body, stochastic_depth * before / depth) if adds else body)
+                width, before = stage.width, before + 1
+            self.stages.append(blocks)
+        self.head = convs.make(width, head, 1)
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(layers.dropout)
+        self.classifier = nn.Linear(head, num_classes)
+        layers.init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)  # (N, 32, H/2, W/2), these and all widths times the scale's
+        x = self.stages(x)  # (N, 320, H/32, W/32)
+        x = self.head(x)  # (N, 1280, H/32, W/32)
+        x = self.average(x).flatten(1)  # (N, 1280)
+        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        return logits
