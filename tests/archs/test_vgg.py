@@ -68,18 +68,97 @@ def test_the_maps_of_one_image_take_61_megabytes() -> None:
     assert sum(counts) == 15_237_608
 
 
-@pytest.mark.parametrize(("configuration", "name"), [("D", "vgg16"), ("A", "vgg11")])
-def test_it_computes_the_same_function_as_torchvisions(configuration: str, name: str) -> None:
-    """At 64 pixels, where torchvision's net, which stretches any maps to 7x7, gets a smaller first linear layer."""
-    ours = VGG(configuration=configuration, image_size=64, num_classes=10).double().eval()
-    theirs = torchvision.models.get_model(name, weights=None, init_weights=False, num_classes=10)
+def same_layers(net: nn.Module) -> list[nn.Module]:
+    return [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear)]
+
+
+def torchvisions(name: str) -> nn.Module:
+    """At 64 pixels: it stretches any maps to 7x7, and gets a smaller first linear layer instead."""
+    theirs = torchvision.models.get_model(name, weights=None, init_weights=False, num_classes=10, dropout=0.0)
     theirs.avgpool = nn.Identity()
     theirs.classifier[0] = nn.Linear(512 * 2 * 2, 4096)
-    theirs = theirs.double().eval()
+    return theirs.double()
+
+
+IN_TORCHVISION = [("A", "vgg11"), ("B", "vgg13"), ("D", "vgg16"), ("E", "vgg19")]
+ONE_BY_DEFAULT = [pytest.param(*pair, marks=[] if pair[0] == "A" else pytest.mark.slow) for pair in IN_TORCHVISION]
+
+
+@pytest.mark.parametrize(("configuration", "name"), ONE_BY_DEFAULT)
+def test_it_computes_the_same_function_as_torchvisions(configuration: str, name: str) -> None:
+    ours = VGG(configuration=configuration, image_size=64, num_classes=10).double().eval()
+    theirs = torchvisions(name).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("configuration", "name"), ONE_BY_DEFAULT)
+def test_with_batch_norm_it_computes_the_same_function_as_torchvisions(configuration: str, name: str) -> None:
+    """A bias in front of batch norm, which torchvision keeps, moves the running mean and nothing else."""
+    parts = Parts(norm=batch, dropout=0.0)
+    ours = VGG(configuration=configuration, image_size=64, num_classes=10, parts=parts).double()
+    theirs = torchvisions(f"{name}_bn")
+    with torch.no_grad():
+        bias = torch.zeros(0)
+        for our, their in zip(same_layers(ours), same_layers(theirs), strict=True):
+            if isinstance(their, nn.Conv2d) and their.bias is not None:
+                bias = their.bias.normal_()
+            elif isinstance(their, nn.BatchNorm2d):
+                their.running_mean.normal_()
+                their.running_var.uniform_(0.5, 2)
+                their.weight.uniform_(0.5, 2)
+                their.bias.normal_()
+            our.load_state_dict({key: value for key, value in their.state_dict().items() if key in our.state_dict()})
+            if isinstance(our, nn.BatchNorm2d):
+                our.running_mean -= bias
+        images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(ours.train()(images), theirs.train()(images), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "stage", "field"),
+    [("A", 0, 3), ("D", 0, 5), ("A", 2, 5), ("C", 2, 5), ("D", 2, 7), ("E", 2, 9)],
+)
+def test_a_stack_of_3x3_convolutions_sees_as_far_as_one_larger_one(configuration: str, stage: int, field: int) -> None:
+    net, _ = without_values(configuration)
+    *convs, _ = net.stages[stage].to_empty(device="cpu")  # without the pooling
+    stack = nn.Sequential(*convs)
+    for parameter in stack.parameters():
+        nn.init.constant_(parameter, 1e-3)
+    maps = torch.ones(1, convs[0].conv.in_channels, 13, 13, requires_grad=True)
+    (gradient,) = torch.autograd.grad(stack(maps)[0, 0, 6, 6], maps)
+    seen = gradient[0, 0] != 0
+    reach = field // 2
+    assert seen[6 - reach : 7 + reach, 6 - reach : 7 + reach].all()
+    assert seen.sum() == field**2
+
+
+@pytest.mark.parametrize(("configuration", "field"), [("A", 150), ("B", 156), ("C", 156), ("D", 212), ("E", 268)])
+def test_what_the_last_pooling_sees_of_the_image(configuration: str, field: int) -> None:
+    net, _ = without_values(configuration)
+    seen, step = 1, 1
+    for module in net.stages.modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            (kernel_size, stride) = (
+                (module.kernel_size[0], module.stride[0])
+                if isinstance(module, nn.Conv2d)
+                else (module.kernel_size, module.stride)
+            )
+            seen, step = seen + (kernel_size - 1) * step, step * stride
+    assert (seen, step) == (field, 32)
+
+
+@pytest.mark.parametrize(("configuration", "window", "share"), [("B", 5, 18 / 25), ("D", 7, 27 / 49)])
+def test_a_stack_of_3x3_convolutions_has_fewer_weights_than_one_as_far_sighted(
+    configuration: str, window: int, share: float
+) -> None:
+    """Section 2.3: three of them 27 C^2, one of 7x7 49 C^2, that is 81 % more."""
+    net, _ = without_values(configuration)
+    weights = sum(module.weight.numel() for module in net.stages[4].modules() if isinstance(module, nn.Conv2d))
+    assert weights / (window**2 * 512**2) == share
 
 
 def test_an_unknown_configuration_is_refused() -> None:

@@ -52,6 +52,19 @@ def test_biases_are_zero_and_norms_are_left_alone(function: InitFunction) -> Non
     assert not net[1].bias.any()
 
 
+def test_biases_named_start_at_one() -> None:
+    net = small_net()
+    init.normal(net, ones=["4"])
+    assert net[4].bias.eq(1).all()
+    assert not net[0].bias.any()
+    assert net[4].weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+def test_ones_for_a_layer_that_is_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="init: ones=fc6: no such layer; this network has 0, 1, 2, 3, 4"):
+        init.normal(small_net(), ones=["fc6"])
+
+
 def test_the_uniform_initialization_of_1998_draws_biases_too() -> None:
     net = small_net()
     init.uniform_fan_in(net)

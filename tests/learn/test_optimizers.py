@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from convarium.learn.optimizers import Lars, Muon, build_optimizer, orthogonalize
+from convarium.learn.optimizers import Lars, Muon, VelocitySGD, build_optimizer, orthogonalize
 
 Build = Callable[..., Any]
 MakeNet = Callable[..., nn.Sequential]
@@ -34,6 +34,34 @@ def train(problem: tuple[Tensor, Tensor]) -> Train:
         return losses
 
     return train
+
+
+def test_the_rate_inside_the_momentum_is_the_one_that_held_when_it_was_gathered() -> None:
+    """By hand: rates 1, 1, 0.1, 0.1, momentum 0.5, decay 0.25, gradients 2, 4, 0, -8 on a weight of 8."""
+    weight = nn.Parameter(torch.tensor([8.0], dtype=torch.float64))
+    optimizer = VelocitySGD([weight], momentum=0.5, weight_decay=0.25)
+    weights = []
+    for rate, gradient in ((1.0, 2.0), (1.0, 4.0), (0.1, 0.0), (0.1, -8.0)):
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        weights.append(weight.item())
+    # v: -(2+2) = -4; -2-(4+1) = -7; -3.5+0.1*0.75 = -3.425 at w = -3; -1.7125-0.1*(-8-1.60625) = -0.751875
+    assert weights == pytest.approx([4.0, -3.0, -6.425, -7.176875], rel=1e-12)
+
+
+def test_torchs_momentum_is_the_same_until_the_rate_changes() -> None:
+    ours, theirs = (with_gradients((3, 2), (2,)) for _ in range(2))
+    optimizers = (
+        VelocitySGD(ours, lr=0.1, momentum=0.9, weight_decay=0.01),
+        torch.optim.SGD(theirs, lr=0.1, momentum=0.9, weight_decay=0.01),
+    )
+    for step in range(6):
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = 0.1 if step < 5 else 0.01
+            optimizer.step()
+        for our, their in zip(ours, theirs, strict=True):
+            assert torch.allclose(our, their, rtol=1e-5, atol=1e-6) == (step < 5)
 
 
 def names_of(net: nn.Module, params: list[Tensor]) -> list[str]:

@@ -1,10 +1,11 @@
 """VGG: Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
 arXiv 1409.1556.
 
-Differs: the paper started B to E from a trained A; its authors found later that Glorot and Bengio's initialization does
-as well (section 3.1). Here it is He's, which also starts to learn on small images with the default optimizer (in the
-first 60 steps on digits Glorot's stayed at chance). The first linear layer takes the maps that five poolings leave of
-the image, 7x7 at 224 and 1x1 at 32; there is no other stem for small images.
+Differs: the paper drew A from a normal distribution of variance 0.01 (as in recipe=vgg_2014) and started B to E from a
+trained A; its authors found later that Glorot and Bengio's initialization does as well (section 3.1). Here it is He's,
+which also starts to learn on small images with the default optimizer (in the first 60 steps on digits Glorot's stayed
+at chance). The first linear layer takes the maps that five poolings leave of the image, 7x7 at 224 and 1x1 at 32; there
+is no other stem for small images.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ Each draws the weights of the convolutions and linear layers and sets their bias
 says otherwise. Normalization layers keep scale 1 and bias 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
@@ -33,10 +33,20 @@ def orthogonal(net: nn.Module, *, gain: float = 1.0) -> None:
         nn.init.orthogonal_(weight, gain)
 
 
-def normal(net: nn.Module, *, std: float = 0.01) -> None:
-    """Normal with one standard deviation for all layers, as before 2014 (0.01: Krizhevsky et al. 2012, section 5)."""
+def normal(net: nn.Module, *, std: float = 0.01, ones: Sequence[str] = ()) -> None:
+    """Normal with one standard deviation for all layers, as before 2014 (0.01: Krizhevsky et al. 2012, section 5).
+
+    The biases of what the modules named in `ones` hold start at 1. Raises ValueError for a name that is not there.
+    """
     for weight in _weights(net):
         nn.init.normal_(weight, std=std)
+    modules = dict(net.named_modules())
+    for name in ones:
+        if name not in modules:
+            raise ValueError(f"init: ones={name}: no such layer; this network has {', '.join(_children(net))}")
+        for module in _weighted(modules[name]):
+            if module.bias is not None:
+                nn.init.ones_(module.bias)
 
 
 def uniform_fan_in(net: nn.Module, *, bound: float = 2.4) -> None:
@@ -52,6 +62,10 @@ def zeros(net: nn.Module) -> None:
     """Weights and biases zero: for a network of one layer, which has no symmetry to break."""
     for weight in _weights(net):
         nn.init.zeros_(weight)
+
+
+def _children(net: nn.Module) -> list[str]:
+    return [name for name, _ in net.named_children()]
 
 
 def _weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:

@@ -234,6 +234,41 @@ class Lars(Optimizer):
         return torch.where((weight_norms > 0) & (gradient_norms > 0), rates, 1.0).unbind()
 
 
+class VelocitySGD(Optimizer):
+    """Momentum with the rate inside: v = momentum * v - lr * (g + weight_decay * w), w = w + v.
+
+    The rule of Krizhevsky et al. 2012, section 5, and of Caffe. It is torch's SGD at a constant rate; when the rate is
+    cut, what has gathered in v goes on at the old one here, and is cut with it there.
+    """
+
+    def __init__(
+        self, params: Params, lr: float = 0.01, *, momentum: float = 0.9, weight_decay: float = 0.0005
+    ) -> None:
+        _require(lr=lr, weight_decay=weight_decay)
+        _require_shares(momentum=momentum)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; `closure`, if given, is called first and its loss returned."""
+        loss = _call(closure)
+        for group in self.param_groups:
+            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if params:
+                self._step(group, params)
+        return loss
+
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        for parameter in params:
+            if "velocity" not in self.state[parameter]:
+                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
+        velocities = [self.state[parameter]["velocity"] for parameter in params]
+        slopes = torch._foreach_add(_gradients(params), params, alpha=group["weight_decay"])
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_add_(velocities, slopes, alpha=-group["lr"])
+        torch._foreach_add_(params, velocities)
+
+
 def _gradients(params: list[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in params if parameter.grad is not None]
 
