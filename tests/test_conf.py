@@ -79,7 +79,7 @@ def test_every_answer_of_every_group_is_built(
     if member in ("none", "paper") and node in (None, {}):
         assert built in (None, {})
     elif group in ("norm", "pool"):
-        assert isinstance(built(8) if group == "norm" else built(2, 2), nn.Module)
+        assert isinstance(built(8) if group == "norm" else built(2, 2, channels=8), nn.Module)
     elif group == "activation":
         assert isinstance(built(), nn.Module)
     elif group == "optimizer":

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convarium.archs.resnet import CifarResNet, ResNet, ZeroPadded
 from convarium.layers import Parts
+from convarium.layers.pooling import average_pool
 
 
 def size(net: nn.Module, image: Tensor) -> tuple[int, int]:
@@ -151,7 +152,7 @@ def test_a_cifar_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
 
 
 def test_pooling_is_refused_only_where_the_stem_has_none() -> None:
-    parts = Parts(pool=nn.AvgPool2d)
+    parts = Parts(pool=average_pool)
     with torch.device("meta"):
         assert any(isinstance(module, nn.AvgPool2d) for module in ResNet(parts=parts).modules())
         with pytest.raises(ValueError, match="pool: the small stem"):

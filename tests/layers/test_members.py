@@ -34,7 +34,7 @@ def members(group: str) -> list[str]:
 def test_the_groups_have_every_member_of_the_design() -> None:
     assert {"paper", "none", "lrn", "batch", "sync_batch", "group", "layer", "instance"} <= set(members("norm"))
     assert {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"} <= set(members("activation"))
-    assert {"max", "average"} <= set(members("pool"))
+    assert {"max", "average", "strided_conv"} <= set(members("pool"))
     assert {"he", "xavier", "lecun", "orthogonal", "normal"} <= set(members("init"))
 
 
@@ -84,19 +84,19 @@ PIXELS = torch.tensor([[29.0, 15, 28, 184], [0, 100, 70, 38], [12, 12, 7, 2], [1
 
 @pytest.mark.parametrize(("name", "expected"), [("max", [[100.0, 184], [12, 45]]), ("average", [[36.0, 80], [12, 15]])])
 def test_pooling_gives_the_worked_example(name: str, expected: list[list[float]]) -> None:
-    assert member("pool", name)(2, 2)(PIXELS)[0, 0].tolist() == expected
+    assert member("pool", name)(2, 2, channels=1)(PIXELS)[0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("name", ["max", "average"])
 def test_pooling_ignores_padding(name: str) -> None:
-    pool: nn.Module = member("pool", name)(3, 1, padding=1)
+    pool: nn.Module = member("pool", name)(3, 1, channels=1, padding=1)
     constant: Tensor = -torch.ones(1, 1, 4, 4)
     assert torch.equal(pool(constant), constant)
 
 
-@pytest.mark.parametrize("name", ["max", "average"])
+@pytest.mark.parametrize("name", ["max", "average", "strided_conv"])
 def test_pooling_takes_ceil_mode(name: str) -> None:
-    assert member("pool", name)(3, 2, ceil_mode=True)(torch.zeros(1, 1, 14, 14)).shape == (1, 1, 7, 7)
+    assert member("pool", name)(3, 2, channels=1, ceil_mode=True)(torch.zeros(1, 1, 14, 14)).shape == (1, 1, 7, 7)
 
 
 @pytest.mark.parametrize("name", [name for name in members("init") if name != "paper"])

@@ -6,8 +6,9 @@ from torch import nn
 from convarium.layers import Layers, Parts
 from convarium.layers.init import he, xavier
 from convarium.layers.norm import batch, none
+from convarium.layers.pooling import average_pool, max_pool
 
-PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=xavier, dropout=0.5)
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=xavier, dropout=0.5)
 
 
 def test_nothing_chosen_is_the_paper() -> None:
@@ -15,8 +16,8 @@ def test_nothing_chosen_is_the_paper() -> None:
 
 
 def test_every_choice_replaces_the_papers() -> None:
-    chosen = Parts(norm=batch, activation=nn.ELU, pool=nn.AvgPool2d, init=he, dropout=0.1)
-    assert chosen.over(PAPER) == (batch, nn.ELU, nn.AvgPool2d, he, 0.1)
+    chosen = Parts(norm=batch, activation=nn.ELU, pool=average_pool, init=he, dropout=0.1)
+    assert chosen.over(PAPER) == (batch, nn.ELU, average_pool, he, 0.1)
 
 
 def test_a_dropout_of_zero_is_a_choice() -> None:
@@ -32,4 +33,4 @@ def test_a_dropout_outside_its_range_is_refused(rate: float) -> None:
 def test_a_part_without_a_place_is_refused_by_name() -> None:
     Parts(norm=batch).refuse("pool", why="there is none")
     with pytest.raises(ValueError, match="pool: there is none; accepted: pool=paper"):
-        Parts(pool=nn.AvgPool2d).refuse("norm", "pool", why="there is none")
+        Parts(pool=average_pool).refuse("norm", "pool", why="there is none")

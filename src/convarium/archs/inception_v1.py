@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, conv_norm, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
+from convarium.layers.pooling import average_pool, max_pool
 
 
 class Filters(NamedTuple):
@@ -45,11 +46,11 @@ MODULES = {
     "5b": Filters(384, 192, 384, 48, 128, 128),
 }
 IN_CHANNELS = dict(zip(MODULES, [STEM[-1], *(filters.width for filters in MODULES.values())], strict=False))
-PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=he, dropout=0.4)
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he, dropout=0.4)
 
 AUX_WINDOW, AUX_STRIDE = 5, 3
 AUX_MAPS, AUX_UNITS = 128, 1024
-AUX_PAPER = PAPER._replace(pool=nn.AvgPool2d, dropout=0.7)
+AUX_PAPER = PAPER._replace(pool=average_pool, dropout=0.7)
 
 
 class Inception(nn.Module):
@@ -64,7 +65,9 @@ class Inception(nn.Module):
         self.branch1 = conv(in_channels, filters.conv1, 1)
         self.branch3 = nn.Sequential(conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3))
         self.branch5 = nn.Sequential(conv(in_channels, filters.reduce5, 1), conv(filters.reduce5, filters.conv5, 5))
-        self.branch_pool = nn.Sequential(layers.pool(3, 1, padding=1), conv(in_channels, filters.pool_proj, 1))
+        self.branch_pool = nn.Sequential(
+            layers.pool(3, 1, channels=in_channels, padding=1), conv(in_channels, filters.pool_proj, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.branch1(x), self.branch3(x), self.branch5(x), self.branch_pool(x)], dim=1)
@@ -76,7 +79,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, in_channels: int, size: int, num_classes: int, layers: Layers) -> None:
         super().__init__()
         positions = output_size(size, AUX_WINDOW, AUX_STRIDE) ** 2
-        self.pool = layers.pool(AUX_WINDOW, AUX_STRIDE)
+        self.pool = layers.pool(AUX_WINDOW, AUX_STRIDE, channels=in_channels)
         self.conv = _same_conv(in_channels, AUX_MAPS, 1, layers)
         self.hidden = nn.Sequential(nn.Linear(AUX_MAPS * positions, AUX_UNITS), layers.activation())
         self.dropout = nn.Dropout(layers.dropout)
@@ -112,24 +115,24 @@ class InceptionV1(nn.Module):
         lrn = LocalResponse if parts.norm is None else none
         conv1, reduce2, conv2 = STEM
 
-        def pool() -> nn.Module:
-            return layers.pool(3, 2, ceil_mode=True)
+        def pool(channels: int) -> nn.Module:
+            return layers.pool(3, 2, channels=channels, ceil_mode=True)
 
         def modules(*names: str) -> list[nn.Module]:
             return [Inception(IN_CHANNELS[name], MODULES[name], layers) for name in names]
 
         self.stem = nn.Sequential(
             _same_conv(in_channels, conv1, 3, layers) if small else _same_conv(in_channels, conv1, 7, layers, stride=2),
-            pool(),
+            pool(conv1),
             lrn(conv1),
             _same_conv(conv1, reduce2, 1, layers),
             _same_conv(reduce2, conv2, 3, layers),
             lrn(conv2),
-            nn.Identity() if small else pool(),
+            nn.Identity() if small else pool(conv2),
         )
-        self.to_4a = nn.Sequential(*modules("3a", "3b"), pool(), *modules("4a"))
+        self.to_4a = nn.Sequential(*modules("3a", "3b"), pool(MODULES["3b"].width), *modules("4a"))
         self.to_4d = nn.Sequential(*modules("4b", "4c", "4d"))
-        self.to_5b = nn.Sequential(*modules("4e"), pool(), *modules("5a", "5b"))
+        self.to_5b = nn.Sequential(*modules("4e"), pool(MODULES["4e"].width), *modules("5a", "5b"))
         self.aux = nn.ModuleList()
         if aux_heads:
             size = _size_at_4a(image_size, small)

@@ -12,10 +12,11 @@ from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, output_size
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
+from convarium.layers.pooling import average_pool
 
 C1, C3, C5, F6 = 6, 16, 120, 84  # maps, maps, maps, units
 KERNEL, WINDOW = 5, 2  # of every convolution; of every pooling
-PAPER = Layers(norm=none, activation=ScaledTanh, pool=nn.AvgPool2d, init=uniform_fan_in)
+PAPER = Layers(norm=none, activation=ScaledTanh, pool=average_pool, init=uniform_fan_in)
 
 
 class LeNet5(nn.Module):
@@ -35,9 +36,9 @@ class LeNet5(nn.Module):
             return conv_norm(in_channels, maps, KERNEL, norm=norm, activation=activation)
 
         self.c1 = conv(in_channels, C1)
-        self.s2 = pool(WINDOW, WINDOW)
+        self.s2 = pool(WINDOW, WINDOW, channels=C1)
         self.c3 = conv(C1, C3)
-        self.s4 = pool(WINDOW, WINDOW)
+        self.s4 = pool(WINDOW, WINDOW, channels=C3)
         self.c5 = conv(C3, C5)
         self.f6 = nn.Sequential(nn.Linear(C5 * _c5_size(image_size) ** 2, F6), activation())
         self.dropout = nn.Dropout(dropout)

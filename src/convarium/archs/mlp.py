@@ -13,9 +13,10 @@ from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
+from convarium.layers.pooling import average_pool
 
 HIDDEN = (300, 100)
-PAPER = Layers(norm=none, activation=ScaledTanh, pool=nn.AvgPool2d, init=uniform_fan_in)
+PAPER = Layers(norm=none, activation=ScaledTanh, pool=average_pool, init=uniform_fan_in)
 
 
 class MLP(nn.Module):

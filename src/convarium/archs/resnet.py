@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import batch
+from convarium.layers.pooling import max_pool
 
 
 class Depth(NamedTuple):
@@ -34,7 +35,7 @@ DEPTHS = {
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of the last convolution of a bottleneck
 CIFAR_WIDTHS = (16, 32, 64)
-PAPER = Layers(norm=batch, activation=nn.ReLU, pool=nn.MaxPool2d, init=he)
+PAPER = Layers(norm=batch, activation=nn.ReLU, pool=max_pool, init=he)
 
 
 class ZeroPadded(nn.Module):
@@ -161,7 +162,7 @@ class ResNet(nn.Module):
             self.stem = conv_norm(in_channels, width, 3, padding=1, norm=norm, activation=activation)
         else:
             self.stem = conv_norm(in_channels, width, 7, stride=2, padding=3, norm=norm, activation=activation)
-            self.stem.append(layers.pool(3, 2, padding=1))
+            self.stem.append(layers.pool(3, 2, channels=width, padding=1))
         self.stages = Stages(
             width, WIDTHS, DEPTHS[depth], shortcut=shortcut, layers=layers, downsample_in=downsample_in
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
+from convarium.layers.pooling import max_pool
 
 
 class Column(NamedTuple):
@@ -33,7 +34,7 @@ CONFIGURATIONS = {
 }
 WIDTHS = (64, 128, 256, 512, 512)  # of the stages
 HIDDEN = 4096  # both hidden linear layers
-PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=he, dropout=0.5)
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he, dropout=0.5)
 
 
 class VGG(nn.Module):
@@ -78,7 +79,7 @@ class VGG(nn.Module):
                 )
                 stage.append(conv)
                 in_channels = width
-            self.stages.append(stage.append(layers.pool(2, 2)))
+            self.stages.append(stage.append(layers.pool(2, 2, channels=width)))
 
         self.fc6 = nn.Sequential(
             nn.Linear(in_channels * size**2, HIDDEN), layers.activation(), nn.Dropout(layers.dropout)

@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import nn
 
 NormFactory = Callable[[int], nn.Module]  # channels -> layer for (N, C, H, W)
 ActivationFactory = Callable[[], nn.Module]
-PoolFactory = Callable[..., nn.Module]  # pool(kernel_size, stride, padding=0, ceil_mode=False)
 InitFunction = Callable[[nn.Module], None]  # fills the parameters of a whole network, in place
+
+
+class PoolFactory(Protocol):
+    """Window, stride, channels -> layer for (N, channels, H, W); the channels are for a pooling that learns."""
+
+    def __call__(
+        self, kernel_size: int, stride: int, *, channels: int, padding: int = 0, ceil_mode: bool = False
+    ) -> nn.Module: ...
 
 
 class Layers(NamedTuple):
