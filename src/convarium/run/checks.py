@@ -29,6 +29,18 @@ def check_choices(choices: Choices) -> None:
             raise ConfigError(f"{together}: 'none' cannot stand beside others")
 
 
+def check_needs(config: dict[str, Any], choices: Choices) -> None:
+    """Refuse a recipe that names what is not there yet; raises ConfigError."""
+    needs = config.get("needs") or []
+    named = [needs] if isinstance(needs, str) else needs
+    if named:
+        verb = "are" if len(named) > 1 else "is"
+        raise ConfigError(
+            f"recipe={choices['recipe']} needs {' and '.join(named)}, which {verb} not there yet; "
+            "needs=null trains without"
+        )
+
+
 def _check_batch(config: dict[str, Any]) -> None:
     """The global batch is shared out among devices, nodes and accumulation steps without a remainder."""
     trainer = config["trainer"]

@@ -32,7 +32,7 @@ from convarium.data import facts
 from convarium.errors import ConfigError
 from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
-from convarium.run.checks import Choices, check, check_choices
+from convarium.run.checks import Choices, check, check_choices, check_needs
 from convarium.run.compare import Comparison
 from convarium.run.identity import leaves
 from convarium.run.ranges import check_ranges
@@ -227,6 +227,7 @@ def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = T
     check_ranges(config)
     check_choices(choices)
     if to_train:
+        check_needs(config, choices)
         check(config)
 
 

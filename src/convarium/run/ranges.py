@@ -94,6 +94,7 @@ RANGES: dict[str, Accepts] = {
     "threads": COUNT.of(int).or_null(),
     "run_dir": NOT_EMPTY.or_null(),
     "resume": NOT_EMPTY.or_null(),
+    "needs": Accepts("a list of group=answer and key=value", lambda value: "=" in value).or_null(),
     "test.weights": words("best", "last"),
     "sweep.name": NOT_EMPTY.or_null(),
     # where, and until when
