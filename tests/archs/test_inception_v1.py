@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
-from convarium.archs.inception_v1 import IN_CHANNELS, MODULES, PAPER, Inception, InceptionV1
+from convarium.archs.inception_v1 import AUX_PAPER, IN_CHANNELS, MODULES, PAPER, AuxiliaryHead, Inception, InceptionV1
 from convarium.layers import Outputs, Parts
 from convarium.layers.norm import LocalResponse, batch
 from convarium.layers.pooling import StridedConv, average_pool, max_pool
@@ -136,6 +136,19 @@ def test_it_computes_the_same_function_as_torchvisions_after_its_differences() -
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-9, atol=1e-12)
+
+
+def test_an_auxiliary_head_computes_the_same_function_as_torchvisions_on_what_it_pooled() -> None:
+    """Of 14x14 maps torchvision's averages 4x4 windows of changing size; the paper's are 5x5 with stride 3."""
+    ours = AuxiliaryHead(512, 14, 10, AUX_PAPER._replace(norm=partial(batch, eps=1e-3))).double().eval()
+    theirs = torchvision.models.get_model("googlenet", weights=None, init_weights=False, num_classes=10).aux1
+    theirs = theirs.double().eval()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    maps = torch.randn(2, 512, 14, 14, dtype=torch.float64)
+    with torch.no_grad():
+        pooled = ours.pool(maps)
+        assert pooled.shape == (2, 512, 4, 4)
+        torch.testing.assert_close(ours(maps), theirs(pooled), rtol=1e-9, atol=1e-12)
 
 
 def test_an_image_too_small_for_the_auxiliary_heads_is_refused() -> None:

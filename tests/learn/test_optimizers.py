@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from convarium.learn.optimizers import Lars, Muon, VelocitySGD, build_optimizer, orthogonalize
+from convarium.learn.optimizers import Lars, Muon, RmspropTf, VelocitySGD, build_optimizer, orthogonalize
 
 Build = Callable[..., Any]
 MakeNet = Callable[..., nn.Sequential]
@@ -263,6 +263,39 @@ def test_lars_starts_from_weights_that_are_zero() -> None:
     torch.testing.assert_close(parameter.detach(), -0.1 * parameter.grad)
 
 
+def test_tensorflows_rmsprop_takes_the_steps_computed_by_hand() -> None:
+    """s = 0.9 s + 0.1 g^2 from s = 1; m = 0.5 m + lr g / sqrt(s + 1); w = w - m."""
+    weight = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = RmspropTf([weight], alpha=0.9, momentum=0.5, eps=1.0)
+    taken = []
+    for rate, gradient in ((0.1, 2.0), (0.1, -1.0), (0.05, 3.0)):  # a cut of the rate leaves the momentum as it is
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        state = optimizer.state[weight]
+        taken.append([state["square_avg"].item(), state["momentum_buffer"].item(), weight.item()])
+    assert taken == [
+        pytest.approx([1.3, 0.13187609467916, 0.86812390532084], rel=1e-13),
+        pytest.approx([1.27, -0.00043428382042, 0.86855818914126], rel=1e-10),
+        pytest.approx([2.043, 0.08577134022628, 0.78278684891498], rel=1e-12),
+    ]
+
+
+def test_tensorflows_rmsprop_is_torchs_from_a_mean_square_of_one_at_one_rate_without_epsilon() -> None:
+    shapes: list[tuple[int, ...]] = [(4, 3, 2, 2), (7,)]
+    ours, theirs = with_gradients(*shapes), with_gradients(*shapes)
+    optimizer = RmspropTf(ours, lr=0.01, alpha=0.8, momentum=0.7, eps=0.0, weight_decay=0.3)
+    reference = torch.optim.RMSprop(theirs, lr=0.01, alpha=0.8, momentum=0.7, eps=0.0, weight_decay=0.3)
+    for parameter in theirs:
+        ones, zeros = torch.ones_like(parameter), torch.zeros_like(parameter)
+        reference.state[parameter] = {"step": torch.zeros(()), "square_avg": ones, "momentum_buffer": zeros}
+    for _ in range(4):
+        optimizer.step()
+        reference.step()
+    for parameter, twin in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(parameter, twin)
+
+
 def test_a_parameter_without_a_gradient_stays_as_it_is(
     optimizer_member: str, build: Build, make_net: MakeNet, train: Train
 ) -> None:
@@ -280,6 +313,8 @@ def test_a_parameter_without_a_gradient_stays_as_it_is(
         (functools.partial(Lars, lr=-1.0), "lr=-1.0: must be a number >= 0"),
         (functools.partial(Lars, momentum=1.0), "momentum=1.0: must be at least 0 and less than 1"),
         (functools.partial(Lars, trust=math.nan), "trust=nan: must be a number >= 0"),
+        (functools.partial(RmspropTf, alpha=1.0), "alpha=1.0: must be at least 0 and less than 1"),
+        (functools.partial(RmspropTf, eps=-1.0), "eps=-1.0: must be a number >= 0"),
         (functools.partial(Muon, lr=math.inf), "lr=inf: must be a number >= 0"),
         (functools.partial(Muon, newton_schulz_steps=0), "newton_schulz_steps=0: must be at least 1"),
         (functools.partial(Muon, adamw_betas=(0.9, 1.0)), "beta2=1.0: must be at least 0 and less than 1"),

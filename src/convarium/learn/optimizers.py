@@ -234,6 +234,58 @@ class Lars(Optimizer):
         return torch.where((weight_norms > 0) & (gradient_norms > 0), rates, 1.0).unbind()
 
 
+class RmspropTf(Optimizer):
+    """RMSProp as TensorFlow defines it (Tieleman & Hinton 2012; `tf.train.RMSPropOptimizer`).
+
+    From torch's it differs in three places, which matter for a large `eps`: the mean square starts at 1 instead of 0,
+    `eps` is added inside the root, and the momentum adds up steps that have the learning rate in them:
+    `s = alpha s + (1 - alpha) g^2; m = momentum m + lr g / sqrt(s + eps); w = w - m`. Weight decay is an L2 penalty.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 0.045,
+        *,
+        alpha: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        _require(lr=lr, eps=eps, weight_decay=weight_decay)
+        _require_shares(alpha=alpha, momentum=momentum)
+        defaults = {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; `closure`, if given, is called first and its loss returned."""
+        loss = _call(closure)
+        for group in self.param_groups:
+            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if params:
+                self._step(group, params)
+        return loss
+
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        for parameter in params:
+            if "square_avg" not in self.state[parameter]:
+                self.state[parameter]["square_avg"] = torch.ones_like(parameter)
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        squares = [self.state[parameter]["square_avg"] for parameter in params]
+        momenta = [self.state[parameter]["momentum_buffer"] for parameter in params]
+        gradients = _gradients(params)
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, params, alpha=group["weight_decay"]))
+        torch._foreach_mul_(squares, group["alpha"])
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["alpha"])
+        roots = torch._foreach_add(squares, group["eps"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_addcdiv_(momenta, gradients, roots, value=group["lr"])
+        torch._foreach_sub_(params, momenta)
+
+
 class VelocitySGD(Optimizer):
     """Momentum with the rate inside: v = momentum * v - lr * (g + weight_decay * w), w = w + v.
 
