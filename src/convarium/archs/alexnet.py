@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from convarium.layers import AS_IN_PAPER, Layers, NormFactory, Parts, conv_norm, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
+from convarium.layers.pooling import max_pool
 
 
 class Towers(NamedTuple):
@@ -41,7 +42,7 @@ HIDDEN = 4096  # both hidden linear layers
 WINDOW1, STRIDE1 = 11, 4  # of the first convolution
 SMALL_WINDOW1 = 5  # the same in the small stem, with stride 1
 POOL, POOL_STRIDE = 3, 2  # overlapping
-PAPER = Layers(norm=none, activation=nn.ReLU, pool=nn.MaxPool2d, init=he, dropout=0.5)
+PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he, dropout=0.5)
 
 
 class AlexNet(nn.Module):
@@ -90,13 +91,13 @@ class AlexNet(nn.Module):
         self.conv1 = conv_norm(
             in_channels, conv1, window, stride=stride, padding=padding, norm=lrn, activation=layers.activation
         )
-        self.pool1 = layers.pool(POOL, POOL_STRIDE)
+        self.pool1 = layers.pool(POOL, POOL_STRIDE, channels=conv1)
         self.conv2 = same_conv(conv1, conv2, 5, groups=towers, norm=lrn)
-        self.pool2 = layers.pool(POOL, POOL_STRIDE)
+        self.pool2 = layers.pool(POOL, POOL_STRIDE, channels=conv2)
         self.conv3 = same_conv(conv2, conv3, 3)  # sees both towers
         self.conv4 = same_conv(conv3, conv4, 3, groups=towers)
         self.conv5 = same_conv(conv4, conv5, 3, groups=towers)
-        self.pool5 = layers.pool(POOL, POOL_STRIDE)
+        self.pool5 = layers.pool(POOL, POOL_STRIDE, channels=conv5)
         self.fc6 = nn.Sequential(nn.Linear(conv5 * size**2, HIDDEN), layers.activation(), nn.Dropout(layers.dropout))
         self.fc7 = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), layers.activation(), nn.Dropout(layers.dropout))
         self.fc8 = nn.Linear(HIDDEN, num_classes)
