@@ -27,6 +27,7 @@ HELP = """convarium: an experiment platform for convolutional networks
   convarium train -m arch=vgg16,resnet50 seed=1,2,3   train one for every combination
   convarium train resume=RUN                   go on where a run ended
   convarium evaluate RUN                       the test metrics of a run's weights
+  convarium evaluate arch=resnet20 weights=FILE data=cifar10   those of a file of weights
   convarium predict RUN IMAGES...              what it sees in images
   convarium export RUN format=onnx             its network as a file for other programs
   convarium list [GROUP]                       the groups, or the answers of one; list arch: what each network costs
@@ -262,7 +263,7 @@ def _no_more(places: Words, usage: str) -> None:
 
 
 def _evaluate(words: Words) -> int | None:
-    usage = "convarium evaluate RUN [weights=best] [split=val] [key=value ...]"
+    usage = "convarium evaluate RUN [weights=best] [split=val] [key=value ...], or arch=NAME weights=FILE ... for RUN"
     places, overrides = _split(words)
     run = None
     if places or not overrides:

@@ -156,3 +156,12 @@ def test_an_image_too_small_for_the_auxiliary_heads_is_refused() -> None:
         InceptionV1(image_size=16)
     with torch.device("meta"):
         assert InceptionV1(image_size=16, aux_heads=False)(torch.empty(2, 3, 16, 16)).shape == (2, 1000)
+
+
+def test_the_last_pooling_has_a_window_of_3_or_as_torchvisions_of_2() -> None:
+    with torch.device("meta"):
+        nets = {window: InceptionV1(last_pool=window) for window in (2, 3)}
+        assert [net.to_5b[1].kernel_size for net in nets.values()] == [2, 3]
+        assert all(net.eval()(torch.empty(1, 3, 224, 224)).shape == (1, 1000) for net in nets.values())
+        with pytest.raises(ValueError, match="last_pool=4: accepted are 2, 3"):
+            InceptionV1(last_pool=4)

@@ -96,10 +96,10 @@ def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run
     assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "overrides": []}
 
 
-def test_evaluate_without_a_run_says_that_this_is_to_come(convarium: Callable[..., Outcome]) -> None:
-    outcome = convarium("evaluate", "arch=lenet5", "weights=file", "data=digits")
+def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = convarium("evaluate", "arch=lenet5", "weights=file.pth", "data=digits")
     assert outcome.code == 2
-    assert outcome.err == "error: arch=lenet5: no run given; evaluating without one is not possible yet\n"
+    assert outcome.err.startswith(f"error: weights={tmp_path}/file.pth: no such file; accepted: torchvision:NAME, or a")
 
 
 # Predict

@@ -4,7 +4,8 @@ Convolutions", 2014, arXiv 1409.4842.
 Differs: the paper does not give its initialization; He's is used. The first convolution is a dense 7x7 (the 2.7K
 parameters of the table would be a separable one, which the text does not mention). For small images (stem: auto takes
 it up to 64 pixels) the first convolution is 3x3 with stride 1 and the pooling before module 3a is left out, so that the
-modules see maps of 1/2, 1/4 and 1/8 of the image's side instead of 1/8, 1/16 and 1/32.
+modules see maps of 1/2, 1/4 and 1/8 of the image's side instead of 1/8, 1/16 and 1/32. last_pool: 2 makes the window of
+the last pooling 2x2, as torchvision's published weights have it.
 """
 
 from typing import NamedTuple
@@ -96,7 +97,7 @@ class InceptionV1(nn.Module):
     """Nine Inception modules and, while training, two auxiliary classifiers on 4a and 4d.
 
     (N, C, H, W) -> (N, num_classes); in training mode with aux_heads -> Outputs. Raises ValueError for an unknown stem
-    and for images whose maps at 4a are too small for the auxiliary heads.
+    or last_pool, and for images whose maps at 4a are too small for the auxiliary heads.
     """
 
     def __init__(
@@ -108,15 +109,18 @@ class InceptionV1(nn.Module):
         parts: Parts = AS_IN_PAPER,
         aux_heads: bool = True,
         stem: str = "auto",
+        last_pool: int = 3,
     ) -> None:
         super().__init__()
+        if last_pool not in (2, 3):
+            raise ValueError(f"last_pool={last_pool}: accepted are 2, 3")
         layers = parts.over(PAPER)
         small = takes_small_stem(stem, image_size)
         lrn = LocalResponse if parts.norm is None else none
         conv1, reduce2, conv2 = STEM
 
-        def pool(channels: int) -> nn.Module:
-            return layers.pool(3, 2, channels=channels, ceil_mode=True)
+        def pool(channels: int, window: int = 3) -> nn.Module:
+            return layers.pool(window, 2, channels=channels, ceil_mode=True)
 
         def modules(*names: str) -> list[nn.Module]:
             return [Inception(IN_CHANNELS[name], MODULES[name], layers) for name in names]
@@ -132,7 +136,7 @@ class InceptionV1(nn.Module):
         )
         self.to_4a = nn.Sequential(*modules("3a", "3b"), pool(MODULES["3b"].width), *modules("4a"))
         self.to_4d = nn.Sequential(*modules("4b", "4c", "4d"))
-        self.to_5b = nn.Sequential(*modules("4e"), pool(MODULES["4e"].width), *modules("5a", "5b"))
+        self.to_5b = nn.Sequential(*modules("4e"), pool(MODULES["4e"].width, last_pool), *modules("5a", "5b"))
         self.aux = nn.ModuleList()
         if aux_heads:
             size = _size_at_4a(image_size, small)

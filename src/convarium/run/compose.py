@@ -9,7 +9,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ from convarium.run.catalog import conf_dir
 from convarium.run.checks import Choices, check, check_choices, check_needs
 from convarium.run.compare import Comparison
 from convarium.run.identity import leaves
-from convarium.run.ranges import check_ranges
+from convarium.run.ranges import RANGES, check_ranges
 
 ROOT = "train"  # conf/train.yaml
 ABOVE_THE_BASELINE = (
@@ -123,6 +123,20 @@ class Conf:
             raise ConfigError(line) from error
 
     def _complete(self, cfg: DictConfig, overrides: Sequence[str], *, to_train: bool = True) -> Composed:
+        composed = self._checked(cfg, overrides, to_train=to_train)
+        if not composed.config.get("weights"):
+            return composed
+        from convarium.run.weights import Adopted  # reads them, with torch
+
+        adopted = Adopted(composed.config)
+        given = {word.key_or_group: word.value() for word in OverridesParser.create().parse_overrides(list(overrides))}
+        words = [*adopted.words(given), *overrides]
+        with self._active(self.merge(words)) as again:
+            settled = self._checked(again, words, to_train=to_train)
+        adopted.check(settled.config)
+        return replace(settled, overrides=composed.overrides)
+
+    def _checked(self, cfg: DictConfig, overrides: Sequence[str], *, to_train: bool) -> Composed:
         baseline, choices = self._baseline(overrides)
         resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         given = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
@@ -132,6 +146,7 @@ class Conf:
         Comparison(self, baseline, choices).compare_all(given, resolved)
         _make_paths_absolute(resolved)
         check_config(resolved, choices, to_train=to_train)
+        _require_weights(resolved)
         return Composed(resolved, choices, list(overrides))
 
     def members(self, group: str) -> list[str]:
@@ -274,10 +289,21 @@ def _make_paths_absolute(config: dict[str, Any]) -> None:
     for node, name in (
         (config, "run_dir"),
         (config, "resume"),
+        (config, "weights"),
         (config["data"], "root"),
     ):
-        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name]:
+        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name] and not _is_download(node[name]):
             node[name] = os.path.abspath(os.path.expanduser(node[name]))
+
+
+def _is_download(weights: str) -> bool:
+    return weights.startswith("torchvision:")
+
+
+def _require_weights(config: dict[str, Any]) -> None:
+    weights = config.get("weights")
+    if isinstance(weights, str) and not _is_download(weights) and not os.path.isfile(weights):
+        raise ConfigError(f"weights={weights}: no such file; accepted: {RANGES['weights'].text}")
 
 
 def _loader(config_dir: str | None) -> ConfigLoaderImpl:

@@ -1,4 +1,6 @@
-"""Measure the weights of a run again, on its own data or on other images of its classes, in one process or several."""
+"""Measure weights, in one process or several: those of a run again, on its own data or on other images of its classes,
+or those of a file.
+"""
 
 import json
 import os
@@ -29,6 +31,7 @@ from convarium.run.record import RunDirectory
 from convarium.run.reload import load_run
 from convarium.run.resume import overrides_from_here, read_config
 from convarium.run.spelling import nearest
+from convarium.run.weights import load_weights
 
 SPLITS = ("test", "val")
 
@@ -37,13 +40,15 @@ GROUPS = ("data", "precision", "trainer")
 OF_TRAINER = ("limit_test_batches", "limit_val_batches", "deterministic", "benchmark")
 NOT_OF_DATA = ("batch_size", "seed", "augment", "drop_last")  # these have a part in training only
 ACCEPTED = ("threads", *GROUPS, "data.*", *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)))
+OF_NETWORK = ("arch", "norm", "activation", "pool", "loss", "weights")  # without a run these are asked for as well
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
 
 
 class Evaluation(NamedTuple):
     """Which weights are measured, on what and where."""
 
-    run: RunDirectory
+    run: RunDirectory | None
+    """None: the network is that of the config, with the weights that it names."""
     weights: str
     split: str
     config: dict[str, Any]
@@ -60,9 +65,35 @@ def plan(
     Raises ConfigError for a key that has no part in an evaluation, for data of other channels or classes, and for
     devices or a precision that are not there.
     """
+    _require_split(split)
+    config, named = _config(run, overrides)
+    return Evaluation(run, weights, split, config, _place(config, named))
+
+
+def plan_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
+    """An evaluation of the file of weights that the overrides name, in the network and on the data that they choose.
+
+    Raises ConfigError as `plan` does, and for weights that are missing or do not fit.
+    """
+    _require_split(split)
+    words = readable(overrides)
+    named = _named(Conf(), words)
+    for key in named:
+        if not _has_part(key) and key.partition(".")[0] not in OF_NETWORK:
+            raise _no_part(key, (*OF_NETWORK, "split", "format", *ACCEPTED))
+    config = Conf().compose(words, to_train=False).config
+    if config["weights"] is None:
+        raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
+    return Evaluation(None, config["weights"], split, config, _place(config, named))
+
+
+def _require_split(split: str) -> None:
     if split not in SPLITS:
         raise ConfigError(f"split={split}: unknown{nearest(split, SPLITS)} One of: {', '.join(SPLITS)}")
-    config, named = _config(run, overrides)
+
+
+def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
+    """Where to compute, and with how many threads, which is noted in the config."""
     if "trainer" in named and config["trainer"]["num_nodes"] > 1:
         raise ConfigError(f"trainer.num_nodes={config['trainer']['num_nodes']}: an evaluation runs on one machine")
     trainer = config["trainer"] | {"num_nodes": 1}
@@ -76,7 +107,7 @@ def plan(
     if "threads" not in named:
         share = max(1, cores() // placement.devices)
         config["threads"] = min(config["threads"] or share, share)
-    return Evaluation(run, weights, split, config, placement)
+    return placement
 
 
 def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -86,14 +117,10 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
         return frozen, []
     words = readable(overrides)
     conf = Conf()
-    with conf.explained(words):
-        named = [override.key_or_group for override in OverridesParser.create().parse_overrides(words)]
+    named = _named(conf, words)
     for key in named:
         if not _has_part(key):
-            raise ConfigError(
-                f"{key}: has no part in an evaluation{nearest(key, ('weights', 'split', 'format', *ACCEPTED))}"
-                f" Accepted: weights, split, format, {', '.join(ACCEPTED)}"
-            )
+            raise _no_part(key, ("weights", "split", "format", *ACCEPTED))
     before = overrides_from_here(run, frozen, words)
     new = conf.compose([*before, *words], to_train=False).config
     try:
@@ -119,6 +146,15 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     return config, named
 
 
+def _named(conf: Conf, words: Sequence[str]) -> list[str]:
+    with conf.explained(words):
+        return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(words))]
+
+
+def _no_part(key: str, accepted: Sequence[str]) -> ConfigError:
+    return ConfigError(f"{key}: has no part in an evaluation{nearest(key, accepted)} Accepted: {', '.join(accepted)}")
+
+
 def _has_part(key: str) -> bool:
     group, _, name = key.partition(".")
     return key in ACCEPTED or group == "precision" or (group == "data" and name not in NOT_OF_DATA)
@@ -138,11 +174,11 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
 
     Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
     """
-    run, weights, _, config, placement = evaluation
-    net = load_run(run.path, weights=weights)
+    run, _, _, config, placement = evaluation
+    net = _load(evaluation)
     data = _read(evaluation)
-    if config["data"]["image_size"] != run.config()["data"]["image_size"]:
-        _require_size(net, data)
+    if run is None or config["data"]["image_size"] != run.config()["data"]["image_size"]:
+        _require_size(net, data, "this network" if run is None else "the network of this run")
     scrub_rank_variables()
     if placement.ranks == 1:
         return _score(evaluation, net, data)
@@ -159,10 +195,24 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
 def score_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
     """One rank of `measure`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
     die_with_parent(parent)
-    net = load_run(evaluation.run.path, weights=evaluation.weights)
+    net = _load(evaluation)
     metrics = _score(evaluation, net, build(evaluation.config["data"], "data"))
     if os.environ["RANK"] == "0":
         answer.write_text(json.dumps(metrics))
+
+
+def _load(evaluation: Evaluation) -> nn.Module:
+    """The network with its weights. Raises ConfigError or RunError."""
+    run, weights, _, config, _ = evaluation
+    if run is not None:
+        return load_run(run.path, weights=weights)
+    with torch.random.fork_rng(devices=[]):  # the weights it draws are not kept
+        net: nn.Module = build(config["arch"], "arch")
+    loaded = load_weights(net, config)
+    if loaded.new_heads:
+        classes = config["data"]["num_classes"]
+        raise ConfigError(f"data.num_classes={classes}: weights={weights} are for {loaded.classes} classes")
+    return net
 
 
 def _read(evaluation: Evaluation) -> ImageData:
@@ -182,14 +232,16 @@ def _read(evaluation: Evaluation) -> ImageData:
     return data
 
 
-def _require_size(net: nn.Module, data: ImageData) -> None:
+def _require_size(net: nn.Module, data: ImageData, called: str) -> None:
     size = data.image_size
     try:
         with torch.inference_mode():
-            net(torch.zeros(1, data.channels, size, size))
+            logits = net.eval()(torch.zeros(1, data.channels, size, size))
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())
-        raise ConfigError(f"data.image_size={size}: the network of this run does not take it ({why})") from error
+        raise ConfigError(f"data.image_size={size}: {called} does not take it ({why})") from error
+    if logits.shape[1] != data.num_classes:
+        raise ConfigError(f"data.num_classes={data.num_classes}: {called} has {logits.shape[1]}")
 
 
 def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:

@@ -42,6 +42,7 @@ from convarium.run.preflight import Placement, Preflight
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
 from convarium.run.screen import header, our_lines_shown, summary
+from convarium.run.weights import Loaded, load_weights
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Assembly:
     checkpoint: Checkpoint | None
     averaging: Averaging | None
     stop: StopRequest
+    weights: Loaded | None
+    """Those it begins with, if they are not new."""
 
 
 class Agreement(L.Callback):
@@ -139,8 +142,11 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
     precision.apply()
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
+    net = build(config["arch"], "arch")
+    begins = bool(config.get("weights")) and not run.last.is_file()
+    weights = load_weights(net, config) if begins else None
     learner = Learner(
-        build(config["arch"], "arch"),
+        net,
         num_classes=config["data"]["num_classes"],
         loss=build(config["loss"], "loss"),
         optimizer=build(config["optimizer"], "optimizer"),
@@ -174,7 +180,7 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
-    return Assembly(learner, data, trainer, checkpoint, averaging, stop)
+    return Assembly(learner, data, trainer, checkpoint, averaging, stop, weights)
 
 
 def surroundings(placement: Placement, precision: Precision, strategy: str = "auto") -> dict[str, Any]:
@@ -216,7 +222,7 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
             if result:
                 result.write(params=found.params, macs=found.macs, device=found.placement.description)
                 trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
-                print(header(run, config, found, parts.data, learner.clock), flush=True)
+                print(header(run, config, found, parts.data, learner.clock, parts.weights), flush=True)
             start = run.last if resume and run.last.is_file() else None
             trackers = connect(parts, run, config, start)
             with our_words_only():

@@ -171,11 +171,8 @@ def check_net(config: dict[str, Any], placement: Placement) -> tuple[int, int]:
     data, trainer = config["data"], config["trainer"]
     size = int(data["image_size"])
     per_device = config["batch_size"] // (placement.ranks * trainer["accumulate_grad_batches"])
-    arch = copy.deepcopy(config["arch"])
-    if arch.get("parts"):
-        arch["parts"]["init"] = None  # values play no part here
+    net = without_values(config)
     with torch.device("meta"):
-        net: nn.Module = build(arch, "arch")
         images = torch.zeros(max(1, per_device), int(data["channels"]), size, size)
     seen = _watch(net, images[:2], config, placement, max(1, per_device))
     _check_dropout(net, config)
@@ -186,6 +183,16 @@ def check_net(config: dict[str, Any], placement: Placement) -> tuple[int, int]:
         net(images[:1])
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     return params, counter.get_total_flops() // 2
+
+
+def without_values(config: dict[str, Any]) -> nn.Module:
+    """The network of a config on the meta device, where layers have shapes only. Raises ConfigError."""
+    arch = copy.deepcopy(config["arch"])
+    if arch.get("parts"):
+        arch["parts"]["init"] = None  # values play no part here
+    with torch.device("meta"):
+        net: nn.Module = build(arch, "arch")
+    return net
 
 
 def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Placement, per_device: int) -> list[Seen]:

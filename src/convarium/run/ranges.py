@@ -95,6 +95,9 @@ RANGES: dict[str, Accepts] = {
     "run_dir": NOT_EMPTY.or_null(),
     "resume": NOT_EMPTY.or_null(),
     "needs": Accepts("a list of group=answer and key=value", lambda value: "=" in value).or_null(),
+    "weights": matching(
+        r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
+    ).or_null(),
     "test.weights": words("best", "last"),
     "sweep.name": NOT_EMPTY.or_null(),
     # where, and until when

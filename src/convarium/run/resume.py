@@ -66,6 +66,8 @@ def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequen
     overrides = read_overrides(run)
     if "root" in frozen["data"] and not any(word.startswith("data=") for word in words):
         overrides.append(f"data.root={quoted(frozen['data']['root'])}")  # it was relative to another current folder
+    if frozen.get("weights"):
+        overrides.append("weights=null")  # they have been loaded, and what they asked for is in the config
     return overrides
 
 

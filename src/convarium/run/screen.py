@@ -12,6 +12,7 @@ from convarium.data.module import ImageData
 from convarium.learn.lengths import Clock
 from convarium.run.preflight import Preflight
 from convarium.run.record import RunDirectory
+from convarium.run.weights import Loaded
 
 
 class Tee(io.TextIOBase):
@@ -79,7 +80,14 @@ def our_lines_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def header(run: RunDirectory, config: dict[str, Any], found: Preflight, data: ImageData, clock: Clock) -> str:
+def header(
+    run: RunDirectory,
+    config: dict[str, Any],
+    found: Preflight,
+    data: ImageData,
+    clock: Clock,
+    weights: Loaded | None = None,
+) -> str:
     """The lines before the first step."""
     trainer, ranks = config["trainer"], found.placement.ranks
     accumulate, batch = trainer["accumulate_grad_batches"], config["batch_size"]
@@ -90,6 +98,7 @@ def header(run: RunDirectory, config: dict[str, Any], found: Preflight, data: Im
     rows = {
         "run": str(run.path),
         "network": f"{config['name']}: {found.params:,} parameters, {found.macs:,} multiply-adds per image",
+        **({"weights": str(weights)} if weights else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} val, {test}",
         "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",

@@ -42,17 +42,19 @@ def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[
 
 
 def evaluate(run: Path | None, overrides: list[str]) -> int:
-    """`convarium evaluate RUN`: the loss and the accuracies of its weights on a split."""
-    from convarium.run.evaluation import SPLITS, measure, plan
+    """`convarium evaluate RUN`, or `arch=... weights=FILE`: the loss and the accuracies of the weights on a split."""
+    from convarium.run.evaluation import SPLITS, measure, plan, plan_file
     from convarium.run.launch import RankFailed, Stopped
 
+    accepted = {"split": SPLITS, "format": ("text", "json")}
+    options, words = read_options(overrides, accepted if run is None else accepted | {"weights": WEIGHTS})
+    split = options.get("split", "test")
     if run is None:
-        raise ConfigError(f"{overrides[0]}: no run given; evaluating without one is not possible yet")
-    accepted = {"weights": WEIGHTS, "split": SPLITS, "format": ("text", "json")}
-    options, words = read_options(overrides, accepted)
-    place = RunDirectory.open(run)
-    weights, split = options.get("weights", "final"), options.get("split", "test")
-    evaluation = plan(place, words, weights=weights, split=split)
+        place, evaluation = None, plan_file(words, split=split)
+    else:
+        place = RunDirectory.open(run)
+        evaluation = plan(place, words, weights=options.get("weights", "final"), split=split)
+    weights = evaluation.weights
     try:
         metrics = measure(evaluation)
     except RankFailed as failure:
@@ -61,7 +63,7 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
     except Stopped as stop:
         return 128 + stop.signum
     told = {
-        "run": str(place.path),
+        "run": str(place.path) if place else None,
         "weights": weights,
         "split": split,
         "overrides": words,
@@ -71,7 +73,8 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
     if options.get("format") == "json":
         print(json.dumps(told, indent=2, ensure_ascii=False))
         return 0
-    logged = place.result().get("metrics", {}) if weights == "final" and split == "test" and not words else {}
+    as_tested = place is not None and weights == "final" and split == "test" and not words
+    logged = place.result().get("metrics", {}) if place and as_tested else {}
     print(f"{evaluation.config['name']}, {weights} weights, {split} split, on {told['device']}\n")
     print(f"{'':>8}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
     for name, value in metrics.items():

@@ -1,0 +1,23 @@
+"""Weights that others have published, brought into our networks.
+
+A layout is a table in the file of its family here; it is recognized by its keys, never by the name of an architecture.
+"""
+
+from convarium.archs.weights import alexnet, inception_v1, resnet, vgg
+from convarium.archs.weights.files import read_file, tensors
+from convarium.archs.weights.fitting import Fitted, fit
+from convarium.archs.weights.layout import Layout, Settings, State
+
+LAYOUTS: tuple[Layout, ...] = (
+    *alexnet.LAYOUTS,
+    *vgg.LAYOUTS,
+    *inception_v1.LAYOUTS,
+    *resnet.LAYOUTS,
+)
+
+__all__ = ["LAYOUTS", "Fitted", "Layout", "Settings", "State", "fit", "read_file", "recognize", "tensors"]
+
+
+def recognize(state: State) -> Layout | None:
+    """The layout that these keys are of; None: ours, or none that is known."""
+    return next((layout for layout in LAYOUTS if layout.fits(state)), None)

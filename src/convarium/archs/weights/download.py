@@ -1,0 +1,84 @@
+"""Weights that torchvision publishes: which of its networks ours is, and the file, from its cache or the network."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from convarium.archs.weights.files import tensors
+from convarium.archs.weights.fitting import AUXILIARY
+from convarium.archs.weights.layout import Layout, Settings, State
+
+
+class Download(NamedTuple):
+    """One entry of torchvision's catalogue."""
+
+    layout: Layout
+    entry: Any  # a member of a torchvision WeightsEnum
+
+    @property
+    def view(self) -> Settings:
+        """How its images are sized: to `resize_size`, of which the centre is kept."""
+        transform = self.entry.transforms.keywords
+        crop = transform["crop_size"]
+        return {"data.image_size": crop, "data.crop_share": round(crop / transform.get("resize_size", 256), 6)}
+
+    def state(self) -> State:
+        """The tensors, downloaded unless they are there already; torchvision checks their hash.
+
+        Raises ValueError where that fails.
+        """
+        try:
+            return tensors(self.entry.get_state_dict(map_location="cpu", check_hash=True, weights_only=True))
+        except Exception as error:  # of the network, of the disk, of torch
+            why = " ".join(str(error).split())[:200]
+            folder = f"{torch.hub.get_dir()}/checkpoints"
+            raise ValueError(f"{self.entry.url} cannot be had ({why}); put the file into {folder}") from error
+
+
+def find(net: nn.Module, name: str, layouts: tuple[Layout, ...]) -> Download:
+    """The weights of this name for a network, which may be without values.
+
+    It is known by the names and shapes of its weights. Raises ValueError for a network that torchvision does not have
+    and for a name that it has no weights under, with those there are.
+    """
+    from torchvision.models import get_model_weights
+
+    model = _same(net, layouts)
+    if model is None:
+        raise ValueError("torchvision has no weights of this network")
+    layout, builder = model
+    entries = get_model_weights(builder).__members__
+    # those of the convolutions alone have no classifier that one could load
+    whole = [entry for entry in entries if "FEATURES" not in entry]
+    if name not in whole:
+        raise ValueError(f"torchvision's {builder} has no such weights; accepted: {', '.join(whole)}")
+    return Download(layout, entries[name])
+
+
+def _same(net: nn.Module, layouts: tuple[Layout, ...]) -> tuple[Layout, str] | None:
+    """The torchvision network with weights of the same names as ours and, among several, of the most equal shapes."""
+    own = {key: value.shape for key, value in net.state_dict().items() if not key.startswith(AUXILIARY)}
+    weights = {key for key, shape in own.items() if len(shape) > 1}
+    best: tuple[tuple[int, int], Layout, str] | None = None
+    for layout in layouts:
+        for model in layout.models:
+            theirs = _shapes(layout, model)
+            if {key for key, shape in theirs.items() if len(shape) > 1} != weights:
+                continue
+            equal = sum(theirs[key] == own[key] for key in weights)
+            rank = (equal, -abs(len(theirs) - len(own)))  # the same convolutions, with and without norms
+            if best is None or rank > best[0]:
+                best = rank, layout, model
+    return None if best is None else best[1:]
+
+
+@cache
+def _shapes(layout: Layout, model: str) -> dict[str, torch.Size]:
+    from torchvision.models import get_model
+
+    options = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        state = get_model(model, weights=None, **options).state_dict()
+    return {key: value.shape for key, value in layout.translate(state).items() if not key.startswith(AUXILIARY)}

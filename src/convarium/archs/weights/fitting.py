@@ -1,0 +1,75 @@
+"""Whether weights, by our names, are those of a network, and what is left of them for it."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from convarium.archs.weights.layout import State
+
+SHOWN = 3  # keys of each kind in a message
+AUXILIARY = "aux."  # heads that a network may go without
+COUNTER = "num_batches_tracked"  # of batch norm; older files have none
+
+
+class Fitted(NamedTuple):
+    """What a network takes over."""
+
+    state: State
+    new_heads: tuple[str, ...]
+    """The classifiers that keep the values they have, for want of fitting ones."""
+    classes: int
+    """For how many the file has a classifier."""
+
+
+def fit(net: nn.Module, state: State) -> Fitted:
+    """The part of `state` that `net`, which may be without values, is to load; strict about all but classifiers.
+
+    A classifier for another number of classes is left out, with those of the auxiliary heads; so are auxiliary heads
+    if the network has none. Raises ValueError, in one line, for keys that are missing, too many, or of another shape.
+    """
+    own = net.state_dict()
+    if not any(key.startswith(AUXILIARY) for key in own):
+        state = {key: value for key, value in state.items() if not key.startswith(AUXILIARY)}
+    missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
+    extra = [key for key in state if key not in own]
+    misshapen = [key for key in own if key in state and state[key].shape != own[key].shape]
+    classifier = list(dict(net.named_parameters()))[-1].rpartition(".")[0]
+    weight = f"{classifier}.weight"
+    classes = len(state[weight]) if weight in state and state[weight].ndim else 0
+    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in misshapen)) if weight in misshapen else []
+    heads = [
+        module
+        for module in modules
+        if all(
+            _is_head(own[key], state[key], len(own[weight]), classes)
+            for key in misshapen
+            if key.rpartition(".")[0] == module
+        )
+    ]
+    heads = heads if classifier in heads else []
+    misshapen = [key for key in misshapen if key.rpartition(".")[0] not in heads]
+    told = [
+        *_told("missing", missing),
+        *_told("too many", extra),
+        *_told("of another shape", [f"{key} ({_shape(state[key])}, not {_shape(own[key])})" for key in misshapen]),
+    ]
+    if told:
+        raise ValueError("; ".join(told))
+    kept = {key: value for key, value in state.items() if key.rpartition(".")[0] not in heads}
+    return Fitted(kept, tuple(heads), classes)
+
+
+def _is_head(own: Tensor, other: Tensor, num_classes: int, classes: int) -> bool:
+    """Whether two tensors differ only as the weights, or the biases, of classifiers of these numbers of classes do."""
+    return own.shape == (num_classes, *own.shape[1:]) and other.shape == (classes, *own.shape[1:])
+
+
+def _told(kind: str, keys: list[str]) -> list[str]:
+    if not keys:
+        return []
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return [f"{len(keys)} key{'s' * (len(keys) > 1)} {kind}: {', '.join(keys[:SHOWN])}{more}"]
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a number"

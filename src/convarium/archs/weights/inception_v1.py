@@ -1,0 +1,76 @@
+"""GoogLeNet of torchvision: with batch norm, 3x3 where the paper has 5x5, another last pooling, images of -1 to 1."""
+
+from torch.nn.functional import pad
+
+from convarium.archs.weights.layout import (
+    CROP_224,
+    MINUS_ONE_TO_ONE,
+    Layout,
+    Settings,
+    State,
+    renamed,
+    with_batch_norm,
+)
+
+PLACES = {  # of our modules, poolings counted
+    "3a": "to_4a.0",
+    "3b": "to_4a.1",
+    "4a": "to_4a.3",
+    "4b": "to_4d.0",
+    "4c": "to_4d.1",
+    "4d": "to_4d.2",
+    "4e": "to_5b.0",
+    "5a": "to_5b.2",
+    "5b": "to_5b.3",
+}
+STEM = {"1": "stem.0", "2": "stem.3", "3": "stem.4"}
+BRANCHES = {
+    "branch1": "branch1",
+    "branch2.0": "branch3.0",
+    "branch2.1": "branch3.1",
+    "branch3.0": "branch5.0",
+    "branch3.1": "branch5.1",
+    "branch4.1": "branch_pool.1",
+}
+LAYERS = {"conv": "conv", "bn": "norm"}
+
+
+def _sets(state: State) -> Settings:
+    with_heads = any(key.startswith("aux1.") for key in state)
+    return (
+        MINUS_ONE_TO_ONE
+        | with_batch_norm(eps=1e-3)
+        | {"arch.last_pool": 2}
+        | ({} if with_heads else {"arch.aux_heads": False})
+    )
+
+
+def _in_5x5(state: State) -> State:
+    """A 3x3 kernel is a 5x5 one with a margin of zeros."""
+    return {
+        key: pad(value, (1, 1, 1, 1)) if key.endswith("branch5.1.conv.weight") else value
+        for key, value in state.items()
+    }
+
+
+LAYOUTS = (
+    Layout(
+        "GoogLeNet of torchvision",
+        marks=("conv1.conv.weight", "inception3a.branch1.conv.weight", "fc.weight"),
+        names=renamed(
+            (r"conv(\d)\.(conv|bn)", lambda match: f"{STEM[match[1]]}.{LAYERS[match[2]]}"),
+            (
+                r"inception(\d\w)\.(branch\d(?:\.\d)?)\.(conv|bn)",
+                lambda match: f"{PLACES[match[1]]}.{BRANCHES[match[2]]}.{LAYERS[match[3]]}",
+            ),
+            (r"aux(\d)\.conv\.(conv|bn)", lambda match: f"aux.{int(match[1]) - 1}.conv.{LAYERS[match[2]]}"),
+            (r"aux(\d)\.fc1", lambda match: f"aux.{int(match[1]) - 1}.hidden.0"),
+            (r"aux(\d)\.fc2", lambda match: f"aux.{int(match[1]) - 1}.classifier"),
+            (r"fc", "classifier"),
+        ),
+        sets=_sets,
+        view=CROP_224,
+        convert=_in_5x5,
+        models=("googlenet",),
+    ),
+)

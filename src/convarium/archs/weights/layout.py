@@ -1,0 +1,102 @@
+"""What a layout is: how a publisher names the weights of a family, and what he knows that their shapes cannot tell."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+Names = Callable[[Iterable[str]], dict[str, str]]  # the publisher's keys -> ours, of those that it knows
+Settings = dict[str, Any]  # keys of an experiment's config and their values
+
+
+def nothing(state: State) -> Settings:
+    """No settings."""
+    return {}
+
+
+def unchanged(state: State) -> State:
+    """The same values."""
+    return state
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """One publisher's way with one family of networks.
+
+    `sets` are the keys of an experiment on which the function depends, decided by what is in the file: any other value
+    is an error. A value that is a tuple lists what is accepted, what is set first. `view` are those of how the images
+    were sized when the published error was measured, which may be changed.
+    """
+
+    name: str
+    marks: tuple[str, ...]  # keys that every file of this layout has
+    names: Names
+    lacks: tuple[str, ...] = ()  # keys by which another layout is told apart
+    sets: Callable[[State], Settings] = nothing
+    view: Settings = field(default_factory=dict)
+    convert: Callable[[State], State] = unchanged  # what is more than another name; gets and returns our names
+    models: tuple[str, ...] = ()  # as torchvision calls the networks whose weights it publishes in this layout
+
+    def fits(self, state: State) -> bool:
+        """Whether the keys are those of this layout."""
+        return all(key in state for key in self.marks) and not any(key in state for key in self.lacks)
+
+    def translate(self, state: State) -> State:
+        """The same weights under our names; a key that is none of the layout's keeps its name.
+
+        Raises ValueError for tensors that cannot be what their names say.
+        """
+        names = self.names(state)
+        try:
+            return self.convert(without_idle_biases({names.get(key, key): value for key, value in state.items()}))
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"has the keys of {self.name}, but not its shapes ({_first_line(error)})") from error
+
+
+def renamed(*table: tuple[str, str | Callable[[re.Match[str]], str]]) -> Names:
+    """Names by the first line of the table whose pattern is the whole name of the module that holds the tensor."""
+    compiled = [(re.compile(pattern), ours) for pattern, ours in table]
+
+    def names(keys: Iterable[str]) -> dict[str, str]:
+        found = {}
+        for key in keys:
+            module, _, leaf = key.rpartition(".")
+            for pattern, ours in compiled:
+                if (match := pattern.fullmatch(module)) is not None:
+                    found[key] = f"{match.expand(ours) if isinstance(ours, str) else ours(match)}.{leaf}"
+                    break
+        return found
+
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def without_idle_biases(state: State) -> State:
+    """Move the bias of a convolution in front of a batch norm, which subtracts it again, into the norm's mean."""
+    out = dict(state)
+    for key in state:
+        mean = f"{key.removesuffix('conv.bias')}norm.running_mean"
+        if key.endswith("conv.bias") and mean in state:
+            out[mean] = state[mean] - out.pop(key)
+    return out
+
+
+def with_batch_norm(eps: float) -> Settings:
+    """Settings of a network whose paper has no batch norm, but whose weights have."""
+    return {"norm": ("batch", "sync_batch"), "norm.eps": eps}
+
+
+def without_norm() -> Settings:
+    """Settings of a network whose weights are without any norm, whatever the paper has."""
+    return {"norm": ("none",)}
+
+
+IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
+MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}
+CROP_224: Settings = {"data.image_size": 224, "data.crop_share": 0.875}  # the centre of 256

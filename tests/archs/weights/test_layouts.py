@@ -1,0 +1,237 @@
+"""What others have published computes the same in our networks, brought there by what its layout says.
+
+Their networks are built here with random weights; nothing is downloaded. Each is compared as a whole: their network on
+their normalized images, ours on the same images as its own config normalizes them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, pad, relu
+
+from convarium.archs.weights import LAYOUTS, recognize
+from convarium.errors import ConfigError
+from convarium.run.build import build
+from convarium.run.catalog import members
+from convarium.run.compose import compose
+from convarium.run.weights import load_weights
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # with which all of them are published
+SYNTHETIC = ("data=synthetic", "data.num_classes=10")
+
+
+def random_weights(net: nn.Module) -> nn.Module:
+    """Also what initializations leave at zero or one, and what only training fills."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+        if isinstance(module, nn.BatchNorm2d | nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return net.eval()
+
+
+def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    return (images - images.new_tensor(mean).view(1, -1, 1, 1)) / images.new_tensor(std).view(1, -1, 1, 1)
+
+
+def compare(theirs: nn.Module, *words: str, size: int, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Save their weights, read them into the network that `words` choose; its config, if the logits are the same."""
+    torch.save(theirs.double().state_dict() if state is None else state, "weights.pth")
+    config = compose([*SYNTHETIC, *words, f"data.image_size={size}", "weights=weights.pth"]).config
+    ours = build(config["arch"], "arch").double()
+    assert load_weights(ours, config).new_heads == ()
+    images = torch.rand(2, 3, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        expected = theirs.double()(normalized(images, MEAN, STD))
+        found = ours.eval()(normalized(images, config["data"]["mean"], config["data"]["std"]))
+    assert expected.std() > 1e-6
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.std().item())
+    return config
+
+
+# torchvision
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [18, pytest.param(34, marks=pytest.mark.slow), 50, *(pytest.param(d, marks=pytest.mark.slow) for d in (101, 152))],
+)
+def test_a_resnet_of_torchvision(depth: int) -> None:
+    theirs = random_weights(torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10))
+    config = compare(theirs, "arch=resnet50", f"arch.depth={depth}", "arch.stem=paper", size=64)
+    assert config["arch"]["downsample_in"] == ("3x3" if depth >= 50 else "1x1")
+
+
+def small_vgg(name: str) -> nn.Module:
+    """For images of 64 pixels, which torchvision's net would stretch to 7x7 maps."""
+    theirs = torchvision.models.get_model(name, weights=None, init_weights=False, num_classes=10)
+    theirs.avgpool = nn.Identity()
+    theirs.classifier[0] = nn.Linear(512 * 2 * 2, 4096)
+    return random_weights(theirs)
+
+
+VGGS = [
+    ("A", "vgg11"),
+    ("A", "vgg11_bn"),
+    ("B", "vgg13"),
+    ("B", "vgg13_bn"),
+    ("D", "vgg16"),
+    ("D", "vgg16_bn"),
+    ("E", "vgg19"),
+    ("E", "vgg19_bn"),
+]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "name"),
+    [pytest.param(*vgg, marks=[] if vgg[1] == "vgg11_bn" else pytest.mark.slow) for vgg in VGGS],
+)
+def test_a_vgg_of_torchvision(configuration: str, name: str) -> None:
+    config = compare(small_vgg(name), "arch=vgg16", f"arch.configuration={configuration}", size=64)
+    assert config["norm"]["_target_"] == f"convarium.layers.norm.{'batch' if name.endswith('bn') else 'none'}"
+
+
+def test_a_vgg_without_norms_takes_the_lrn_away() -> None:
+    compare(small_vgg("vgg11"), "arch=vgg16", "arch.configuration=A-LRN", size=64)
+
+
+def test_googlenet_of_torchvision() -> None:
+    theirs = torchvision.models.googlenet(weights=None, init_weights=False, transform_input=True, num_classes=10)
+    config = compare(random_weights(theirs), "arch=inception_v1", size=224)
+    assert config["norm"]["eps"] == 0.001
+    assert config["data"]["mean"] == config["data"]["std"] == [0.5, 0.5, 0.5]
+    assert config["arch"]["last_pool"] == 2
+    assert config["arch"]["aux_heads"] is True
+
+
+def test_googlenet_without_auxiliary_heads() -> None:
+    options = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    theirs = torchvision.models.googlenet(weights=None, num_classes=10, **options)
+    config = compare(random_weights(theirs), "arch=inception_v1", "arch.stem=paper", size=64)
+    assert config["arch"]["aux_heads"] is False
+
+
+@pytest.mark.skipif("alexnet_one_tower" not in members("arch"), reason="no such architecture")
+def test_alexnet_of_torchvision() -> None:
+    theirs = random_weights(torchvision.models.alexnet(weights=None, num_classes=10))
+    compare(theirs, "arch=alexnet_one_tower", size=224)
+
+
+# timm
+
+
+def test_a_vgg_of_timm() -> None:
+    """Its linear layers are convolutions."""
+    theirs = small_vgg("vgg11_bn").double()
+    state = {}
+    for key, value in theirs.state_dict().items():
+        key = key.replace("classifier.0", "pre_logits.fc1").replace("classifier.3", "pre_logits.fc2")
+        shape = {"pre_logits.fc1.weight": (4096, 512, 2, 2), "pre_logits.fc2.weight": (4096, 4096, 1, 1)}.get(key)
+        state[key.replace("classifier.6", "head.fc")] = value if shape is None else value.view(shape)
+    compare(theirs, "arch=vgg16", "arch.configuration=A", size=64, state=state)
+
+
+# CIFAR
+
+
+class Block(nn.Module):
+    """Two convolutions around which the input goes: every second position, zeros on both sides of its maps."""
+
+    def __init__(self, in_channels: int, width: int, stride: int, projection: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Sequential()
+        self.stride, self.new = stride, width - in_channels
+        if self.new and projection:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = self.shortcut(x)
+        if not len(self.shortcut):
+            around = pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new // 2))
+        return relu(self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))) + around)
+
+
+class CifarReference(nn.Module):
+    """The ResNet for CIFAR-10 with the keys of the widely used checkpoints."""
+
+    def __init__(self, depth: int, projection: bool = False) -> None:
+        super().__init__()
+
+        def stage(in_channels: int, width: int, stride: int) -> nn.Sequential:
+            first = Block(in_channels, width, stride, projection)
+            return nn.Sequential(first, *(Block(width, width, 1, projection) for _ in range((depth - 2) // 6 - 1)))
+
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = stage(16, 16, 1), stage(16, 32, 2), stage(32, 64, 2)
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(relu(self.bn1(self.conv1(x))))))
+        logits: Tensor = self.linear(adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56, pytest.param(110, marks=pytest.mark.slow)])
+def test_a_cifar_resnet(depth: int) -> None:
+    theirs = random_weights(CifarReference(depth))
+    state = {"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}, "best_prec1": 92.6}
+    config = compare(theirs, "arch=resnet20", f"arch.depth={depth}", size=32, state=state)
+    assert (config["data"]["mean"], config["data"]["std"]) == (list(MEAN), list(STD))
+
+
+def test_a_cifar_resnet_with_projections() -> None:
+    compare(random_weights(CifarReference(20, projection=True)), "arch=resnet20", "arch.shortcut=B", size=32)
+
+
+def test_the_maps_are_as_many_before_as_behind_and_not_only_behind() -> None:
+    """The padding matters: without renumbering, these weights compute something else."""
+    theirs = random_weights(CifarReference(20))
+    layout = recognize(theirs.state_dict())
+    assert layout is not None
+    before, after = theirs.state_dict()["layer2.0.conv2.weight"], layout.translate(theirs.state_dict())
+    assert torch.equal(after["stages.1.0.body.1.conv.weight"], before[[*range(8, 24), *range(8), *range(24, 32)]])
+
+
+# how a layout is recognized
+
+
+LAYOUT_OF: dict[str, Callable[[], nn.Module]] = {
+    "ResNet of torchvision and timm": torchvision.models.resnet18,
+    "VGG of torchvision": torchvision.models.vgg11_bn,
+    "AlexNet of torchvision": torchvision.models.alexnet,
+    "GoogLeNet of torchvision": lambda: torchvision.models.googlenet(init_weights=False),
+    "CIFAR ResNet (pytorch_resnet_cifar10)": lambda: CifarReference(8),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUT_OF)
+def test_a_layout_is_recognized_by_its_keys_and_no_other_claims_them(name: str) -> None:
+    with torch.device("meta"):
+        state = LAYOUT_OF[name]().state_dict()
+    assert [layout.name for layout in LAYOUTS if layout.fits(state)] == [name]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "squeezenet1_0", "efficientnet_b0", "convnext_tiny"])
+def test_networks_that_we_do_not_have_are_of_no_layout(name: str) -> None:
+    with torch.device("meta"):
+        assert recognize(torchvision.models.get_model(name, weights=None).state_dict()) is None
+
+
+def test_keys_of_a_layout_with_shapes_of_something_else_are_refused() -> None:
+    state = CifarReference(8).state_dict() | {"linear.weight": torch.zeros(10)}
+    torch.save(state, "weights.pth")
+    with pytest.raises(
+        ConfigError, match=r"weights=\S+weights.pth: has the keys of CIFAR ResNet .*, but not its shapes"
+    ):
+        compose(["arch=resnet20", "data=synthetic", "weights=weights.pth"])
