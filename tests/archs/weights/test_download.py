@@ -116,3 +116,14 @@ def test_a_download_is_checked_against_its_hash(cache: Path, monkeypatch: pytest
     with pytest.raises(ConfigError, match="invalid hash value"):
         compose(["arch=resnet50", "data=synthetic", "weights=torchvision:IMAGENET1K_V2"])
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(("depth", "classes"), [(18, 1000), (34, 7)])
+def test_a_network_with_the_papers_shortcuts_gets_those_that_torchvisions_weights_have(
+    depth: int, classes: int
+) -> None:
+    with torch.device("meta"):
+        net = ResNet(depth=depth, shortcut="A", num_classes=classes)
+    found = find(net, "IMAGENET1K_V1", LAYOUTS)
+    assert f"resnet{depth}-" in found.entry.url
+    assert found.layout.sets({"layer1.0.conv1.weight": torch.empty(0)})["arch.shortcut"] == "B"

@@ -10,6 +10,8 @@ from convarium.archs.weights.files import tensors
 from convarium.archs.weights.fitting import AUXILIARY
 from convarium.archs.weights.layout import Layout, Settings, State
 
+LIKENESS = 0.8  # share of equal shapes; other channels and classes change two of many
+
 
 class Download(NamedTuple):
     """One entry of torchvision's catalogue."""
@@ -65,9 +67,11 @@ def _same(net: nn.Module, layouts: tuple[Layout, ...]) -> tuple[Layout, str] | N
     for layout in layouts:
         for model in layout.models:
             theirs = _shapes(layout, model)
-            if {key for key, shape in theirs.items() if len(shape) > 1} != weights:
+            names = {key for key, shape in theirs.items() if len(shape) > 1}
+            equal = sum(theirs.get(key) == own[key] for key in weights)
+            more = weights < names and equal >= LIKENESS * len(weights)  # shortcuts, say, that come with the layout
+            if weights != names and not more:
                 continue
-            equal = sum(theirs[key] == own[key] for key in weights)
             rank = (equal, -abs(len(theirs) - len(own)))  # the same convolutions, with and without norms
             if best is None or rank > best[0]:
                 best = rank, layout, model

@@ -21,11 +21,12 @@ def _shortcut(match: re.Match[str]) -> str:
 
 def _imagenet(state: State) -> Settings:
     bottleneck = "layer1.0.conv3.weight" in state
-    return IMAGENET | EPS | ({"arch.downsample_in": "3x3"} if bottleneck else {})
+    return IMAGENET | EPS | {"arch.shortcut": "B"} | ({"arch.downsample_in": "3x3"} if bottleneck else {})
 
 
 def _cifar(state: State) -> Settings:
-    return IMAGENET | EPS  # not CIFAR's own figures
+    option = "B" if any(".shortcut." in key for key in state) else "A"
+    return IMAGENET | EPS | {"arch.shortcut": option}  # not CIFAR's own figures of colour
 
 
 def _pad_behind(state: State) -> State:
