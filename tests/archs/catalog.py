@@ -11,6 +11,7 @@ from convarium.run.catalog import Architecture, architectures, conf_dir, members
 NAMES = list(members("arch"))
 STATED = architectures()
 LIGHT = 100_000_000  # multiply-adds
+TINY = 1_000_000
 
 
 def stated(name: str) -> Architecture:
@@ -54,5 +55,5 @@ EACH = asked(NAMES, REPRESENTATIVES)
 EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *LIGHT_ONES})
 """Every architecture, by default the representatives and those that are light."""
 
-EACH_EXPERIMENT = asked(NAMES, set(REPRESENTATIVES) & set(LIGHT_ONES))
-"""Every architecture, by default the representatives that are light: for whole experiments on one core."""
+EACH_EXPERIMENT = asked(NAMES, {name for name in REPRESENTATIVES if cost(name) <= TINY})
+"""Every architecture, by default the representatives that are tiny: for whole experiments on one core."""

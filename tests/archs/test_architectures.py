@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from archs.catalog import EACH_WITHOUT_VALUES, NAMES, REPRESENTATIVES, STATED, asked, stated
+from archs.catalog import EACH, EACH_WITHOUT_VALUES, NAMES, REPRESENTATIVES, STATED, asked, stated
 from archs.networks import fill_with_ramps, images, loss, make, make_published, member, ramp, small_size
 from convarium.layers import Parts
 from convarium.run.catalog import members
@@ -89,7 +89,7 @@ def train_without_values(name: str, group: str, choice: str) -> None:
         loss(net(images(name, 2)), torch.zeros(2, dtype=torch.long)).backward()
 
 
-@pytest.mark.parametrize("name", EACH_WITHOUT_VALUES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_it_works_with_every_part_or_refuses_it_by_name(name: str, group: str, choice: str) -> None:
     refused = ""
@@ -119,7 +119,7 @@ def test_a_part_without_a_place_is_refused(name: str, group: str, choice: str, w
         train_without_values(name, group, choice)
 
 
-@pytest.mark.parametrize("name", EACH_WITHOUT_VALUES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("choice", ["lrn", "batch", "group", "layer"])
 def test_another_norm_follows_every_convolution_and_nothing_else(name: str, choice: str) -> None:
     norm = member("norm", choice)
