@@ -57,7 +57,31 @@ def muon_groups(groups: list[dict[str, Any]], net: nn.Module) -> list[dict[str, 
     return split
 
 
-class Muon(Optimizer):
+class Batched(Optimizer):
+    """What our own optimizers share: a step takes those parameters of a group that have a gradient, all at once."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; `closure`, if given, is called first and its loss returned."""
+        loss = _call(closure)
+        for group in self.param_groups:
+            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if params:
+                self._step(group, params)
+        return loss
+
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        raise NotImplementedError
+
+    def _kept(self, params: list[Tensor], name: str, start: float = 0.0) -> list[Tensor]:
+        """What is kept under a name for each parameter, of its shape; full of `start` at first."""
+        for parameter in params:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.full_like(parameter, start)
+        return [self.state[parameter][name] for parameter in params]
+
+
+class Muon(Batched):
     """Momentum, orthogonalized by Newton-Schulz iteration (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
     A convolution's filters (out, in, kh, kw) count as a matrix (out, in * kh * kw); all matrices of one shape are
@@ -101,21 +125,15 @@ class Muon(Optimizer):
                         f"Muon takes matrices and filters, not a parameter of shape {tuple(parameter.shape)}"
                     )
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
-        """Take one step; `closure`, if given, is called first and its loss returned."""
-        loss = _call(closure)
-        for group in self.param_groups:
-            params = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if params and group["use_muon"]:
-                self._muon_step(group, params)
-            elif params:
-                self._adamw_step(group, params)
-        return loss
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        if group["use_muon"]:
+            self._muon_step(group, params)
+        else:
+            self._adamw_step(group, params)
 
     def _muon_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
         gradients = _gradients(params)
-        momenta = [self._kept(parameter, "momentum_buffer") for parameter in params]
+        momenta = self._kept(params, "momentum_buffer")
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         updates = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
         if group["weight_decay"]:
@@ -140,8 +158,8 @@ class Muon(Optimizer):
         adamw(
             params,
             _gradients(params),
-            [self._kept(parameter, "exp_avg") for parameter in params],
-            [self._kept(parameter, "exp_avg_sq") for parameter in params],
+            self._kept(params, "exp_avg"),
+            self._kept(params, "exp_avg_sq"),
             [],
             [self.state[parameter]["step"] for parameter in params],
             fused=group["fused"],
@@ -153,13 +171,6 @@ class Muon(Optimizer):
             eps=group["eps"],
             maximize=False,
         )
-
-    def _kept(self, parameter: Tensor, name: str) -> Tensor:
-        state = self.state[parameter]
-        if name not in state:
-            state[name] = torch.zeros_like(parameter)
-        kept: Tensor = state[name]
-        return kept
 
 
 def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -179,7 +190,7 @@ def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype | None = None
     return x.mT if tall else x
 
 
-class Lars(Optimizer):
+class Lars(Batched):
     """Momentum with a rate of its own for each weight (You et al. 2017, arXiv 1708.03888, algorithm 1).
 
     The rate is `lr * trust * |w| / (|g| + weight_decay * |w|)`, and it enters the momentum, as in the paper. Differs:
@@ -201,21 +212,8 @@ class Lars(Optimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "eps": eps}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
-        """Take one step; `closure`, if given, is called first and its loss returned."""
-        loss = _call(closure)
-        for group in self.param_groups:
-            params = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if params:
-                self._step(group, params)
-        return loss
-
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        for parameter in params:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        momenta = [self.state[parameter]["momentum_buffer"] for parameter in params]
+        momenta = self._kept(params, "momentum_buffer")
         steps = torch._foreach_add(_gradients(params), params, alpha=group["weight_decay"])
         weights = [parameter for parameter in params if parameter.ndim > 1]
         if weights:
@@ -234,7 +232,7 @@ class Lars(Optimizer):
         return torch.where((weight_norms > 0) & (gradient_norms > 0), rates, 1.0).unbind()
 
 
-class RmspropTf(Optimizer):
+class RmspropTf(Batched):
     """RMSProp as TensorFlow defines it (Tieleman & Hinton 2012; `tf.train.RMSPropOptimizer`).
 
     From torch's it differs in three places, which matter for a large `eps`: the mean square starts at 1 instead of 0,
@@ -257,23 +255,8 @@ class RmspropTf(Optimizer):
         defaults = {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
-        """Take one step; `closure`, if given, is called first and its loss returned."""
-        loss = _call(closure)
-        for group in self.param_groups:
-            params = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if params:
-                self._step(group, params)
-        return loss
-
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        for parameter in params:
-            if "square_avg" not in self.state[parameter]:
-                self.state[parameter]["square_avg"] = torch.ones_like(parameter)
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        squares = [self.state[parameter]["square_avg"] for parameter in params]
-        momenta = [self.state[parameter]["momentum_buffer"] for parameter in params]
+        squares, momenta = self._kept(params, "square_avg", start=1.0), self._kept(params, "momentum_buffer")
         gradients = _gradients(params)
         if group["weight_decay"]:
             gradients = list(torch._foreach_add(gradients, params, alpha=group["weight_decay"]))
@@ -286,7 +269,7 @@ class RmspropTf(Optimizer):
         torch._foreach_sub_(params, momenta)
 
 
-class VelocitySGD(Optimizer):
+class VelocitySGD(Batched):
     """Momentum with the rate inside: v = momentum * v - lr * (g + weight_decay * w), w = w + v.
 
     The rule of Krizhevsky et al. 2012, section 5, and of Caffe. It is torch's SGD at a constant rate; when the rate is
@@ -300,21 +283,8 @@ class VelocitySGD(Optimizer):
         _require_shares(momentum=momentum)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
-        """Take one step; `closure`, if given, is called first and its loss returned."""
-        loss = _call(closure)
-        for group in self.param_groups:
-            params = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if params:
-                self._step(group, params)
-        return loss
-
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        for parameter in params:
-            if "velocity" not in self.state[parameter]:
-                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
-        velocities = [self.state[parameter]["velocity"] for parameter in params]
+        velocities = self._kept(params, "velocity")
         slopes = torch._foreach_add(_gradients(params), params, alpha=group["weight_decay"])
         torch._foreach_mul_(velocities, group["momentum"])
         torch._foreach_add_(velocities, slopes, alpha=-group["lr"])

@@ -16,7 +16,6 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 from convarium.archs.weights import LAYOUTS, recognize
 from convarium.errors import ConfigError
 from convarium.run.build import build
-from convarium.run.catalog import members
 from convarium.run.compose import compose
 from convarium.run.weights import load_weights
 
@@ -117,7 +116,6 @@ def test_googlenet_without_auxiliary_heads() -> None:
     assert config["arch"]["aux_heads"] is False
 
 
-@pytest.mark.skipif("alexnet_one_tower" not in members("arch"), reason="no such architecture")
 def test_alexnet_of_torchvision() -> None:
     theirs = random_weights(torchvision.models.alexnet(weights=None, num_classes=10))
     compare(theirs, "arch=alexnet_one_tower", size=224)
