@@ -1,12 +1,18 @@
 """VGG: every column of Table 1, the same function as torchvision's, and the memory its images take."""
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convarium.archs.vgg import CONFIGURATIONS, VGG
+from convarium.archs.vgg import CONFIGURATIONS, VGG, from_a
 from convarium.layers import Parts
 from convarium.layers.norm import LocalResponse, batch
 
@@ -169,3 +175,40 @@ def test_an_unknown_configuration_is_refused() -> None:
 def test_an_image_below_32_is_refused() -> None:
     with pytest.raises(ValueError, match="image_size=31: too small for the last pooling"):
         VGG(image_size=31)
+
+
+# B to E start with what A has learnt
+
+
+@pytest.fixture
+def trained_a(tmp_path: Path) -> Path:
+    save_file(VGG(image_size=32, num_classes=3, configuration="A").state_dict(), tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def test_a_deeper_network_starts_with_the_first_four_convolutions_and_the_linear_layers_of_a(trained_a: Path) -> None:
+    deeper = VGG(image_size=32, num_classes=3, parts=Parts(init=partial(from_a, weights=str(trained_a))))
+    taken, state = load_file(trained_a), deeper.state_dict()
+    same = [key for key in state if key in taken and torch.equal(state[key], taken[key])]
+    assert {key.removesuffix(".weight") for key in same if key.endswith("weight")} == {
+        *("stages.0.0.conv", "stages.1.0.conv", "stages.2.0.conv", "stages.2.1.conv", "fc6.0", "fc7.0", "fc8")
+    }
+    assert state["stages.0.1.conv.weight"].std().item() == pytest.approx(0.1, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 4}, r"fc8.weight of shape \[4, 4096\] is wanted, there is \[3, 4096\]"),
+        ({"parts": Parts(norm=batch)}, "stages.0.0.norm.weight of shape .* is wanted, there is none"),
+    ],
+)
+def test_another_a_is_refused(trained_a: Path, arguments: dict[str, Any], message: str) -> None:
+    parts = replace(arguments.get("parts", Parts()), init=partial(from_a, weights=str(trained_a)))
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        VGG(**{"image_size": 32, "num_classes": 3, **arguments, "parts": parts})
+
+
+def test_a_missing_a_is_refused() -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=r"init\.weights=none\.pth: no such file"):
+        VGG(parts=Parts(init=partial(from_a, weights="none.pth")))

@@ -34,6 +34,7 @@ RUN = Clock(total_steps=100, steps_per_epoch=10)
         (MultiStep(milestones=["50%", 7.5], gamma=0.1), {49: 1, 50: 0.1, 74: 0.1, 75: 0.01, 99: 0.01}),
         (MultiStep(milestones=[2, 5], gamma=[0.4, 0.5]), {19: 1, 20: 0.4, 49: 0.4, 50: 0.2, 99: 0.2}),
         (MultiStep(milestones=["32 steps"], gamma=0.2, warmup=1), {0: 1 / 11, 10: 1, 31: 1, 32: 0.2}),
+        (MultiStep(milestones=[5], warmup=2, warmup_factor=0.1), {0: 0.1, 19: 0.1, 20: 1, 49: 1, 50: 0.1}),
         (Exponential(gamma=0.81), {0: 1, 5: 0.9, 10: 0.81, 20: 0.6561}),
         (Exponential(gamma=0.81, warmup=1), {10: 1, 15: 0.9, 20: 0.81}),
         (Polynomial(), {0: 1, 25: 0.75, 99: 0.01, 100: 0}),

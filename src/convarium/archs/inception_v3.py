@@ -6,10 +6,10 @@ The paper's Table 1 leaves the filters of the modules open and differs from what
 that do not count the padding are the code's.
 
 Differs: neither gives an initialization that suits other parts; He's is used. torchvision's network has dropout 0.5 and
-counts the padding in its averages. For small images (stem: auto takes it up to 64 pixels) the stem is that of section
-9's network for low resolution, with stride 1 in the first convolution and no pooling after the third, and its
-convolutions are padded: the modules see maps of 15, 7 and 3 pixels for images of 32. As in the code, the 5x5 of the
-auxiliary head shrinks to the maps where these are smaller.
+counts the padding in its averages, as count_padding does. For small images (stem: auto takes it up to 64 pixels) the
+stem is that of section 9's network for low resolution, with stride 1 in the first convolution and no pooling after the
+third, and its convolutions are padded: the modules see maps of 15, 7 and 3 pixels for images of 32. As in the code, the
+5x5 of the auxiliary head shrinks to the maps where these are smaller.
 """
 
 from collections import OrderedDict
@@ -192,6 +192,7 @@ class InceptionV3(nn.Module):
         image_size: int = 299,
         parts: Parts = AS_IN_PAPER,
         aux_heads: bool = True,
+        count_padding: bool = False,
         stem: str = "auto",
     ) -> None:
         super().__init__()
@@ -212,6 +213,9 @@ class InceptionV3(nn.Module):
         )
         self.to_6e, width_at_6e = _modules(conv5, TO_6E, parts)
         self.to_7c, width = _modules(width_at_6e, TO_7C, parts)
+        for module in self.modules():
+            if isinstance(module, nn.AvgPool2d):
+                module.count_include_pad = count_padding
         self.aux = nn.ModuleList()
         if aux_heads:
             self.aux.append(AuxiliaryHead(width_at_6e, size_at_6e, num_classes, parts.over(AUX_PAPER)))

@@ -70,10 +70,11 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiStep(Schedule):
-    """Times `gamma` at each milestone; a list has one for each."""
+    """Times `gamma` at each milestone; a list has one for each. `warmup_factor` makes the warm-up constant."""
 
     milestones: Sequence[LengthLike] = ("50%", "75%")
     gamma: float | Sequence[float] = 0.1
+    warmup_factor: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +91,11 @@ class MultiStep(Schedule):
         for milestone in self.milestones:
             if parse_length(milestone).amount == 0:
                 raise ValueError(f"milestones={list(self.milestones)}: must be greater than 0")
+        if self.warmup_factor is not None:
+            _require("warmup_factor", self.warmup_factor, above=0, most=1)
+
+    def rise(self, step: int, warm: int) -> float:
+        return super().rise(step, warm) if self.warmup_factor is None else self.warmup_factor
 
     def shape(self, step: int, warm: int, clock: Clock) -> float:
         passed = sum(step >= at for at in self._steps(clock))

@@ -125,7 +125,6 @@ RANGES: dict[str, Accepts] = {
     "arch.widths": COUNT,
     "arch.kernel_size": COUNT,
     "arch.num_convs": at_least(0),
-    "arch.padding": words("same", "valid", "auto"),
     "arch.pattern": NOT_EMPTY,
     "data.root": NOT_EMPTY,
     "data.channels": COUNT,

@@ -50,9 +50,11 @@ class Adopted:
     def words(self, given: Mapping[str, Any]) -> list[str]:
         """The overrides to be added to those given (key -> value). Raises ConfigError for one that contradicts."""
         words = []
-        has_eps = "norm" in self.opened.sets or "eps" in (self.config["norm"] or {})
+        has_eps = "eps" in (self.config["norm"] or {})
         for key, wanted in self.opened.sets.items():
             accepted = wanted if isinstance(wanted, tuple) else (wanted,)
+            if key == "norm":
+                has_eps = given.get(key, accepted[0]) != "paper"  # whose epsilon is its own
             if key in given:
                 if given[key] not in accepted:
                     raise self._contradiction(key, given[key], accepted)
@@ -98,7 +100,7 @@ def open_weights(config: dict[str, Any]) -> Opened:
             found = recognize(theirs)
             if found is None:
                 return Opened("keys as our own", theirs, {}, {})
-            layout, view = found, found.view
+            layout, view = found, found.view(theirs)
         return Opened(layout.name, layout.translate(theirs), layout.sets(theirs), view)
     except ValueError as error:
         raise ConfigError(f"weights={source}: {error}") from error

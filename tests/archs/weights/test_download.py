@@ -8,7 +8,9 @@ import torch
 import torchvision
 from torch import nn
 
+from convarium.archs.efficientnet import EfficientNet
 from convarium.archs.inception_v1 import InceptionV1
+from convarium.archs.inception_v3 import InceptionV3
 from convarium.archs.lenet import LeNet5
 from convarium.archs.resnet import CifarResNet, ResNet
 from convarium.archs.vgg import VGG
@@ -48,6 +50,15 @@ def test_a_vgg_is_known_by_its_weights_and_norms(configuration: str, depth: int)
 
 def test_googlenet_is_known_before_it_has_norms_and_after() -> None:
     assert found(InceptionV1) == found(InceptionV1, parts=BATCH, image_size=32) == "GoogLeNet_Weights.IMAGENET1K_V1"
+
+
+def test_inception_v3_is_known_by_its_weights() -> None:
+    assert found(InceptionV3) == "Inception_V3_Weights.IMAGENET1K_V1"
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_efficientnet_is_known_by_its_weights(number: int) -> None:
+    assert found(EfficientNet, variant=f"b{number}") == f"EfficientNet_B{number}_Weights.IMAGENET1K_V1"
 
 
 def test_another_stem_or_classifier_is_the_same_network() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
 from convarium.archs.weights import LAYOUTS, recognize
+from convarium.archs.weights.download import Download
 from convarium.errors import ConfigError
 from convarium.run.build import build
 from convarium.run.compose import compose
@@ -116,6 +117,39 @@ def test_googlenet_without_auxiliary_heads() -> None:
     assert config["arch"]["aux_heads"] is False
 
 
+@pytest.mark.parametrize(("aux_heads", "size"), [(True, 299), (False, 107)])
+def test_inception_v3_of_torchvision(aux_heads: bool, size: int) -> None:
+    options = {"aux_logits": aux_heads, "init_weights": False, "transform_input": True}
+    theirs = torchvision.models.inception_v3(weights=None, num_classes=10, **options)
+    config = compare(random_weights(theirs), "arch=inception_v3", size=size)
+    assert config["arch"]["count_padding"] is True
+    assert config["arch"]["aux_heads"] is aux_heads
+    assert config["norm"] is None
+
+
+EFFICIENTNETS = {"b0": 1e-5, "b1": 1e-5, "b2": 1e-5, "b3": 1e-5, "b4": 1e-5, "b5": 1e-3, "b6": 1e-3, "b7": 1e-3}
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name == "b0" else pytest.mark.slow) for name in EFFICIENTNETS]
+)
+def test_an_efficientnet_of_torchvision(variant: str) -> None:
+    theirs = random_weights(torchvision.models.get_model(f"efficientnet_{variant}", weights=None, num_classes=10))
+    config = compare(theirs, f"arch=efficientnet_{variant}", "arch.stem=paper", size=64)
+    assert config["arch"]["padding"] == "symmetric"
+    assert (config["norm"] or {"eps": 1e-3})["eps"] == EFFICIENTNETS[variant]
+
+
+@pytest.mark.parametrize("variant", EFFICIENTNETS)
+def test_an_efficientnet_sees_images_as_its_weights_of_torchvision_did(variant: str) -> None:
+    with torch.device("meta"):
+        state = torchvision.models.get_model(f"efficientnet_{variant}", weights=None).state_dict()
+    layout = recognize(state)
+    assert layout is not None
+    entry = torchvision.models.get_model_weights(f"efficientnet_{variant}").IMAGENET1K_V1
+    assert layout.view(state) == Download(layout, entry).view
+
+
 def test_alexnet_of_torchvision() -> None:
     theirs = random_weights(torchvision.models.alexnet(weights=None, num_classes=10))
     compare(theirs, "arch=alexnet_one_tower", size=224)
@@ -209,6 +243,8 @@ LAYOUT_OF: dict[str, Callable[[], nn.Module]] = {
     "VGG of torchvision": torchvision.models.vgg11_bn,
     "AlexNet of torchvision": torchvision.models.alexnet,
     "GoogLeNet of torchvision": lambda: torchvision.models.googlenet(init_weights=False),
+    "Inception-v3 of torchvision": lambda: torchvision.models.inception_v3(init_weights=False),
+    "EfficientNet of torchvision": torchvision.models.efficientnet_b0,
     "CIFAR ResNet (pytorch_resnet_cifar10)": lambda: CifarReference(8),
 }
 
@@ -220,7 +256,7 @@ def test_a_layout_is_recognized_by_its_keys_and_no_other_claims_them(name: str) 
     assert [layout.name for layout in LAYOUTS if layout.fits(state)] == [name]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "squeezenet1_0", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "squeezenet1_0", "efficientnet_v2_s", "convnext_tiny"])
 def test_networks_that_we_do_not_have_are_of_no_layout(name: str) -> None:
     with torch.device("meta"):
         assert recognize(torchvision.models.get_model(name, weights=None).state_dict()) is None

@@ -3,7 +3,7 @@
 A layout is a table in the file of its family here; it is recognized by its keys, never by the name of an architecture.
 """
 
-from convarium.archs.weights import alexnet, inception_v1, resnet, vgg
+from convarium.archs.weights import alexnet, efficientnet, inception_v1, inception_v3, resnet, vgg
 from convarium.archs.weights.files import read_file, tensors
 from convarium.archs.weights.fitting import Fitted, fit
 from convarium.archs.weights.layout import Layout, Settings, State
@@ -12,6 +12,8 @@ LAYOUTS: tuple[Layout, ...] = (
     *alexnet.LAYOUTS,
     *vgg.LAYOUTS,
     *inception_v1.LAYOUTS,
+    *inception_v3.LAYOUTS,
+    *efficientnet.LAYOUTS,
     *resnet.LAYOUTS,
 )
 

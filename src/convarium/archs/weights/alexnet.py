@@ -1,6 +1,6 @@
 """AlexNet in one tower of torchvision, which has no local response normalization."""
 
-from convarium.archs.weights.layout import CROP_224, IMAGENET, Layout, Settings, State, renamed, without_norm
+from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, crop_224, renamed, without_norm
 
 CONVOLUTIONS = {"0": "conv1.conv", "3": "conv2.conv", "6": "conv3.conv", "8": "conv4.conv", "10": "conv5.conv"}
 LINEAR = {"1": "fc6.0", "4": "fc7.0", "6": "fc8"}
@@ -20,7 +20,7 @@ LAYOUTS = (
             (r"classifier\.(1|4|6)", lambda match: LINEAR[match[1]]),
         ),
         sets=_sets,
-        view=CROP_224,
+        view=crop_224,
         models=("alexnet",),
     ),
 )

@@ -3,11 +3,11 @@
 from torch.nn.functional import pad
 
 from convarium.archs.weights.layout import (
-    CROP_224,
     MINUS_ONE_TO_ONE,
     Layout,
     Settings,
     State,
+    crop_224,
     renamed,
     with_batch_norm,
 )
@@ -69,7 +69,7 @@ LAYOUTS = (
             (r"fc", "classifier"),
         ),
         sets=_sets,
-        view=CROP_224,
+        view=crop_224,
         convert=_in_5x5,
         models=("googlenet",),
     ),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -36,7 +36,7 @@ class Layout:
     names: Names
     lacks: tuple[str, ...] = ()  # keys by which another layout is told apart
     sets: Callable[[State], Settings] = nothing
-    view: Settings = field(default_factory=dict)
+    view: Callable[[State], Settings] = nothing
     convert: Callable[[State], State] = unchanged  # what is more than another name; gets and returns our names
     models: tuple[str, ...] = ()  # as torchvision calls the networks whose weights it publishes in this layout
 
@@ -99,4 +99,13 @@ def without_norm() -> Settings:
 
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}
-CROP_224: Settings = {"data.image_size": 224, "data.crop_share": 0.875}  # the centre of 256
+
+
+def centre(image_size: int, of: int) -> Settings:
+    """The centre, of this side, of images whose shorter side is resized to `of`."""
+    return {"data.image_size": image_size, "data.crop_share": round(image_size / of, 6)}
+
+
+def crop_224(state: State) -> Settings:
+    """As most networks for ImageNet see their images."""
+    return centre(224, of=256)

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from convarium.archs.weights.layout import CROP_224, IMAGENET, Layout, Settings, State, renamed
+from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, centre, crop_224, renamed
 
 EPS = {"norm.eps": 1e-5}
 
@@ -70,7 +70,7 @@ LAYOUTS = (
         marks=("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "fc.weight"),
         names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.downsample\.(\d)", _shortcut), (r"fc", "classifier")),
         sets=_imagenet,
-        view=CROP_224,
+        view=crop_224,
         models=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     ),
     Layout(
@@ -79,7 +79,7 @@ LAYOUTS = (
         lacks=("layer4.0.conv1.weight", "layer1.0.conv3.weight"),
         names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.shortcut\.(\d)", _shortcut), (r"linear", "classifier")),
         sets=_cifar,
-        view={"data.image_size": 32, "data.crop_share": 1.0},
+        view=lambda state: centre(32, of=32),
         convert=_pad_behind,
     ),
 )

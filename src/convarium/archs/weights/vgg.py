@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from convarium.archs.weights.layout import (
-    CROP_224,
     IMAGENET,
     Layout,
     Names,
     Settings,
     State,
+    crop_224,
     with_batch_norm,
     without_norm,
 )
@@ -56,7 +56,7 @@ LAYOUTS = (
         marks=("features.0.weight", "classifier.0.weight", "classifier.3.weight", "classifier.6.weight"),
         names=_vgg({"classifier.0": "fc6.0", "classifier.3": "fc7.0", "classifier.6": "fc8"}),
         sets=_sets,
-        view=CROP_224,
+        view=crop_224,
         models=tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     ),
     Layout(
@@ -64,7 +64,7 @@ LAYOUTS = (
         marks=("features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight", "head.fc.weight"),
         names=_vgg({"pre_logits.fc1": "fc6.0", "pre_logits.fc2": "fc7.0", "head.fc": "fc8"}),
         sets=_sets,
-        view=CROP_224,
+        view=crop_224,
         convert=_linear,
     ),
 )

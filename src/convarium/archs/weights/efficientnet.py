@@ -1,0 +1,66 @@
+"""EfficientNets of torchvision: padded on all sides, gates of 1x1 convolutions, two kinds of epsilon."""
+
+import re
+
+from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, centre, renamed
+
+LAYERS = {"0": "conv", "1": "norm"}
+GATE = {"fc1": "squeeze", "fc2": "excite"}
+VIEWS = {  # by the maps before the classifier and the blocks of the last but one stage
+    (1280, 4): centre(224, of=256),
+    (1280, 5): centre(240, of=256),
+    (1408, 5): centre(288, of=288),
+    (1536, 6): centre(300, of=320),
+    (1792, 8): centre(380, of=384),
+    (2048, 9): centre(456, of=456),
+    (2304, 11): centre(528, of=528),
+    (2560, 13): centre(600, of=600),
+}
+FIRST_OF_TENSORFLOW = 2048  # maps: B5 to B7 were trained elsewhere than B0 to B4
+
+
+def _in_block(match: re.Match[str]) -> str:
+    stage, block, place, layer = match.groups()
+    body = "" if block == "0" else "body."  # the first block of a stage has another width than its input
+    return f"stages.{int(stage) - 1}.{block}.{body}{place}.{LAYERS.get(layer) or GATE[layer]}"
+
+
+def _maps(state: State) -> int:
+    return state["classifier.1.weight"].shape[-1]
+
+
+def _sets(state: State) -> Settings:
+    eps = 1e-3 if _maps(state) >= FIRST_OF_TENSORFLOW else 1e-5
+    norms = ("paper", "batch", "sync_batch") if eps == 1e-3 else ("batch", "sync_batch")
+    return IMAGENET | {"norm": norms, "norm.eps": eps, "arch.padding": "symmetric"}
+
+
+def _view(state: State) -> Settings:
+    blocks = len({key.split(".")[2] for key in state if key.startswith("features.6.")})
+    return VIEWS.get((_maps(state), blocks), {})
+
+
+def _linear(state: State) -> State:
+    """1x1 convolutions of one pixel are linear layers."""
+    return {
+        key: value.flatten(1) if key.endswith(("squeeze.weight", "excite.weight")) else value
+        for key, value in state.items()
+    }
+
+
+LAYOUTS = (
+    Layout(
+        "EfficientNet of torchvision",
+        marks=("features.0.0.weight", "features.1.0.block.1.fc1.weight", "features.8.0.weight", "classifier.1.weight"),
+        names=renamed(
+            (r"features\.0\.(\d)", lambda match: f"stem.{LAYERS[match[1]]}"),
+            (r"features\.8\.(\d)", lambda match: f"head.{LAYERS[match[1]]}"),
+            (r"features\.([1-7])\.(\d+)\.block\.(\d)\.(0|1|fc1|fc2)", _in_block),
+            (r"classifier\.1", "classifier"),
+        ),
+        sets=_sets,
+        view=_view,
+        convert=_linear,
+        models=tuple(f"efficientnet_b{number}" for number in range(8)),
+    ),
+)
