@@ -5,7 +5,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -13,8 +13,9 @@ RANGE := >=3.11,<3.14
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
-# idle OpenMP threads sleep: those that spin keep the other worker from its core
-PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(WORKERS) --dist loadfile
+# Idle OpenMP threads sleep: those that spin keep the other workers from their cores. A third worker fills the time in
+# which tests wait for processes.
+PYTEST := OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -48,7 +49,8 @@ clean: ## remove caches and builds (not .venv, data or runs)
 	find src tests benchmarks train.py -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # setuptools comes first: one requirement exists as source only and is built with it. Nothing is fetched that the lock
-# file does not name with its hash; the package itself is built by the hatchling it names.
+# file does not name with its hash; the package itself is built by the hatchling it names. What is compiled here is
+# not compiled at every start where Python is told to write no bytecode.
 $(STAMP): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)$(UV)" && { test -z "$(PYTHON)" || $(PYTHON) -c '$(FITS)'; } || { \
 		echo "error: Python 3.11, 3.12 or 3.13 is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -56,7 +58,7 @@ ifneq ($(UV),)
 	@test -x $(PY) || $(UV) venv --quiet --python "$(or $(PYTHON),$(RANGE))" $(VENV)
 	@awk '/^[a-z]/ {keep = /^setuptools==/} keep' requirements.txt > $(VENV)/first.txt
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r $(VENV)/first.txt
-	$(UV) pip install --python $(PY) --require-hashes --no-build-isolation -r requirements.txt
+	$(UV) pip install --compile-bytecode --python $(PY) --require-hashes --no-build-isolation -r requirements.txt
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 else
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)

@@ -11,7 +11,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "CONVARIUM_TRUST"):
     os.environ.pop(name, None)
 
+LONG = ("end_to_end", "run", "observe", "test_notebooks.py", "test_cli.py")
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker waits for another at the end."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
 
 
 @pytest.fixture(autouse=True)
