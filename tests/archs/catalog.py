@@ -49,8 +49,8 @@ def asked(names: Collection[str], by_default: Collection[str]) -> list[Any]:
 
 
 LIGHT_ONES = [name for name in NAMES if cost(name) <= LIGHT]
-EACH = asked(NAMES, set(REPRESENTATIVES) & set(LIGHT_ONES))
-"""Every architecture, by default the representatives that are light."""
+EACH = asked(NAMES, REPRESENTATIVES)
+"""Every architecture, by default the representatives."""
 
 EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *LIGHT_ONES})
 """Every architecture, by default the representatives and those that are light."""
