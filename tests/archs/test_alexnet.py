@@ -88,6 +88,16 @@ def test_at_224_the_first_convolution_sees_what_it_sees_at_227_with_a_black_marg
     torch.testing.assert_close(at_224(images), at_227(pad(images, (2, 1, 2, 1))))
 
 
+def test_one_tower_of_the_same_kernels_would_have_the_published_size() -> None:
+    net = without_values(image_size=227)
+    parameters, multiply_adds = 60_965_224, 724_406_816
+    for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d) and module.groups == 2):
+        positions = (27 if conv is net.conv2.conv else 13) ** 2
+        parameters += conv.weight.numel()
+        multiply_adds += conv.weight.numel() * positions
+    assert (parameters, multiply_adds) == (62_378_344, 1_135_256_096)
+
+
 @pytest.mark.parametrize("image_size", range(65, 232))
 def test_the_first_convolution_leaves_out_no_pixel(image_size: int) -> None:
     conv = without_values(image_size=image_size).conv1.conv

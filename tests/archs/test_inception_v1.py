@@ -60,6 +60,21 @@ def test_the_auxiliary_heads_are_an_option(aux_heads: bool, parameters: int) -> 
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
 
 
+@pytest.mark.parametrize(("aux_heads", "parameters"), [(True, 13_004_888), (False, 6_624_904)])
+def test_with_3x3_for_5x5_and_batch_norm_it_is_of_torchvisions_size(aux_heads: bool, parameters: int) -> None:
+    with torch.device("meta"):
+        net = InceptionV1(aux_heads=aux_heads, parts=Parts(norm=batch), last_pool=2).eval()
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, 224, 224))
+    margins = positions = 0
+    for name, size in {"3a": 28, "3b": 28, "4a": 14, "4b": 14, "4c": 14, "4d": 14, "4e": 14, "5a": 7, "5b": 7}.items():
+        margin = MODULES[name].reduce5 * MODULES[name].conv5 * (5 * 5 - 3 * 3)
+        margins += margin
+        positions += margin * size**2
+    assert sum(parameter.numel() for parameter in net.parameters()) - margins == parameters
+    assert counter.get_total_flops() // 2 - positions == 1_498_376_192
+
+
 def test_each_auxiliary_head_has_the_published_parameters() -> None:
     with torch.device("meta"):
         heads = InceptionV1().aux

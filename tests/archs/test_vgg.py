@@ -44,9 +44,22 @@ def test_a_column_has_the_published_parameters_and_multiply_adds(configuration: 
     assert (parameters, counter.get_total_flops() / 2) == PUBLISHED[configuration]
 
 
-def test_batch_norm_adds_a_scale_per_channel_and_replaces_the_bias() -> None:
-    net, _ = without_values("D", Parts(norm=batch))
-    assert sum(parameter.numel() for parameter in net.parameters()) == 138_357_544 + 4_224
+@pytest.mark.parametrize(
+    ("configuration", "parameters"),
+    [("A", 132_868_840), ("B", 133_053_736), ("C", 133_647_400), ("D", 138_365_992), ("E", 143_678_248)],
+)
+def test_with_batch_norm_it_has_the_published_parameters_but_for_the_idle_biases(
+    configuration: str, parameters: int
+) -> None:
+    net, _ = without_values(configuration, Parts(norm=batch))
+    idle = sum(module.out_channels for module in net.modules() if isinstance(module, nn.Conv2d))
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters - idle
+
+
+def test_the_biases_of_d_are_13416_of_its_parameters() -> None:
+    net, _ = without_values("D")
+    weights = sum(parameter.numel() for parameter in net.parameters() if parameter.ndim > 1)
+    assert weights == 138_344_128
 
 
 def test_a_lrn_normalizes_once_after_the_first_convolution() -> None:

@@ -121,6 +121,13 @@ def test_imagenet_validates_and_tests_on_its_validation_split(class_folders):
     assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (8, 8, 8, True)
 
 
+def test_imagenet_tests_on_its_validation_split_alone_where_validation_is_carved(class_folders):
+    data = folder(
+        class_folders(splits=("train", "val"), classes=("n01440764", "n01443537")), ImageNet, val_fraction=0.5
+    )
+    assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (4, 4, 8, False)
+
+
 def test_imagenet_has_english_names():
     data = folder("nowhere", ImageNet, num_classes=1000)
     assert len(data.class_names) == 1000

@@ -204,6 +204,15 @@ def test_evaluate_prints_the_same_as_of_a_run(little_run: RunDirectory, own_dire
     assert {path.name for path in own_directory.iterdir()} == {"json", "text"}
 
 
+@pytest.mark.slow
+def test_two_processes_score_a_file_as_one(little_run: RunDirectory, own_directory: Path) -> None:
+    words = (*WORDS, "data.mean=[0.485,0.456,0.406]", f"weights={little_run.weights}", "trainer.accelerator=cpu")
+    assert run(convarium, "evaluate", *words, "trainer.devices=2", "--json", log=own_directory / "json") == 0
+    told, logged = json.loads((own_directory / "json").read_text()), little_run.result()["metrics"]
+    assert (told["device"], told["metrics"]["test/acc1"]) == ("2 x cpu", logged["test/acc1"])
+    assert told["metrics"]["test/loss"] == pytest.approx(logged["test/loss"], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -1,5 +1,5 @@
 """The fully connected networks of LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document
-Recognition", 1998, section III.C; with no hidden layer, the linear classifier of its section III.B.
+Recognition", 1998, section III.C; with no hidden layer, the linear classifier of the same section.
 
 Differs: linear outputs, to be trained with any loss (with cross-entropy the linear classifier is logistic regression);
 the paper had a mean square error on squashed ones.

@@ -70,7 +70,10 @@ class FolderImages(ImageData):
         return source.load() if (fits if self.in_memory is None else self.in_memory) else source
 
     def count_test(self) -> int:
-        folder = split_folder(self.root, "test")
+        return self._count("test")
+
+    def _count(self, split: str) -> int:
+        folder = split_folder(self.root, split)
         return 0 if folder is None else len(image_files(folder))
 
     def open_image(self, path: Path) -> Tensor:
@@ -82,7 +85,10 @@ class FolderImages(ImageData):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ImageNet(FolderImages):
-    """ILSVRC 2012 as root/{train,val}/WNID/*.JPEG; the official validation split is validation and test."""
+    """ILSVRC 2012 as root/{train,val}/WNID/*.JPEG; the official validation split is validation and test.
+
+    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone.
+    """
 
     @property
     def class_names(self) -> list[str]:
@@ -94,11 +100,13 @@ class ImageNet(FolderImages):
 
     def read(self, split: str) -> Source | None:
         self._require()
+        if self.val_fraction > 0 and split != "train":
+            return super().read("val") if split == "test" else None
         return super().read(split)
 
     def count_test(self) -> int:
         self._require()
-        return super().count_test()
+        return self._count("val" if self.val_fraction > 0 else "test")
 
     def fetch(self) -> None:
         raise ConfigError(self._instructions())
