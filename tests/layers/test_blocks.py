@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from convarium.layers import NormFactory, conv_norm, linear_norm, norm
+from convarium.layers import NormFactory, linear_norm, norm
+from convarium.layers.blocks import conv_norm
 
 WITHOUT_BIAS: list[NormFactory] = [norm.none, norm.LocalResponse]
 WITH_BIAS: list[NormFactory] = [norm.batch, norm.sync_batch, norm.Group, norm.layer, norm.instance]

@@ -34,3 +34,15 @@ def test_a_part_without_a_place_is_refused_by_name() -> None:
     Parts(norm=batch).refuse("pool", why="there is none")
     with pytest.raises(ValueError, match="pool: there is none; accepted: pool=paper"):
         Parts(pool=average_pool).refuse("norm", "pool", why="there is none")
+
+
+@pytest.mark.parametrize(("kernel_size", "padding"), [(3, (1, 1)), (1, (0, 0)), ((1, 7), (0, 3))])
+def test_a_convolution_is_padded_by_half_its_window(
+    kernel_size: int | tuple[int, int], padding: tuple[int, int]
+) -> None:
+    assert PAPER.conv(3, 8, kernel_size).conv.padding == padding
+    assert PAPER.conv(3, 8, kernel_size, padding=2).conv.padding == (2, 2)
+
+
+def test_a_linear_convolution_has_no_activation() -> None:
+    assert [name for name, _ in PAPER.conv(3, 8, 3, linear=True).named_children()] == ["conv", "norm"]

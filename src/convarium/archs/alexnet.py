@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, NormFactory, Parts, conv_norm, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import max_pool
@@ -75,28 +75,14 @@ class AlexNet(nn.Module):
         def lrn(channels: int) -> nn.Module:
             return LocalResponse(channels, alpha=alpha) if parts.norm is None else layers.norm(channels)
 
-        def same_conv(
-            in_channels: int, kernels: int, window: int, *, groups: int = 1, norm: NormFactory = layers.norm
-        ) -> nn.Module:
-            return conv_norm(
-                in_channels,
-                kernels,
-                window,
-                padding=window // 2,
-                groups=groups,
-                norm=norm,
-                activation=layers.activation,
-            )
-
-        self.conv1 = conv_norm(
-            in_channels, conv1, window, stride=stride, padding=padding, norm=lrn, activation=layers.activation
-        )
+        normalized = layers._replace(norm=lrn)
+        self.conv1 = normalized.conv(in_channels, conv1, window, stride=stride, padding=padding)
         self.pool1 = layers.pool(POOL, POOL_STRIDE, channels=conv1)
-        self.conv2 = same_conv(conv1, conv2, 5, groups=towers, norm=lrn)
+        self.conv2 = normalized.conv(conv1, conv2, 5, groups=towers)
         self.pool2 = layers.pool(POOL, POOL_STRIDE, channels=conv2)
-        self.conv3 = same_conv(conv2, conv3, 3)  # sees both towers
-        self.conv4 = same_conv(conv3, conv4, 3, groups=towers)
-        self.conv5 = same_conv(conv4, conv5, 3, groups=towers)
+        self.conv3 = layers.conv(conv2, conv3, 3)  # sees both towers
+        self.conv4 = layers.conv(conv3, conv4, 3, groups=towers)
+        self.conv5 = layers.conv(conv4, conv5, 3, groups=towers)
         self.pool5 = layers.pool(POOL, POOL_STRIDE, channels=conv5)
         self.fc6 = nn.Sequential(nn.Linear(conv5 * size**2, HIDDEN), layers.activation(), nn.Dropout(layers.dropout))
         self.fc7 = nn.Sequential(nn.Linear(HIDDEN, HIDDEN), layers.activation(), nn.Dropout(layers.dropout))

@@ -13,15 +13,16 @@ so that the modules see maps of 1/2, 1/4 and 1/8 of the image's side instead of 
 """
 
 from collections import OrderedDict
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size, takes_small_stem
+from convarium.layers.factories import PoolFactory
 from convarium.layers.init import he
 from convarium.layers.norm import batch
-from convarium.layers.parts import PoolFactory
 from convarium.layers.pooling import average_pool, max_pool
 
 
@@ -73,22 +74,19 @@ class Inception(nn.ModuleDict):
     def __init__(self, in_channels: int, filters: Filters, parts: Parts) -> None:
         super().__init__()
         layers = parts.over(PAPER._replace(pool=filters.pool))
-
-        def conv(in_channels: int, width: int, kernel_size: int, stride: int = 1) -> nn.Module:
-            return _same_conv(in_channels, width, kernel_size, layers, stride)
-
-        pool = nn.Sequential(layers.pool(3, filters.stride, channels=in_channels, padding=1))
+        conv, stride = layers.conv, filters.stride
+        pool = nn.Sequential(layers.pool(3, stride, channels=in_channels, padding=1))
         if filters.pool_proj:
             pool.append(conv(in_channels, filters.pool_proj, 1))
         if filters.conv1:
             self["conv1"] = conv(in_channels, filters.conv1, 1)
         self["conv3"] = nn.Sequential(
-            conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3, filters.stride)
+            conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3, stride=stride)
         )
         self["double3"] = nn.Sequential(
             conv(in_channels, filters.reduce_double, 1),
             conv(filters.reduce_double, filters.double, 3),
-            conv(filters.double, filters.double, 3, filters.stride),
+            conv(filters.double, filters.double, 3, stride=stride),
         )
         self["pool"] = pool
 
@@ -124,12 +122,12 @@ class BNInception(nn.Module):
         _check_size(image_size, small)
         conv1, reduce2, conv2 = STEM
 
-        first = _separable_conv if first_conv == "separable" else _same_conv
+        first = partial(_separable_conv, layers) if first_conv == "separable" else layers.conv
         self.stem = nn.Sequential(
-            first(in_channels, conv1, 3 if small else 7, layers, 1 if small else 2),
+            first(in_channels, conv1, 3 if small else 7, stride=1 if small else 2),
             layers.pool(3, 2, channels=conv1, ceil_mode=True),
-            _same_conv(conv1, reduce2, 1, layers),
-            _same_conv(reduce2, conv2, 3, layers),
+            layers.conv(conv1, reduce2, 1),
+            layers.conv(reduce2, conv2, 3),
             nn.Identity() if small else layers.pool(3, 2, channels=conv2, ceil_mode=True),
         )
         self.inception = nn.Sequential(OrderedDict[str, nn.Module]())
@@ -150,24 +148,11 @@ class BNInception(nn.Module):
         return logits
 
 
-def _same_conv(in_channels: int, width: int, kernel_size: int, layers: Layers, stride: int = 1) -> nn.Sequential:
-    """A convolution whose padding keeps the maps' size (but for the stride)."""
-    return conv_norm(
-        in_channels,
-        width,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        norm=layers.norm,
-        activation=layers.activation,
-    )
-
-
-def _separable_conv(in_channels: int, width: int, kernel_size: int, layers: Layers, stride: int = 1) -> nn.Sequential:
+def _separable_conv(layers: Layers, in_channels: int, width: int, kernel_size: int, *, stride: int) -> nn.Sequential:
     """Each channel filtered by itself, then a 1x1 of all; nothing between the two."""
     maps = in_channels * DEPTH_MULTIPLIER
     depthwise = nn.Conv2d(in_channels, maps, kernel_size, stride, kernel_size // 2, groups=in_channels, bias=False)
-    return nn.Sequential(depthwise, _same_conv(maps, width, 1, layers))
+    return nn.Sequential(depthwise, layers.conv(maps, width, 1))
 
 
 def _check_size(image_size: int, small: bool) -> None:

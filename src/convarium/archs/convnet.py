@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from convarium.archs.pattern import BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
-from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, linear_norm, output_size
+from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm, output_size
 from convarium.layers.blocks import OfUnits
 from convarium.layers.init import he
 from convarium.layers.norm import batch, none
@@ -68,10 +68,7 @@ class Maker:
             padding = window // 2 if self.same else 0
         self._resize(f"{window}x{window} convolution", output_size(self.size, window, conv.stride, padding))
         in_channels, self.channels, self.hidden_norm = self.channels, width, none
-        norm, activation = self.layers.norm, self.layers.activation
-        return conv_norm(
-            in_channels, width, window, stride=conv.stride, padding=padding, norm=norm, activation=activation
-        )
+        return self.layers.conv(in_channels, width, window, stride=conv.stride, padding=padding)
 
     def _pool(self, pool: Pool) -> nn.Module:
         size = output_size(self.size, pool.window, pool.stride, ceil_mode=self.same)

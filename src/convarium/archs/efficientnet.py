@@ -17,7 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, conv_norm, takes_small_stem
+from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, takes_small_stem
 from convarium.layers.norm import batch
 from convarium.layers.pooling import average_pool
 
@@ -193,15 +193,9 @@ class Convs(NamedTuple):
     ) -> nn.Sequential:
         """Convolution, norm and, unless linear, activation; (N, in, H, W) -> (N, width, ceil(H/s), ceil(W/s))."""
         symmetric = stride == 1 or self.padding == "symmetric"  # with stride 1 and an odd window they are the same
-        conv = conv_norm(
-            in_channels,
-            width,
-            kernel_size,
-            norm=self.layers.norm,
-            activation=None if linear else self.layers.activation,
-            stride=stride,
-            padding=kernel_size // 2 if symmetric else 0,
-            groups=groups,
+        padding = None if symmetric else 0
+        conv = self.layers.conv(
+            in_channels, width, kernel_size, stride=stride, padding=padding, groups=groups, linear=linear
         )
         if symmetric:
             return conv

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, conv_norm, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import average_pool, max_pool
@@ -59,10 +59,7 @@ class Inception(nn.Module):
 
     def __init__(self, in_channels: int, filters: Filters, layers: Layers) -> None:
         super().__init__()
-
-        def conv(in_channels: int, width: int, kernel_size: int) -> nn.Module:
-            return _same_conv(in_channels, width, kernel_size, layers)
-
+        conv = layers.conv
         self.branch1 = conv(in_channels, filters.conv1, 1)
         self.branch3 = nn.Sequential(conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3))
         self.branch5 = nn.Sequential(conv(in_channels, filters.reduce5, 1), conv(filters.reduce5, filters.conv5, 5))
@@ -81,7 +78,7 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         positions = output_size(size, AUX_WINDOW, AUX_STRIDE) ** 2
         self.pool = layers.pool(AUX_WINDOW, AUX_STRIDE, channels=in_channels)
-        self.conv = _same_conv(in_channels, AUX_MAPS, 1, layers)
+        self.conv = layers.conv(in_channels, AUX_MAPS, 1)
         self.hidden = nn.Sequential(nn.Linear(AUX_MAPS * positions, AUX_UNITS), layers.activation())
         self.dropout = nn.Dropout(layers.dropout)
         self.classifier = nn.Linear(AUX_UNITS, num_classes)
@@ -126,11 +123,11 @@ class InceptionV1(nn.Module):
             return [Inception(IN_CHANNELS[name], MODULES[name], layers) for name in names]
 
         self.stem = nn.Sequential(
-            _same_conv(in_channels, conv1, 3, layers) if small else _same_conv(in_channels, conv1, 7, layers, stride=2),
+            layers.conv(in_channels, conv1, 3) if small else layers.conv(in_channels, conv1, 7, stride=2),
             pool(conv1),
             lrn(conv1),
-            _same_conv(conv1, reduce2, 1, layers),
-            _same_conv(reduce2, conv2, 3, layers),
+            layers.conv(conv1, reduce2, 1),
+            layers.conv(reduce2, conv2, 3),
             lrn(conv2),
             nn.Identity() if small else pool(conv2),
         )
@@ -157,19 +154,6 @@ class InceptionV1(nn.Module):
         if self.training and self.aux:
             return Outputs(logits, tuple(head(maps) for head, maps in zip(self.aux, (at_4a, at_4d), strict=True)))
         return logits
-
-
-def _same_conv(in_channels: int, width: int, kernel_size: int, layers: Layers, stride: int = 1) -> nn.Module:
-    """A convolution whose padding keeps the maps' size (but for the stride)."""
-    return conv_norm(
-        in_channels,
-        width,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        norm=layers.norm,
-        activation=layers.activation,
-    )
 
 
 def _size_at_4a(image_size: int, small: bool) -> int:

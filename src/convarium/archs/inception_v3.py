@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, conv_norm, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, output_size, takes_small_stem
+from convarium.layers.factories import PoolFactory
 from convarium.layers.init import he
 from convarium.layers.norm import batch
-from convarium.layers.parts import PoolFactory
 from convarium.layers.pooling import average_pool, max_pool
 
 
@@ -144,10 +144,9 @@ def _build(in_channels: int, layer: Conv | Pool | Fork, parts: Parts) -> tuple[n
     if isinstance(layer, Pool):
         pool = parts.over(PAPER._replace(pool=layer.kind)).pool
         return pool(3, layer.stride, channels=in_channels, padding=1 if layer.stride == 1 else 0), in_channels
-    height, width = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
-    padding = (height // 2, width // 2) if layer.stride == 1 else 0
-    layers = parts.over(PAPER)
-    return _conv(in_channels, layer.width, (height, width), layers, layer.stride, padding), layer.width
+    padding = None if layer.stride == 1 else 0
+    conv = parts.over(PAPER).conv(in_channels, layer.width, layer.kernel_size, stride=layer.stride, padding=padding)
+    return conv, layer.width
 
 
 def _modules(in_channels: int, table: dict[str, Fork], parts: Parts) -> tuple[nn.Sequential, int]:
@@ -165,8 +164,8 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         kernel_size = min(AUX_KERNEL, output_size(size, AUX_WINDOW, AUX_STRIDE))
         self.pool = layers.pool(AUX_WINDOW, AUX_STRIDE, channels=in_channels)
-        self.reduce = _conv(in_channels, AUX_MAPS, 1, layers)
-        self.conv = _conv(AUX_MAPS, AUX_UNITS, kernel_size, layers)
+        self.reduce = layers.conv(in_channels, AUX_MAPS, 1)
+        self.conv = layers.conv(AUX_MAPS, AUX_UNITS, kernel_size, padding=0)
         self.average = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(AUX_UNITS, num_classes)
 
@@ -200,15 +199,14 @@ class InceptionV3(nn.Module):
         small = takes_small_stem(stem, image_size)
         size_at_6e = _size_at_6e(image_size, small, aux_heads)
         conv1, conv2, conv3, conv4, conv5 = STEM
-        padding = 1 if small else 0
-
+        padding = None if small else 0
         self.stem = nn.Sequential(
-            _conv(in_channels, conv1, 3, layers, 1 if small else 2, padding),
-            _conv(conv1, conv2, 3, layers, padding=padding),
-            _conv(conv2, conv3, 3, layers, padding=1),
+            layers.conv(in_channels, conv1, 3, stride=1 if small else 2, padding=padding),
+            layers.conv(conv1, conv2, 3, padding=padding),
+            layers.conv(conv2, conv3, 3),
             nn.Identity() if small else layers.pool(3, 2, channels=conv3),
-            _conv(conv3, conv4, 1, layers),
-            _conv(conv4, conv5, 3, layers, padding=padding),
+            layers.conv(conv3, conv4, 1),
+            layers.conv(conv4, conv5, 3, padding=padding),
             layers.pool(3, 2, channels=conv5),
         )
         self.to_6e, width_at_6e = _modules(conv5, TO_6E, parts)
@@ -233,25 +231,6 @@ class InceptionV3(nn.Module):
         if self.training and self.aux:
             return Outputs(logits, tuple(head(at_6e) for head in self.aux))
         return logits
-
-
-def _conv(
-    in_channels: int,
-    width: int,
-    kernel_size: int | tuple[int, int],
-    layers: Layers,
-    stride: int = 1,
-    padding: int | tuple[int, int] = 0,
-) -> nn.Module:
-    return conv_norm(
-        in_channels,
-        width,
-        kernel_size,
-        stride=stride,
-        padding=padding,
-        norm=layers.norm,
-        activation=layers.activation,
-    )
 
 
 def _size_at_6e(image_size: int, small: bool, aux_heads: bool) -> int:

@@ -8,7 +8,7 @@ paper's are distances to fixed bitmaps). That makes 61,706 parameters of the pap
 
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, output_size
+from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
@@ -30,20 +30,16 @@ class LeNet5(nn.Module):
         self, *, in_channels: int = 1, num_classes: int = 10, image_size: int = 32, parts: Parts = AS_IN_PAPER
     ) -> None:
         super().__init__()
-        norm, activation, pool, init, dropout = parts.over(PAPER)
-
-        def conv(in_channels: int, maps: int) -> nn.Module:
-            return conv_norm(in_channels, maps, KERNEL, norm=norm, activation=activation)
-
-        self.c1 = conv(in_channels, C1)
-        self.s2 = pool(WINDOW, WINDOW, channels=C1)
-        self.c3 = conv(C1, C3)
-        self.s4 = pool(WINDOW, WINDOW, channels=C3)
-        self.c5 = conv(C3, C5)
-        self.f6 = nn.Sequential(nn.Linear(C5 * c5_size(image_size) ** 2, F6), activation())
-        self.dropout = nn.Dropout(dropout)
+        layers = parts.over(PAPER)
+        self.c1 = layers.conv(in_channels, C1, KERNEL, padding=0)
+        self.s2 = layers.pool(WINDOW, WINDOW, channels=C1)
+        self.c3 = layers.conv(C1, C3, KERNEL, padding=0)
+        self.s4 = layers.pool(WINDOW, WINDOW, channels=C3)
+        self.c5 = layers.conv(C3, C5, KERNEL, padding=0)
+        self.f6 = nn.Sequential(nn.Linear(C5 * c5_size(image_size) ** 2, F6), layers.activation())
+        self.dropout = nn.Dropout(layers.dropout)
         self.output = nn.Linear(F6, num_classes)
-        init(self)
+        layers.init(self)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, 32, 32)
         x = self.s2(self.c1(x))  # (N, 6, 14, 14)

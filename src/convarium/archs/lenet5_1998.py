@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convarium.archs.lenet import C1, C5, F6, KERNEL, WINDOW, c5_size
-from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, conv_norm
+from convarium.layers import AS_IN_PAPER, Layers, Parts
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
@@ -83,10 +83,10 @@ class BitmapOutput(nn.Linear):
 
     bitmaps: Tensor
 
-    def __init__(self, in_features: int, num_classes: int, *, activation: ActivationFactory, dropout: float) -> None:
+    def __init__(self, in_features: int, num_classes: int, layers: Layers) -> None:
         super().__init__(in_features, F6)
-        self.activation = activation()
-        self.dropout = nn.Dropout(dropout)
+        self.activation = layers.activation()
+        self.dropout = nn.Dropout(layers.dropout)
         self.binary = num_classes == 1
         self.register_buffer("bitmaps", torch.tensor(draw_bitmaps(max(2, num_classes))), persistent=False)
 
@@ -112,13 +112,13 @@ class LeNet5Of1998(nn.Module):
         self, *, in_channels: int = 1, num_classes: int = 10, image_size: int = 32, parts: Parts = AS_IN_PAPER
     ) -> None:
         super().__init__()
-        norm, activation, pool, init, dropout = parts.over(PAPER)
+        layers = parts.over(PAPER)
 
         def conv(in_channels: int, maps: int, groups: int = 1) -> nn.Module:
-            return conv_norm(in_channels, maps, KERNEL, groups=groups, norm=norm, activation=activation)
+            return layers.conv(in_channels, maps, KERNEL, padding=0, groups=groups)
 
         def subsample(maps: int) -> nn.Module:
-            return nn.Sequential(pool(WINDOW, WINDOW, channels=maps), activation())
+            return nn.Sequential(layers.pool(WINDOW, WINDOW, channels=maps), layers.activation())
 
         maps = len(C3_INPUTS)
         self.c1 = conv(in_channels, C1)
@@ -126,8 +126,8 @@ class LeNet5Of1998(nn.Module):
         self.c3 = SparseConv(C3_INPUTS, conv)
         self.s4 = subsample(maps)
         self.c5 = conv(maps, C5)
-        self.output = BitmapOutput(C5 * c5_size(image_size) ** 2, num_classes, activation=activation, dropout=dropout)
-        init(self)
+        self.output = BitmapOutput(C5 * c5_size(image_size) ** 2, num_classes, layers)
+        layers.init(self)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, 32, 32)
         x = self.s2(self.c1(x))  # (N, 6, 14, 14)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm, takes_small_stem
+from convarium.layers import AS_IN_PAPER, Layers, Parts, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import batch
 from convarium.layers.pooling import max_pool
@@ -88,13 +88,7 @@ def _body(in_channels: int, convs: list[Conv], layers: Layers) -> nn.Sequential:
     """Convolutions with norms, all but the last one activated."""
     body = nn.Sequential()
     for number, (kernel_size, width, stride) in enumerate(convs, start=1):
-        activation = layers.activation if number < len(convs) else None
-        padding = kernel_size // 2
-        body.append(
-            conv_norm(
-                in_channels, width, kernel_size, stride=stride, padding=padding, norm=layers.norm, activation=activation
-            )
-        )
+        body.append(layers.conv(in_channels, width, kernel_size, stride=stride, linear=number == len(convs)))
         in_channels = width
     return body
 
@@ -102,7 +96,7 @@ def _body(in_channels: int, convs: list[Conv], layers: Layers) -> nn.Sequential:
 def _shortcut(option: str, in_channels: int, out_channels: int, stride: int, layers: Layers) -> nn.Module:
     changes = stride > 1 or out_channels != in_channels
     if option == "C" or (option == "B" and changes):
-        return conv_norm(in_channels, out_channels, 1, stride=stride, norm=layers.norm, activation=None)
+        return layers.conv(in_channels, out_channels, 1, stride=stride, linear=True)
     return ZeroPadded(in_channels, out_channels, stride) if changes else nn.Identity()
 
 
@@ -178,12 +172,12 @@ class ResNet(nn.Module):
         if depth not in DEPTHS:
             raise ValueError(f"depth={depth}: accepted are {', '.join(map(str, DEPTHS))}")
         layers = parts.over(PAPER)
-        norm, activation, width = layers.norm, layers.activation, WIDTHS[0]
+        width = WIDTHS[0]
         if takes_small_stem(stem, image_size):
             parts.refuse("pool", why=f"the small stem that image_size={image_size} gets has no pooling")
-            self.stem = conv_norm(in_channels, width, 3, padding=1, norm=norm, activation=activation)
+            self.stem = layers.conv(in_channels, width, 3)
         else:
-            self.stem = conv_norm(in_channels, width, 7, stride=2, padding=3, norm=norm, activation=activation)
+            self.stem = layers.conv(in_channels, width, 7, stride=2)
             self.stem.append(layers.pool(3, 2, channels=width, padding=1))
         self.stages = Stages(
             width, WIDTHS, DEPTHS[depth], shortcut=shortcut, layers=layers, downsample_in=downsample_in
@@ -227,7 +221,7 @@ class CifarResNet(nn.Module):
         parts.refuse("pool", why="the CIFAR ResNet has no pooling but a global average")
         layers = parts.over(PAPER)
         width, blocks = CIFAR_WIDTHS[0], (depth - 2) // 6
-        self.stem = conv_norm(in_channels, width, 3, padding=1, norm=layers.norm, activation=layers.activation)
+        self.stem = layers.conv(in_channels, width, 3)
         self.stages = Stages(width, CIFAR_WIDTHS, Depth(False, (blocks,) * 3), shortcut=shortcut, layers=layers)
         self.average = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(layers.dropout)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from convarium.archs.weights.files import read_file
-from convarium.layers import AS_IN_PAPER, Layers, Parts, conv_norm
+from convarium.layers import AS_IN_PAPER, Layers, Parts
 from convarium.layers.init import he, normal
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import max_pool
@@ -67,22 +67,13 @@ class VGG(nn.Module):
             )
         column = CONFIGURATIONS[configuration]
         layers = parts.over(PAPER)
-        first_norm = LocalResponse if column.lrn and parts.norm is None else layers.norm
+        first = layers._replace(norm=LocalResponse) if column.lrn and parts.norm is None else layers
 
         self.stages = nn.Sequential()
         for kernel_sizes, width in zip(column.stages, WIDTHS, strict=True):
             stage = nn.Sequential()
             for kernel_size in kernel_sizes:
-                norm = layers.norm if self.stages or stage else first_norm
-                conv = conv_norm(
-                    in_channels,
-                    width,
-                    kernel_size,
-                    padding=kernel_size // 2,
-                    norm=norm,
-                    activation=layers.activation,
-                )
-                stage.append(conv)
+                stage.append((layers if self.stages or stage else first).conv(in_channels, width, kernel_size))
                 in_channels = width
             self.stages.append(stage.append(layers.pool(2, 2, channels=width)))
 

@@ -1,8 +1,9 @@
 """The vocabulary of the architectures: replaceable parts as factories, and what is built of them."""
 
-from convarium.layers.blocks import conv_norm, linear_norm
+from convarium.layers.blocks import linear_norm
+from convarium.layers.factories import ActivationFactory, InitFunction, NormFactory, PoolFactory
 from convarium.layers.outputs import Outputs
-from convarium.layers.parts import AS_IN_PAPER, ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
+from convarium.layers.parts import AS_IN_PAPER, Layers, Parts
 from convarium.layers.sizes import output_size, takes_small_stem
 
 __all__ = [
@@ -14,7 +15,6 @@ __all__ = [
     "Outputs",
     "Parts",
     "PoolFactory",
-    "conv_norm",
     "linear_norm",
     "output_size",
     "takes_small_stem",

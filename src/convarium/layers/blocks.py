@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convarium.layers.parts import ActivationFactory, NormFactory
+from convarium.layers.factories import ActivationFactory, NormFactory
 
 
 def conv_norm(

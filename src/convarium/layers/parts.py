@@ -1,22 +1,12 @@
 """The replaceable parts of a network, as one value that travels from the configuration into any architecture."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import nn
 
-NormFactory = Callable[[int], nn.Module]  # channels -> layer for (N, C, H, W)
-ActivationFactory = Callable[[], nn.Module]
-InitFunction = Callable[[nn.Module], None]  # fills the parameters of a whole network, in place
-
-
-class PoolFactory(Protocol):
-    """Window, stride, channels -> layer for (N, channels, H, W); the channels are for a pooling that learns."""
-
-    def __call__(
-        self, kernel_size: int, stride: int, *, channels: int, padding: int = 0, ceil_mode: bool = False
-    ) -> nn.Module: ...
+from convarium.layers.blocks import conv_norm
+from convarium.layers.factories import ActivationFactory, InitFunction, NormFactory, PoolFactory
 
 
 class Layers(NamedTuple):
@@ -27,6 +17,33 @@ class Layers(NamedTuple):
     pool: PoolFactory
     init: InitFunction
     dropout: float = 0.0
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        linear: bool = False,
+    ) -> nn.Sequential:
+        """Convolution, norm and, unless linear, activation; (N, in, H, W) -> (N, out, H', W').
+
+        Padded by half a window unless told otherwise: an odd window with stride s then gives ceil(H/s), ceil(W/s).
+        """
+        height, width = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        return conv_norm(
+            in_channels,
+            out_channels,
+            kernel_size,
+            norm=self.norm,
+            activation=None if linear else self.activation,
+            stride=stride,
+            padding=(height // 2, width // 2) if padding is None else padding,
+            groups=groups,
+        )
 
 
 @dataclass(frozen=True)
