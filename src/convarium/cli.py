@@ -115,6 +115,9 @@ def _train(argv: Sequence[str]) -> int:
     conf = Conf(arguments.config_dir, root=arguments.config_name or ROOT)
     if arguments.config_dir or arguments.config_name or any(FOREIGN.match(word) for word in words):
         conf.check_hydra(words)
+    if arguments.help:
+        print(conf.help(words, resolve=arguments.resolve))
+        return 0
     flags = list(argv)
     for word in arguments.overrides:
         flags.remove(word)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from string import Template
 from typing import Any, cast
 
 from hydra import version
@@ -149,14 +150,21 @@ class Conf:
         _require_weights(resolved)
         return Composed(resolved, choices, list(overrides))
 
+    def help(self, overrides: Sequence[str], *, resolve: bool = False) -> str:
+        """What --help shows of an experiment. Hydra's own takes twice as long: it begins anew for every group."""
+        with self.explained(overrides), self._active(merged := self.merge(overrides)) as cfg:
+            answers = "".join(f"{group}: {', '.join(self.members(group))}\n" for group in self.groups)
+            template = Template(merged.hydra.help.template)
+            return template.safe_substitute(APP_CONFIG_GROUPS=answers, CONFIG=OmegaConf.to_yaml(cfg, resolve=resolve))
+
     def members(self, group: str) -> list[str]:
         """The answers of a group, without those of its sub-folders."""
-        return sorted(self.loader.get_group_options(group))
+        return sorted(self.loader.repository.get_group_options(group))
 
     @cached_property
     def groups(self) -> list[str]:
         """The names of all groups that are keys of an experiment, and recipe and study."""
-        return sorted(set(self.loader.get_group_options("", ObjectType.GROUP)) - {"hydra"})
+        return sorted(set(self.loader.repository.get_group_options("", ObjectType.GROUP)) - {"hydra"})
 
     def keys(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Choices]:
         """What the yaml files chosen by `overrides` say, unresolved, and which files these are."""
