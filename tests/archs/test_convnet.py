@@ -328,7 +328,8 @@ def test_auto_pads_small_images_only() -> None:
         ({"image_size": 1, "num_convs": 0, "padding": "valid"}, "image_size=1: too .* 2x2 pooling gets maps of 1x1"),
         ({"padding": "full"}, "padding=full: accepted are same, valid, auto"),
         ({"kernel_size": 4}, "padding=same: not with windows of 4x4"),
-        ({"num_convs": -1}, "num_convs=-1: accepted is at least 0"),
+        ({"num_convs": -1}, "num_convs=-1: accepted is from 0 to 999"),
+        ({"pattern": "INPUT -> [(CONV8 -> RELU)*99]*99 -> FC"}, "has 9,801 layers, accepted are up to 5,000"),
         ({"widths": (32, 0)}, r"widths=\[32, 0\]: accepted are widths of at least 1"),
         ({"pattern": "INPUT -> [CONV -> RELU]*3 -> FC", "widths": (8, 16)}, r"widths=\[8, 16\]: too few"),
         ({"pattern": "INPUT -> [FC -> RELU]*2 -> FC", "hidden": (9,)}, r"hidden=\[9\]: too few"),
@@ -389,7 +390,7 @@ def test_a_mistake_in_an_override_is_one_line_that_points_at_it(conf: Conf) -> N
     with pytest.raises(ConfigError) as caught:
         build(config["arch"], "arch")
     assert str(caught.value) == (
-        "arch: pattern=INPUT -> [CONV -> POOL]*2 -> FC: at character 19: expected RELU, found 'POOL'"
+        "arch.pattern=INPUT -> [CONV -> POOL]*2 -> FC: at character 19: expected RELU, found 'POOL'"
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archs.catalog import EACH, NAMES
-from archs.networks import images, make
+from archs.networks import images, make, settled
 from convarium.run.export import write_onnx
 
 
@@ -30,7 +30,7 @@ def nothing_compiled_before() -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_onnxruntime_computes_the_same_logits(name: str, own_directory: Path) -> None:
-    net = make(name).eval()
+    net = settled(name, make(name))
     exported = write_onnx(net, images(name, 2), own_directory / "net.onnx", {})
     assert exported is not None
     assert_same_logits(name, net, exported, atol=1e-4)
@@ -38,7 +38,7 @@ def test_onnxruntime_computes_the_same_logits(name: str, own_directory: Path) ->
 
 @pytest.mark.parametrize("name", EACH)
 def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> None:
-    net = make(name).eval()
+    net = settled(name, make(name))
     batch = torch.export.Dim("batch")
     exported = torch.export.export(net, (images(name, 2),), dynamic_shapes=({0: batch},), strict=True)
     assert_same_logits(name, net, exported.module(), atol=1e-5)
@@ -46,12 +46,12 @@ def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> N
 
 @pytest.mark.parametrize("name", EACH)
 def test_it_is_traced_as_one_graph_and_computes_the_same_logits(name: str) -> None:
-    net = make(name).eval()
+    net = settled(name, make(name))
     assert_same_logits(name, net, torch.compile(net, fullgraph=True, backend="aot_eager"), batches=(3,), atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_by_inductor_it_computes_the_same_logits(name: str) -> None:
-    net = make(name).eval()
+    net = settled(name, make(name))
     assert_same_logits(name, net, torch.compile(net, fullgraph=True), batches=(3,), atol=1e-4)

@@ -1,5 +1,8 @@
 """The perceptron: Rosenblatt's rule, step by step, and what has no place in it."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,7 +11,11 @@ from convarium.archs.perceptron import Perceptron
 from convarium.layers import Parts
 from convarium.layers.norm import batch
 from convarium.layers.pooling import max_pool
-from convarium.learn import losses
+from convarium.run.build import build
+from convarium.run.compose import compose
+
+CONF = Path(__file__).parents[2] / "conf"
+ROSENBLATT = re.findall(r"\w[\w.]*=\w+", (CONF / "loss" / "perceptron.yaml").read_text().partition("_target_")[0])
 
 
 def whole_numbers(images: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -22,7 +29,8 @@ def whole_numbers(images: int, classes: int) -> tuple[Tensor, Tensor]:
 
 def train(net: Perceptron, images: Tensor, targets: Tensor, lr: float) -> int:
     """One pass with the loss and optimizer of the configuration, images one by one; how many changed a weight."""
-    loss, optimizer = losses.Perceptron(), torch.optim.SGD(net.parameters(), lr=lr)
+    config = compose([*ROSENBLATT, f"optimizer.lr={lr}"]).config
+    loss, optimizer = build(config["loss"], "loss"), build(config["optimizer"], "optimizer")(net.parameters())
     changes = 0
     for image, target in zip(images, targets, strict=True):
         before = net.classifier.weight.detach().clone()

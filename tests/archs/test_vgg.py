@@ -1,5 +1,6 @@
 """VGG: every column of Table 1, the same function as torchvision's, and the memory its images take."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convarium.archs.vgg import CONFIGURATIONS, VGG, from_a
+from convarium.archs.vgg import CONFIGURATIONS, VGG
 from convarium.layers import Parts
+from convarium.layers.init import partly_from
 from convarium.layers.norm import LocalResponse, batch
 
 PUBLISHED = {
@@ -193,6 +196,12 @@ def test_an_image_below_32_is_refused() -> None:
 # B to E start with what A has learnt
 
 
+def started_from(weights: Path) -> Callable[[nn.Module], None]:
+    file = Path(__file__).parents[2] / "conf" / "init" / "recipe" / "vgg_from_a_2014.yaml"
+    node = yaml.safe_load(file.read_text())
+    return partial(partly_from, weights=str(weights), modules=node["modules"], std=node["std"])
+
+
 @pytest.fixture
 def trained_a(tmp_path: Path) -> Path:
     save_file(VGG(image_size=32, num_classes=3, configuration="A").state_dict(), tmp_path / "weights.safetensors")
@@ -200,7 +209,7 @@ def trained_a(tmp_path: Path) -> Path:
 
 
 def test_a_deeper_network_starts_with_the_first_four_convolutions_and_the_linear_layers_of_a(trained_a: Path) -> None:
-    deeper = VGG(image_size=32, num_classes=3, parts=Parts(init=partial(from_a, weights=str(trained_a))))
+    deeper = VGG(image_size=32, num_classes=3, parts=Parts(init=started_from(trained_a)))
     taken, state = load_file(trained_a), deeper.state_dict()
     same = [key for key in state if key in taken and torch.equal(state[key], taken[key])]
     assert {key.removesuffix(".weight") for key in same if key.endswith("weight")} == {
@@ -217,11 +226,11 @@ def test_a_deeper_network_starts_with_the_first_four_convolutions_and_the_linear
     ],
 )
 def test_another_a_is_refused(trained_a: Path, arguments: dict[str, Any], message: str) -> None:
-    parts = replace(arguments.get("parts", Parts()), init=partial(from_a, weights=str(trained_a)))
+    parts = replace(arguments.get("parts", Parts()), init=started_from(trained_a))
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         VGG(**{"image_size": 32, "num_classes": 3, **arguments, "parts": parts})
 
 
 def test_a_missing_a_is_refused() -> None:
-    with torch.device("meta"), pytest.raises(ValueError, match=r"init\.weights=none\.pth: no such file"):
-        VGG(parts=Parts(init=partial(from_a, weights="none.pth")))
+    with torch.device("meta"), pytest.raises(ValueError, match=r"weights=none\.safetensors: not weights that can be"):
+        VGG(parts=Parts(init=started_from(Path("none.safetensors"))))

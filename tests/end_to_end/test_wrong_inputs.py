@@ -158,6 +158,14 @@ TRAIN = [
     Wrong("+foo=1", "foo: no such key"),
     Wrong("+optimizer.nesterov=true", "optimizer.nesterov: no such key in optimizer=adamw"),
     Wrong("~optimizer.lr", "optimizer.lr: cannot be removed"),
+    Wrong("arch=alexnet arch.stem=smal", "arch.stem=smal: accepted are auto, paper, small; did you mean 'small'?"),
+    Wrong("arch=resnet18 arch.shortcut=b", "arch.shortcut=b: accepted are none, A, B, C; did you mean 'B'?"),
+    Wrong("arch=perceptron norm=batch", "error: norm: a perceptron has one layer"),
+    Wrong(
+        "data=synthetic data.num_classes=1", "data.num_classes=1: cross-entropy of a softmax over one logit is always 0"
+    ),
+    Wrong("arch=vgg16 init=recipe/vgg_from_a_2014", "init.weights: must be given; accepted: the weights.safetensors"),
+    Wrong("arch=vgg16 init=recipe/vgg_from_a_2014 init.weights=a.safetensors", "a.safetensors: no such file; accepted"),
     Wrong("norm.groups=3", "norm.groups: norm=paper takes no such key"),
     Wrong("logger.wandb.project=x", "logger.wandb: 'wandb' is not chosen; add logger=wandb"),
     Wrong("lenet5", "did you mean arch=lenet5?"),

@@ -130,6 +130,8 @@ def test_the_file_is_written_as_one_whole_path_and_the_overrides_as_they_were(re
     ("word", "says"),
     [
         ("data.mean=[0.5,0.5,0.5]", "data.mean=[0.5,0.5,0.5]: contradicts weights={}, which need data.mean=[0.485,"),
+        ("activation=silu", "activation=silu: contradicts weights={}, which need activation=paper or relu"),
+        ("arch.stem=small", "arch.stem=small: contradicts weights={}, which need arch.stem=paper"),
         ("data.std=[1.0,1.0,1.0]", "data.std=[1.0,1.0,1.0]: contradicts weights={}, which need data.std=[0.229,"),
     ],
 )
@@ -142,19 +144,36 @@ def test_another_stride_or_eps_than_the_weights_have_is_refused(bottlenecks: str
     words = ("arch=resnet50", "data=synthetic", f"weights={bottlenecks}")
     assert "which need arch.downsample_in=3x3" in refused(*words, "arch.downsample_in=1x1")
     assert "which need norm.eps=1e-05" in refused(*words, "norm=batch", "norm.eps=0.001")
-    assert "of another shape: stem.conv.weight (1x3x7x7, not 64x3x7x7)" in refused(*words)
+    assert "of another shape: conv1.weight (1x3x7x7, not 64x3x7x7)" in refused(*words)
 
 
 def test_another_network_is_refused_by_the_keys_that_differ(resnet18: Path) -> None:
     told = refused("arch=resnet50", "data=synthetic", f"weights={resnet18}")
     assert told.startswith(f"weights={resnet18} (ResNet of torchvision and timm): ")
-    assert "keys missing: stages.0.0.body.2.conv.weight" in told
-    assert "of another shape: stages.0.0.body.0.conv.weight (64x64x3x3, not 64x64x1x1)" in told
+    assert "keys missing (by our names): stages.0.0.body.2.conv.weight" in told
+    assert "of another shape: layer1.0.conv1.weight (64x64x3x3, not 64x64x1x1)" in told
+
+
+def test_small_images_get_the_stem_that_the_weights_are_of(resnet18: Path) -> None:
+    config = compose(["arch=resnet18", "data=synthetic", f"weights={resnet18}", "data.image_size=64"]).config
+    assert (config["arch"]["stem"], config["arch"]["shortcut"]) == ("paper", "B")
+
+
+def test_a_plain_network_is_not_made_a_residual_one(resnet18: Path) -> None:
+    told = refused("arch=plain18", "data=synthetic", f"weights={resnet18}")
+    assert told.startswith("arch.shortcut=none: contradicts weights=")
+    assert told.endswith("which need arch.shortcut=B")
+
+
+def test_keys_of_nobody_are_refused_with_the_layouts_there_are() -> None:
+    torch.save({"blocks.0.weight": torch.zeros(3), "blocks.0.bias": torch.zeros(3)}, "weights.pth")
+    told = refused("arch=resnet18", "data=synthetic", "weights=weights.pth")
+    assert "keys of no layout that is known (blocks.0.weight, blocks.0.bias, ...); accepted: our own, AlexNet" in told
 
 
 def test_grey_images_are_refused_by_the_first_convolution(resnet18: Path) -> None:
     told = refused("arch=resnet50", "arch.depth=18", "data=digits", f"weights={resnet18}")
-    assert told.endswith("1 key of another shape: stem.conv.weight (64x3x7x7, not 64x1x7x7)")
+    assert told.endswith("1 key of another shape: conv1.weight (64x3x7x7, not 64x1x7x7)")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convarium.archs.pattern import BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
+from convarium.archs.pattern import MOST_TIMES, BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
 from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm, output_size
 from convarium.layers.blocks import OfUnits
 from convarium.layers.init import he
@@ -23,6 +23,7 @@ from convarium.layers.pooling import max_pool
 from convarium.layers.sizes import SMALL_IMAGE
 
 PATTERN = "INPUT -> [(CONV -> RELU)*N -> POOL?]*M -> [FC -> RELU]*K -> FC"
+MOST_LAYERS = 5000
 NUM_CONVS, WIDTHS, HIDDEN = 2, (32, 64, 128), (256, 256)  # N, of M blocks, of K hidden layers
 PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he)
 
@@ -124,8 +125,8 @@ class ConvNet(nn.Module):
         super().__init__()
         if padding not in ("same", "valid", "auto"):
             raise ValueError(f"padding={padding}: accepted are same, valid, auto")
-        if num_convs < 0:
-            raise ValueError(f"num_convs={num_convs}: accepted is at least 0")
+        if not 0 <= num_convs <= MOST_TIMES:
+            raise ValueError(f"num_convs={num_convs}: accepted is from 0 to {MOST_TIMES}")
         written = parse(pattern)
         if num_convs != NUM_CONVS and "*N" not in str(written):
             raise ValueError(f"num_convs={num_convs}: has no effect, for the pattern has no *N: {pattern}")
@@ -134,6 +135,8 @@ class ConvNet(nn.Module):
         counts = {"N": num_convs, "M": len(widths), "K": len(hidden)}
         blocks = [_decided(block, pooled) for block in written.blocks(counts)]
         last = [[layer] for layer in written.hidden_layers(counts)]
+        if (count := sum(map(len, [*blocks, *last]))) > MOST_LAYERS:
+            raise ValueError(f"pattern={pattern}: has {count:,} layers, accepted are up to {MOST_LAYERS:,}")
         _refuse_without_place(parts, [*blocks, *last])
         if not _has(Dropout, [*blocks, *last]):
             blocks, last = [[*block, Dropout(0)] for block in blocks], _with_dropout(last, alone=not blocks)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 LETTERS = ("N", "M", "K")
+MOST_TIMES = 999
 TO_HIDDEN = r"\s*(FC|[\[(]([\[(\s]|(BN|DROPOUT\d+)\s*->)*FC)"  # FC, or brackets of which it is the first with weights
 LAST = r"\s*FC\s*$"
 
@@ -209,7 +210,9 @@ class _Parser:
     def times(self) -> int | str:
         if not self.take("*"):
             return 1
-        return self.take(*LETTERS) or self.number(least=0, expected="a number, N, M or K")
+        return self.take(*LETTERS) or self.number(
+            least=0, most=MOST_TIMES, expected=f"a number up to {MOST_TIMES}, N, M or K"
+        )
 
     def feature(self) -> Layer:
         names = ("CONV", "POOL", "BN", "DROPOUT")

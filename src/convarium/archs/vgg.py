@@ -8,15 +8,12 @@ steps on digits Glorot's stayed at chance). The first linear layer takes the map
 7x7 at 224 and 1x1 at 32; there is no other stem for small images.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from convarium.archs.weights.files import read_file
 from convarium.layers import AS_IN_PAPER, Layers, Parts
-from convarium.layers.init import he, normal
+from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import max_pool
 
@@ -38,7 +35,6 @@ CONFIGURATIONS = {
 }
 WIDTHS = (64, 128, 256, 512, 512)  # of the stages
 HIDDEN = 4096  # both hidden linear layers
-OF_A = ("stages.0.0", "stages.1.0", "stages.2.0", "stages.2.1", "fc6", "fc7", "fc8")  # what B to E start with
 PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he, dropout=0.5)
 
 
@@ -90,25 +86,3 @@ class VGG(nn.Module):
         x = self.fc7(x)  # (N, 4096)
         logits: Tensor = self.fc8(x)  # (N, num_classes)
         return logits
-
-
-def from_a(net: nn.Module, *, weights: str, std: float = 0.1) -> None:
-    """The first four convolutions and the linear layers of a trained A, the others normal (section 3.1).
-
-    `weights` is a file with our keys, as a run leaves it. Raises ValueError where it has not those of this network.
-    """
-    normal(net, std=std)
-    file = Path(weights).expanduser()
-    if not file.is_file():
-        raise ValueError(
-            f"init.weights={weights}: no such file; accepted: the weights.safetensors of a run of arch=vgg11"
-        )
-    trained, own = read_file(file), dict(net.named_parameters())
-    for key in [key for key in own if key.startswith(tuple(f"{layer}." for layer in OF_A))]:
-        if key not in trained or trained[key].shape != own[key].shape:
-            found = "none" if key not in trained else list(trained[key].shape)
-            raise ValueError(
-                f"init.weights={weights}: {key} of shape {list(own[key].shape)} is wanted, there is {found}"
-            )
-        with torch.no_grad():
-            own[key].copy_(trained[key])

@@ -6,6 +6,8 @@ says otherwise. Normalization layers keep scale 1 and bias 0.
 
 from collections.abc import Iterator, Sequence
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
@@ -56,6 +58,25 @@ def uniform_fan_in(net: nn.Module, *, bound: float = 2.4) -> None:
         nn.init.uniform_(module.weight, -limit, limit)
         if module.bias is not None:
             nn.init.uniform_(module.bias, -limit, limit)
+
+
+def partly_from(net: nn.Module, *, weights: str, modules: Sequence[str], std: float = 0.01) -> None:
+    """Normal, but for `modules`, which have what is in a file: the weights.safetensors of a run of a network like it.
+
+    Raises ValueError if the file cannot be read, or has not these parameters in the same shapes.
+    """
+    normal(net, std=std)
+    try:
+        trained = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"weights={weights}: not weights that can be read ({type(error).__name__})") from error
+    for module in modules:
+        for name, parameter in net.get_submodule(module).named_parameters():
+            key, shape = f"{module}.{name}", list(parameter.shape)
+            found = list(trained[key].shape) if key in trained else "none"
+            if found != shape:
+                raise ValueError(f"weights={weights}: {key} of shape {shape} is wanted, there is {found}")
+            parameter.detach().copy_(trained[key])
 
 
 def zeros(net: nn.Module) -> None:

@@ -92,6 +92,11 @@ def check_targets(config: dict[str, Any]) -> None:
         _check_name(node, key)
 
 
+PARTS = ("norm", "activation", "pool", "init")  # an architecture refuses them by the names of their groups
+# what an architecture is told of the data
+FROM_DATA = {"in_channels": "data.channels", "num_classes": "data.num_classes", "image_size": "data.image_size"}
+
+
 def build(node: Any, key: str) -> Any:
     """Build what a resolved config node describes; `key` is its dotted place in the config, e.g. "optimizer".
 
@@ -116,7 +121,21 @@ def build(node: Any, key: str) -> Any:
     try:
         return target(**arguments)
     except (ValueError, ModuleNotFoundError) as error:
-        raise ConfigError(f"{key}: {error}") from error
+        raise ConfigError(_told(key, node, str(error))) from error
+
+
+def _told(key: str, node: dict[str, Any], message: str) -> str:
+    """What a constructor objects to, by the key that a person would change, with the nearest of what it accepts."""
+    if message.startswith((f"{key}.", *(f"{part}: " for part in PARTS))):
+        return message
+    found = re.match(r"(\w+)=(.*?): ", message)
+    if found is None or found[1] not in node:
+        return f"{key}: {message}"
+    name, value = found.groups()
+    accepted = message.partition(": accepted are ")[2].split(", ")
+    hint = nearest(value, accepted).removesuffix(".")
+    changed = FROM_DATA.get(name, f"{key}.{name}") if key == "arch" else f"{key}.{name}"
+    return f"{changed}{message.removeprefix(name)}{hint}"
 
 
 def find_target(node: dict[str, Any], key: str) -> Any:

@@ -299,9 +299,11 @@ def _make_paths_absolute(config: dict[str, Any]) -> None:
         (config, "resume"),
         (config, "weights"),
         (config["data"], "root"),
+        (config["init"], "weights"),
     ):
-        if isinstance(node, dict) and isinstance(node.get(name), str) and node[name] and not _is_download(node[name]):
-            node[name] = os.path.abspath(os.path.expanduser(node[name]))
+        value = node.get(name) if isinstance(node, dict) else None
+        if isinstance(value, str) and value not in ("", "???") and not _is_download(value):
+            node[name] = os.path.abspath(os.path.expanduser(value))
 
 
 def _is_download(weights: str) -> bool:
@@ -312,6 +314,10 @@ def _require_weights(config: dict[str, Any]) -> None:
     weights = config.get("weights")
     if isinstance(weights, str) and not _is_download(weights) and not os.path.isfile(weights):
         raise ConfigError(f"weights={weights}: no such file; accepted: {RANGES['weights'].text}")
+    weights = (config["init"] or {}).get("weights")
+    if isinstance(weights, str) and not os.path.isfile(weights):
+        wrong = "init.weights: must be given" if weights == "???" else f"init.weights={weights}: no such file"
+        raise ConfigError(f"{wrong}; accepted: the weights.safetensors of a run")
 
 
 def _loader(config_dir: str | None) -> ConfigLoaderImpl:

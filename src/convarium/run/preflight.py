@@ -105,6 +105,7 @@ def preflight(config: dict[str, Any]) -> Preflight:
     placement = place(config["trainer"])
     check_precision(config["precision"], placement)
     params, macs = check_net(config, placement)
+    check_loss(config)
     return Preflight(placement, params, macs)
 
 
@@ -183,6 +184,15 @@ def check_net(config: dict[str, Any], placement: Placement) -> tuple[int, int]:
         net(images[:1])
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     return params, counter.get_total_flops() // 2
+
+
+def check_loss(config: dict[str, Any]) -> None:
+    """Refuse a loss that has no meaning for so many logits."""
+    loss, logits = build(config["loss"], "loss"), torch.zeros(1, int(config["data"]["num_classes"]))
+    try:
+        loss(logits, torch.zeros(1, dtype=torch.long))
+    except ValueError as error:
+        raise ConfigError(f"data.num_classes={config['data']['num_classes']}: {error}") from error
 
 
 def without_values(config: dict[str, Any]) -> nn.Module:

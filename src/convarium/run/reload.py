@@ -30,10 +30,12 @@ def load_run(path: Path | str, *, weights: str = "final") -> nn.Module:
         raise ValueError(f"weights={weights}: unknown{nearest(weights, WEIGHTS)} One of: {', '.join(WEIGHTS)}")
     run = RunDirectory.open(path)
     file, state = _read_weights(run, weights)
-    config = run.config()
+    arch = run.config().get("arch")
+    if isinstance(arch, dict) and arch.get("parts"):
+        arch["parts"]["init"] = None  # the weights it draws are not kept, and a file that it takes may be gone
     try:
-        with torch.random.fork_rng(devices=[]):  # the weights it draws are not kept
-            net = build(config["arch"], "arch")
+        with torch.random.fork_rng(devices=[]):
+            net = build(arch, "arch")
     except ConfigError as error:
         raise RunError(f"{run.config_file}: {error}") from error
     if not isinstance(net, nn.Module):

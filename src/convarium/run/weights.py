@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from convarium.archs.weights import LAYOUTS, Settings, State, fit, read_file, recognize
+from convarium.archs.weights import LAYOUTS, Fitted, Settings, State, fit, read_file, recognize
 from convarium.archs.weights.download import find
 from convarium.errors import ConfigError
 from convarium.run.preflight import without_values
 from convarium.run.ranges import shown
 
 DOWNLOAD = "torchvision:"
+OURS = "keys as our own"
 
 
 class Opened(NamedTuple):
@@ -20,8 +21,23 @@ class Opened(NamedTuple):
 
     layout: str
     state: State
+    names: dict[str, str]
+    """Those in the file, by ours."""
     sets: Settings
     view: Settings
+
+    def fit(self, net: nn.Module, source: str) -> Fitted:
+        """What a network takes over of them; raises ConfigError if it is another's."""
+        try:
+            return fit(net, self.state, self.names)
+        except ValueError as error:
+            if self.layout == OURS and not any(key in net.state_dict() for key in self.state):
+                known = ", ".join(layout.name for layout in LAYOUTS)
+                raise ConfigError(
+                    f"weights={source}: keys of no layout that is known ({', '.join(list(self.state)[:2])}, ...);"
+                    f" accepted: our own, {known}"
+                ) from error
+            raise ConfigError(f"weights={source} ({self.layout}): {error}") from error
 
 
 class Loaded(NamedTuple):
@@ -60,6 +76,8 @@ class Adopted:
                     raise self._contradiction(key, given[key], accepted)
             elif key == "norm.eps" and not has_eps:
                 continue
+            elif key == "arch.shortcut" and _inside(self.config, key) and _value(self.config, key) == "none":
+                raise self._contradiction(key, "none", accepted)  # a plain network is another architecture
             elif not key.startswith("arch.") or _inside(self.config, key):
                 words.append(f"{key}={shown(accepted[0])}")
         view = {key: value for key, value in self.opened.view.items() if _inside(self.config, key)}
@@ -67,10 +85,7 @@ class Adopted:
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise ConfigError unless a config has what the weights ask for and a network that they fit."""
-        try:
-            fit(without_values(config), self.opened.state)
-        except ValueError as error:
-            raise ConfigError(f"weights={self.source} ({self.opened.layout}): {error}") from error
+        self.opened.fit(without_values(config), self.source)
         for key, wanted in self.opened.sets.items():
             if not _inside(config, key) and key.startswith("arch."):
                 raise ConfigError(
@@ -99,9 +114,10 @@ def open_weights(config: dict[str, Any]) -> Opened:
             theirs = read_file(Path(source))
             found = recognize(theirs)
             if found is None:
-                return Opened("keys as our own", theirs, {}, {})
+                return Opened(OURS, theirs, {}, {}, {})
             layout, view = found, found.view(theirs)
-        return Opened(layout.name, layout.translate(theirs), layout.sets(theirs), view)
+        names = {ours: key for key, ours in layout.ours(theirs).items()}
+        return Opened(layout.name, layout.translate(theirs), names, layout.sets(theirs), view)
     except ValueError as error:
         raise ConfigError(f"weights={source}: {error}") from error
 
@@ -109,10 +125,7 @@ def open_weights(config: dict[str, Any]) -> Opened:
 def load_weights(net: nn.Module, config: dict[str, Any]) -> Loaded:
     """Read the weights that a config names into its network, in place. Raises ConfigError where they do not fit."""
     opened = open_weights(config)
-    try:
-        fitted = fit(net, opened.state)
-    except ValueError as error:
-        raise ConfigError(f"weights={config['weights']} ({opened.layout}): {error}") from error
+    fitted = opened.fit(net, config["weights"])
     net.load_state_dict(fitted.state, strict=False)  # what may be missing has been judged
     return Loaded(str(config["weights"]), opened.layout, fitted.new_heads, fitted.classes)
 

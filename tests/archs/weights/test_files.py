@@ -37,6 +37,10 @@ def same(found: dict[str, torch.Tensor]) -> bool:
         {"state_dict": OrderedDict(PREFIXED), "best_prec1": 91.7, "epoch": 200},
         {"model": STATE, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "args": None},
         {"model": {"state_dict": PREFIXED}},
+        {"epoch": 90, "arch": "resnet50", "state_dict": PREFIXED, "best_acc1": torch.tensor(76.1), "optimizer": {}},
+        {"net": PREFIXED, "acc": 95.5, "epoch": 199},
+        {"model_state_dict": {f"module._orig_mod.{key}": value for key, value in STATE.items()}},
+        {"state_dict": {f"model.{key}": value for key, value in STATE.items()}, "pytorch-lightning_version": "2.6.6"},
         {key: nn.Parameter(value) for key, value in STATE.items()},
     ],
 )
@@ -89,12 +93,12 @@ def test_a_broken_file_is_refused(content: bytes, ending: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({}, "holds nothing instead of a state dict, or one under 'state_dict' or 'model'"),
-        ([1, 2], "holds a list instead of a state dict"),
-        (torch.ones(3), "holds a Tensor instead of a state dict"),
-        ({"weights": STATE}, "weights is a dict instead of a named tensor"),
-        ({**STATE, "epoch": 3}, "epoch is a int instead of a named tensor"),
-        ({0: torch.ones(2)}, "0 is a Tensor instead of a named tensor"),
+        ({}, "holds nothing; accepted: named tensors, or these under 'state_dict' or 'model' or"),
+        ([1, 2], "holds an object of type list; accepted: named tensors"),
+        (torch.ones(3), "holds an object of type Tensor; accepted"),
+        ({"weights": STATE}, "'weights' holds an object of type dict; accepted"),
+        ({**STATE, "epoch": 3}, "'epoch' holds an object of type int; accepted"),
+        ({0: torch.ones(2)}, "0 holds an object of type Tensor; accepted"),
     ],
 )
 def test_anything_but_named_tensors_is_refused(content: Any, says: str) -> None:

@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
-from convarium.archs.weights import LAYOUTS, recognize
+from convarium.archs.weights import LAYOUTS, Layout, recognize
 from convarium.archs.weights.download import Download
 from convarium.errors import ConfigError
 from convarium.run.build import build
@@ -262,10 +262,64 @@ def test_networks_that_we_do_not_have_are_of_no_layout(name: str) -> None:
         assert recognize(torchvision.models.get_model(name, weights=None).state_dict()) is None
 
 
-def test_keys_of_a_layout_with_shapes_of_something_else_are_refused() -> None:
-    state = CifarReference(8).state_dict() | {"linear.weight": torch.zeros(10)}
-    torch.save(state, "weights.pth")
-    with pytest.raises(
-        ConfigError, match=r"weights=\S+weights.pth: has the keys of CIFAR ResNet .*, but not its shapes"
-    ):
-        compose(["arch=resnet20", "data=synthetic", "weights=weights.pth"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_a_layout_is_recognized_without_one_of_its_marks(layout: Layout) -> None:
+    with torch.device("meta"):
+        state = of_layout(layout.name)
+    for mark in layout.marks:
+        assert recognize({key: value for key, value in state.items() if key != mark}) is layout
+
+
+def of_layout(name: str) -> dict[str, Tensor]:
+    if name != "VGG of timm":
+        return LAYOUT_OF[name]().state_dict()
+    names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+    state = LAYOUT_OF["VGG of torchvision"]().state_dict()
+    return {names.get(module := key.rpartition(".")[0], module) + key.removeprefix(module): state[key] for key in state}
+
+
+STRANGE = [
+    "layer1.0.downsample.5.weight",
+    "layer2.0.shortcut.7.weight",
+    "features.x.weight",
+    "features.0.2.weight",
+    "inception6a.branch1.conv.weight",
+    "inception3a.branch9.conv.weight",
+    "conv9.conv.weight",
+    "Conv2d_9z_9x9.conv.weight",
+    "Mixed_5b.branch9x9.conv.weight",
+    "Mixed_9b.branch1x1.conv.weight",
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_keys_and_shapes_of_something_else_go_through_to_be_named(layout: Layout) -> None:
+    with torch.device("meta"):
+        state = of_layout(layout.name)
+    strange = {key: torch.zeros(()) for key in STRANGE}
+    translated = layout.translate(state | strange)
+    layout.sets(state | strange), layout.view(state | strange)
+    assert all(layout.ours(state | strange)[key] in translated for key in STRANGE)
+    for key in state:
+        broken = state | {key: torch.zeros(())}
+        layout.translate(broken), layout.sets(broken), layout.view(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"linear.weight": torch.zeros(10)}, r"of another shape: linear.weight \(10, not 10x64\)"),
+        ({"layer2.0.conv2.weight": None}, r"1 key missing \(by our names\): stages.1.0.body.1.conv.weight"),
+        (
+            {"layer2.0.conv2.weight": torch.zeros(())},
+            r"of another shape: layer2.0.conv2.weight \(a number, not 32x32x3x3",
+        ),
+        ({"layer9.0.conv2.weight": torch.zeros(3)}, "1 key too many: layer9.0.conv2.weight"),
+        ({"linear.weight": None}, r"1 key missing \(by our names\): classifier.weight"),
+    ],
+)
+def test_a_cifar_file_that_does_not_fit_is_refused_by_its_keys(change: dict[str, Tensor | None], says: str) -> None:
+    state = CifarReference(8).state_dict() | change
+    torch.save({key: value for key, value in state.items() if value is not None}, "weights.pth")
+    with pytest.raises(ConfigError, match=rf"weights=\S+weights.pth \(CIFAR ResNet \S+\): .*{says}"):
+        compose(["arch=resnet20", "arch.depth=8", "data=synthetic", "weights=weights.pth"])

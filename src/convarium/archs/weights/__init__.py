@@ -17,9 +17,12 @@ LAYOUTS: tuple[Layout, ...] = (
     *resnet.LAYOUTS,
 )
 
+LIKENESS = 0.6  # share of a layout's marks
+
 __all__ = ["LAYOUTS", "Fitted", "Layout", "Settings", "State", "fit", "read_file", "recognize", "tensors"]
 
 
 def recognize(state: State) -> Layout | None:
-    """The layout that these keys are of; None: ours, or none that is known."""
-    return next((layout for layout in LAYOUTS if layout.fits(state)), None)
+    """The layout that these keys are of, also if a few are missing; None: ours, or none that is known."""
+    best = max(LAYOUTS, key=lambda layout: layout.likeness(state))
+    return best if best.likeness(state) >= LIKENESS else None

@@ -1,13 +1,23 @@
 """AlexNet in one tower of torchvision, which has no local response normalization."""
 
-from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, crop_224, renamed, without_norm
+from convarium.archs.weights.layout import (
+    IMAGENET,
+    PAPER_STEM,
+    RELU,
+    Layout,
+    Settings,
+    State,
+    crop_224,
+    renamed,
+    without_norm,
+)
 
 CONVOLUTIONS = {"0": "conv1.conv", "3": "conv2.conv", "6": "conv3.conv", "8": "conv4.conv", "10": "conv5.conv"}
 LINEAR = {"1": "fc6.0", "4": "fc7.0", "6": "fc8"}
 
 
 def _sets(state: State) -> Settings:
-    return IMAGENET | without_norm()
+    return IMAGENET | RELU | PAPER_STEM | without_norm()
 
 
 LAYOUTS = (

@@ -2,7 +2,7 @@
 
 import re
 
-from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, centre, renamed
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, centre, renamed
 
 LAYERS = {"0": "conv", "1": "norm"}
 GATE = {"fc1": "squeeze", "fc2": "excite"}
@@ -26,13 +26,15 @@ def _in_block(match: re.Match[str]) -> str:
 
 
 def _maps(state: State) -> int:
-    return state["classifier.1.weight"].shape[-1]
+    weight = state.get("classifier.1.weight")
+    return weight.shape[-1] if weight is not None and weight.ndim else 0
 
 
 def _sets(state: State) -> Settings:
     eps = 1e-3 if _maps(state) >= FIRST_OF_TENSORFLOW else 1e-5
     norms = ("paper", "batch", "sync_batch") if eps == 1e-3 else ("batch", "sync_batch")
-    return IMAGENET | {"norm": norms, "norm.eps": eps, "arch.padding": "symmetric"}
+    parts = {"activation": ("paper", "silu"), "pool": ("paper",)}
+    return IMAGENET | PAPER_STEM | parts | {"norm": norms, "norm.eps": eps, "arch.padding": "symmetric"}
 
 
 def _view(state: State) -> Settings:
@@ -53,8 +55,8 @@ LAYOUTS = (
         "EfficientNet of torchvision",
         marks=("features.0.0.weight", "features.1.0.block.1.fc1.weight", "features.8.0.weight", "classifier.1.weight"),
         names=renamed(
-            (r"features\.0\.(\d)", lambda match: f"stem.{LAYERS[match[1]]}"),
-            (r"features\.8\.(\d)", lambda match: f"head.{LAYERS[match[1]]}"),
+            (r"features\.0\.([01])", lambda match: f"stem.{LAYERS[match[1]]}"),
+            (r"features\.8\.([01])", lambda match: f"head.{LAYERS[match[1]]}"),
             (r"features\.([1-7])\.(\d+)\.block\.(\d)\.(0|1|fc1|fc2)", _in_block),
             (r"classifier\.1", "classifier"),
         ),

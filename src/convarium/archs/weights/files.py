@@ -13,8 +13,9 @@ from torch import Tensor
 
 from convarium.archs.weights.layout import State
 
-WRAPPERS = ("state_dict", "model")  # keys under which training scripts keep the weights beside other things
-PREFIX = "module."  # of a network that was saved inside DataParallel
+# keys under which training scripts keep the weights beside other things
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+PREFIXES = ("module.", "model.", "_orig_mod.")  # of DataParallel, of a LightningModule, of torch.compile
 
 
 def read_file(path: Path) -> State:
@@ -42,26 +43,23 @@ def read_file(path: Path) -> State:
 
 
 def tensors(content: Any) -> State:
-    """The named tensors in what a file held, without wrappers and without DataParallel's prefix."""
-    while isinstance(content, dict) and not any(isinstance(value, Tensor) for value in content.values()):
+    """The named tensors in what a file held, without wrappers and without a prefix that all of them have."""
+    while isinstance(content, dict):
         inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), None)
         if inner is None:
             break
         content = inner
+    accepted = f"accepted: named tensors, or these under {' or '.join(map(repr, WRAPPERS))}"
     if not isinstance(content, dict) or not content:
-        raise ValueError(
-            f"holds {_described(content)} instead of a state dict, or one under {' or '.join(map(repr, WRAPPERS))}"
-        )
+        kind = "nothing" if content == {} else f"an object of type {type(content).__name__}"
+        raise ValueError(f"holds {kind}; {accepted}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{key} is {_described(value)} instead of a named tensor")
-    if all(key.startswith(PREFIX) for key in content):
-        return {key.removeprefix(PREFIX): value for key, value in content.items()}
-    return dict(content)
-
-
-def _described(value: Any) -> str:
-    return "nothing" if isinstance(value, dict) and not value else f"a {type(value).__name__}"
+            raise ValueError(f"{key!r} holds an object of type {type(value).__name__}; {accepted}")
+    state = dict(content)
+    while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def _conversion(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Whether weights, by our names, are those of a network, and what is left of them for it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -21,8 +22,10 @@ class Fitted(NamedTuple):
     """For how many the file has a classifier."""
 
 
-def fit(net: nn.Module, state: State) -> Fitted:
+def fit(net: nn.Module, state: State, names: Mapping[str, str] | None = None) -> Fitted:
     """The part of `state` that `net`, which may be without values, is to load; strict about all but classifiers.
+
+    `names` are those in the file, by ours, for what is said of keys.
 
     A classifier for another number of classes is left out, with those of the auxiliary heads; so are auxiliary heads
     if the network has none. Raises ValueError, in one line, for keys that are missing, too many, or of another shape.
@@ -48,10 +51,12 @@ def fit(net: nn.Module, state: State) -> Fitted:
     ]
     heads = heads if classifier in heads else []
     misshapen = [key for key in misshapen if key.rpartition(".")[0] not in heads]
+    names = names or {}
+    shapes = [f"{names.get(key, key)} ({_shape(state[key])}, not {_shape(own[key])})" for key in misshapen]
     told = [
-        *_told("missing", missing),
-        *_told("too many", extra),
-        *_told("of another shape", [f"{key} ({_shape(state[key])}, not {_shape(own[key])})" for key in misshapen]),
+        *_told("missing", missing, " (by our names)" if names else ""),
+        *_told("too many", [names.get(key, key) for key in extra]),
+        *_told("of another shape", shapes),
     ]
     if told:
         raise ValueError("; ".join(told))
@@ -64,11 +69,11 @@ def _is_head(own: Tensor, other: Tensor, num_classes: int, classes: int) -> bool
     return own.shape == (num_classes, *own.shape[1:]) and other.shape == (classes, *own.shape[1:])
 
 
-def _told(kind: str, keys: list[str]) -> list[str]:
+def _told(kind: str, keys: list[str], remark: str = "") -> list[str]:
     if not keys:
         return []
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return [f"{len(keys)} key{'s' * (len(keys) > 1)} {kind}: {', '.join(keys[:SHOWN])}{more}"]
+    return [f"{len(keys)} key{'s' * (len(keys) > 1)} {kind}{remark}: {', '.join(keys[:SHOWN])}{more}"]
 
 
 def _shape(value: Tensor) -> str:

@@ -4,6 +4,8 @@ from torch.nn.functional import pad
 
 from convarium.archs.weights.layout import (
     MINUS_ONE_TO_ONE,
+    PAPER_STEM,
+    RELU,
     Layout,
     Settings,
     State,
@@ -39,6 +41,9 @@ def _sets(state: State) -> Settings:
     with_heads = any(key.startswith("aux1.") for key in state)
     return (
         MINUS_ONE_TO_ONE
+        | RELU
+        | PAPER_STEM
+        | {"pool": ("paper",)}
         | with_batch_norm(eps=1e-3)
         | {"arch.last_pool": 2}
         | ({} if with_heads else {"arch.aux_heads": False})
@@ -58,9 +63,9 @@ LAYOUTS = (
         "GoogLeNet of torchvision",
         marks=("conv1.conv.weight", "inception3a.branch1.conv.weight", "fc.weight"),
         names=renamed(
-            (r"conv(\d)\.(conv|bn)", lambda match: f"{STEM[match[1]]}.{LAYERS[match[2]]}"),
+            (rf"conv({'|'.join(STEM)})\.(conv|bn)", lambda match: f"{STEM[match[1]]}.{LAYERS[match[2]]}"),
             (
-                r"inception(\d\w)\.(branch\d(?:\.\d)?)\.(conv|bn)",
+                rf"inception({'|'.join(PLACES)})\.({'|'.join(BRANCHES)})\.(conv|bn)",
                 lambda match: f"{PLACES[match[1]]}.{BRANCHES[match[2]]}.{LAYERS[match[3]]}",
             ),
             (r"aux(\d)\.conv\.(conv|bn)", lambda match: f"aux.{int(match[1]) - 1}.conv.{LAYERS[match[2]]}"),

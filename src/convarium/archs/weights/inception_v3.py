@@ -2,7 +2,7 @@
 
 import re
 
-from convarium.archs.weights.layout import MINUS_ONE_TO_ONE, Layout, Settings, State, centre, renamed
+from convarium.archs.weights.layout import MINUS_ONE_TO_ONE, PAPER_STEM, RELU, Layout, Settings, State, centre, renamed
 
 STEM = {"1a_3x3": 0, "2a_3x3": 1, "2b_3x3": 2, "3b_1x1": 4, "4a_3x3": 5}  # poolings counted
 BRANCHES = {
@@ -30,6 +30,9 @@ def _sets(state: State) -> Settings:
     with_head = any(key.startswith("AuxLogits.") for key in state)
     return (
         MINUS_ONE_TO_ONE
+        | RELU
+        | PAPER_STEM
+        | {"pool": ("paper",)}
         | {"norm": ("paper", "batch", "sync_batch"), "norm.eps": 1e-3, "arch.count_padding": True}
         | ({} if with_head else {"arch.aux_heads": False})
     )
@@ -40,8 +43,8 @@ LAYOUTS = (
         "Inception-v3 of torchvision",
         marks=("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight", "Mixed_7c.branch1x1.conv.weight"),
         names=renamed(
-            (r"Conv2d_(\d\w_\dx\d)\.(conv|bn)", lambda match: f"stem.{STEM[match[1]]}.{LAYERS[match[2]]}"),
-            (r"Mixed_(\d\w)\.branch(_pool|\dx\d(?:dbl|x3)?)(?:_(\d)([ab])?)?\.(conv|bn)", _in_module),
+            (rf"Conv2d_({'|'.join(STEM)})\.(conv|bn)", lambda match: f"stem.{STEM[match[1]]}.{LAYERS[match[2]]}"),
+            (rf"Mixed_(\d\w)\.branch({'|'.join(BRANCHES)})(?:_(\d)([ab])?)?\.(conv|bn)", _in_module),
             (r"AuxLogits\.conv0\.(conv|bn)", lambda match: f"aux.0.reduce.{LAYERS[match[1]]}"),
             (r"AuxLogits\.conv1\.(conv|bn)", lambda match: f"aux.0.conv.{LAYERS[match[1]]}"),
             (r"AuxLogits\.fc", "aux.0.classifier"),

@@ -12,6 +12,9 @@ Names = Callable[[Iterable[str]], dict[str, str]]  # the publisher's keys -> our
 Settings = dict[str, Any]  # keys of an experiment's config and their values
 
 
+KNOWN = 0.5  # share of the keys of a file that a layout names, at the least
+
+
 def nothing(state: State) -> Settings:
     """No settings."""
     return {}
@@ -42,18 +45,31 @@ class Layout:
 
     def fits(self, state: State) -> bool:
         """Whether the keys are those of this layout."""
-        return all(key in state for key in self.marks) and not any(key in state for key in self.lacks)
+        return self.likeness(state) == 1
+
+    def likeness(self, state: State) -> float:
+        """The share of the marks that are there; 0 with a key of another layout, or if many keys have no name here."""
+        known = len(self.names(state)) / len(state)
+        if known < KNOWN or any(key in state for key in self.lacks):
+            return 0.0
+        return sum(key in state for key in self.marks) / len(self.marks)
+
+    def ours(self, state: State) -> dict[str, str]:
+        """Our name of each key; a key that is none of the layout's keeps its own."""
+        names = self.names(state)
+        return {key: names.get(key, key) for key in state}
 
     def translate(self, state: State) -> State:
-        """The same weights under our names; a key that is none of the layout's keeps its name.
+        """The same weights under our names.
 
-        Raises ValueError for tensors that cannot be what their names say.
+        Those that lack what the layout has, or have it in other shapes, are renamed only: no network takes them.
         """
-        names = self.names(state)
+        ours = self.ours(state)
+        renamed = {ours[key]: value for key, value in state.items()}
         try:
-            return self.convert(without_idle_biases({names.get(key, key): value for key, value in state.items()}))
-        except (KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"has the keys of {self.name}, but not its shapes ({_first_line(error)})") from error
+            return self.convert(without_idle_biases(renamed))
+        except (KeyError, IndexError, RuntimeError, TypeError):
+            return renamed
 
 
 def renamed(*table: tuple[str, str | Callable[[re.Match[str]], str]]) -> Names:
@@ -71,10 +87,6 @@ def renamed(*table: tuple[str, str | Callable[[re.Match[str]], str]]) -> Names:
         return found
 
     return names
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def without_idle_biases(state: State) -> State:
@@ -97,6 +109,8 @@ def without_norm() -> Settings:
     return {"norm": ("none",)}
 
 
+PAPER_STEM: Settings = {"arch.stem": "paper"}  # also for images as small as get another by themselves
+RELU: Settings = {"activation": ("paper", "relu"), "pool": ("paper", "max")}
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}
 

@@ -4,7 +4,17 @@ import re
 
 import torch
 
-from convarium.archs.weights.layout import IMAGENET, Layout, Settings, State, centre, crop_224, renamed
+from convarium.archs.weights.layout import (
+    IMAGENET,
+    PAPER_STEM,
+    RELU,
+    Layout,
+    Settings,
+    State,
+    centre,
+    crop_224,
+    renamed,
+)
 
 EPS = {"norm.eps": 1e-5}
 
@@ -21,12 +31,13 @@ def _shortcut(match: re.Match[str]) -> str:
 
 def _imagenet(state: State) -> Settings:
     bottleneck = "layer1.0.conv3.weight" in state
-    return IMAGENET | EPS | {"arch.shortcut": "B"} | ({"arch.downsample_in": "3x3"} if bottleneck else {})
+    stride = {"arch.downsample_in": "3x3"} if bottleneck else {}
+    return IMAGENET | RELU | PAPER_STEM | EPS | {"arch.shortcut": "B"} | stride
 
 
 def _cifar(state: State) -> Settings:
     option = "B" if any(".shortcut." in key for key in state) else "A"
-    return IMAGENET | EPS | {"arch.shortcut": option}  # not CIFAR's own figures of colour
+    return IMAGENET | RELU | EPS | {"arch.shortcut": option}  # not CIFAR's own figures of colour
 
 
 def _pad_behind(state: State) -> State:
@@ -68,7 +79,7 @@ LAYOUTS = (
     Layout(
         "ResNet of torchvision and timm",
         marks=("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "fc.weight"),
-        names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.downsample\.(\d)", _shortcut), (r"fc", "classifier")),
+        names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.downsample\.([01])", _shortcut), (r"fc", "classifier")),
         sets=_imagenet,
         view=crop_224,
         models=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -77,7 +88,7 @@ LAYOUTS = (
         "CIFAR ResNet (pytorch_resnet_cifar10)",
         marks=("conv1.weight", "layer1.0.conv1.weight", "layer3.0.conv1.weight", "linear.weight"),
         lacks=("layer4.0.conv1.weight", "layer1.0.conv3.weight"),
-        names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.shortcut\.(\d)", _shortcut), (r"linear", "classifier")),
+        names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.shortcut\.([01])", _shortcut), (r"linear", "classifier")),
         sets=_cifar,
         view=lambda state: centre(32, of=32),
         convert=_pad_behind,

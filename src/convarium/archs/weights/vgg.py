@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from convarium.archs.weights.layout import (
     IMAGENET,
+    RELU,
     Layout,
     Names,
     Settings,
@@ -19,7 +20,8 @@ def _vgg(hidden: dict[str, str]) -> Names:
 
     def names(keys: Iterable[str]) -> dict[str, str]:
         keys = list(keys)
-        modules = sorted({int(key.split(".")[1]) for key in keys if key.startswith("features.")})
+        places = {key.split(".")[1] for key in keys if key.startswith("features.")}
+        modules = sorted(int(place) for place in places if place.isdecimal())
         norms = {number for number in modules if f"features.{number}.running_mean" in keys}
         between = 3 if norms else 2  # from one convolution to the next of the same stage
         ours = dict(hidden)
@@ -41,7 +43,7 @@ def _vgg(hidden: dict[str, str]) -> Names:
 
 
 def _sets(state: State) -> Settings:
-    return IMAGENET | (with_batch_norm(eps=1e-5) if "features.1.running_mean" in state else without_norm())
+    return IMAGENET | RELU | (with_batch_norm(eps=1e-5) if "features.1.running_mean" in state else without_norm())
 
 
 def _linear(state: State) -> State:
