@@ -151,6 +151,13 @@ def test_paths_become_absolute_once(conf: Conf, tmp_path: Path, monkeypatch: pyt
     assert config["run_dir"] == str(tmp_path / "out")
 
 
+def test_the_file_that_an_init_takes_is_absolute_wherever_it_is_written(conf: Conf, own_directory: Path) -> None:
+    Path("a.safetensors").touch()
+    config = conf.compose(["arch=vgg16", "init=recipe/vgg_from_a_2014", "init.weights=a.safetensors"]).config
+    inits = (config["init"], config["parts"]["init"], config["arch"]["parts"]["init"])
+    assert [init["weights"] for init in inits] == [str(own_directory / "a.safetensors")] * 3
+
+
 def test_what_hydra_reads_as_it_stands_is_not_quoted() -> None:
     words = [
         "optimizer.lr=0.1",

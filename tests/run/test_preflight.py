@@ -8,6 +8,7 @@ import torch
 
 from convarium.errors import ConfigError
 from convarium.run import preflight as module
+from convarium.run.compose import compose
 from convarium.run.preflight import REFUSALS, Placement, check_net, check_precision, place, preflight
 from experiments import config_of
 
@@ -269,3 +270,15 @@ def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
 
 def test_the_table_is_read_where_the_network_runs() -> None:
     assert module.preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10)
+
+
+@pytest.mark.parametrize(
+    ("loss", "accepted"), [("cross_entropy", False), ("map", False), ("bce", True), ("hinge", True)]
+)
+def test_a_loss_that_means_nothing_for_one_logit_is_refused(loss: str, accepted: bool) -> None:
+    config = compose(["arch=lenet5", "data=synthetic", "data.num_classes=1", f"loss={loss}"]).config
+    if accepted:
+        preflight(config)
+    else:
+        with pytest.raises(ConfigError, match=r"^data.num_classes=1: .*; loss=bce is"):
+            preflight(config)

@@ -294,12 +294,14 @@ def quoted(value: str) -> str:
 
 def _make_paths_absolute(config: dict[str, Any]) -> None:
     """Against the current folder, once: nothing later depends on where a process stands."""
+    parts = (config.get("parts"), (config["arch"] or {}).get("parts"))
     for node, name in (
         (config, "run_dir"),
         (config, "resume"),
         (config, "weights"),
         (config["data"], "root"),
         (config["init"], "weights"),
+        *((part.get("init"), "weights") for part in parts if isinstance(part, dict)),
     ):
         value = node.get(name) if isinstance(node, dict) else None
         if isinstance(value, str) and value not in ("", "???") and not _is_download(value):
