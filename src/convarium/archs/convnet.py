@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convarium.archs.pattern import MOST_TIMES, BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
+from convarium.archs.pattern import MOST_TIMES, BatchNorm, Conv, Dropout, Hidden, Layer, Pattern, Pool, parse
 from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm, output_size
 from convarium.layers.blocks import OfUnits
 from convarium.layers.init import he
@@ -23,8 +23,9 @@ from convarium.layers.pooling import max_pool
 from convarium.layers.sizes import SMALL_IMAGE
 
 PATTERN = "INPUT -> [(CONV -> RELU)*N -> POOL?]*M -> [FC -> RELU]*K -> FC"
+NUM_CONVS, WIDTHS, HIDDEN, KERNEL_SIZE = 2, (32, 64, 128), (256, 256), 3  # N, of M blocks, of K hidden layers
+DEFAULTS = {"num_convs": NUM_CONVS, "pooled": True, "widths": WIDTHS, "hidden": HIDDEN, "kernel_size": KERNEL_SIZE}
 MOST_LAYERS = 5000
-NUM_CONVS, WIDTHS, HIDDEN = 2, (32, 64, 128), (256, 256)  # N, of M blocks, of K hidden layers
 PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he)
 
 
@@ -119,7 +120,7 @@ class ConvNet(nn.Module):
         pooled: bool = True,
         widths: Sequence[int] = WIDTHS,
         hidden: Sequence[int] = HIDDEN,
-        kernel_size: int = 3,
+        kernel_size: int = KERNEL_SIZE,
         padding: str = "same",
     ) -> None:
         super().__init__()
@@ -128,15 +129,13 @@ class ConvNet(nn.Module):
         if not 0 <= num_convs <= MOST_TIMES:
             raise ValueError(f"num_convs={num_convs}: accepted is from 0 to {MOST_TIMES}")
         written = parse(pattern)
-        if num_convs != NUM_CONVS and "*N" not in str(written):
-            raise ValueError(f"num_convs={num_convs}: has no effect, for the pattern has no *N: {pattern}")
-        if not pooled and "?" not in str(written):
-            raise ValueError(f"pooled=false: has no effect, for the pattern has no POOL?: {pattern}")
         counts = {"N": num_convs, "M": len(widths), "K": len(hidden)}
         blocks = [_decided(block, pooled) for block in written.blocks(counts)]
         last = [[layer] for layer in written.hidden_layers(counts)]
         if (count := sum(map(len, [*blocks, *last]))) > MOST_LAYERS:
             raise ValueError(f"pattern={pattern}: has {count:,} layers, accepted are up to {MOST_LAYERS:,}")
+        chosen = {"num_convs": num_convs, "pooled": pooled, "widths": tuple(widths), "hidden": tuple(hidden)}
+        _refuse_without_effect(chosen | {"kernel_size": kernel_size}, written, [*blocks, *last])
         _refuse_without_place(parts, [*blocks, *last])
         if not _has(Dropout, [*blocks, *last]):
             blocks, last = [[*block, Dropout(0)] for block in blocks], _with_dropout(last, alone=not blocks)
@@ -166,6 +165,23 @@ def _decided(block: list[Layer], pooled: bool) -> list[Layer]:
 
 def _has(kind: type[Layer], blocks: list[list[Layer]]) -> bool:
     return any(isinstance(layer, kind) for block in blocks for layer in block)
+
+
+def _refuse_without_effect(chosen: dict[str, object], written: Pattern, blocks: list[list[Layer]]) -> None:
+    """Raise ValueError for an argument other than its default about which the pattern leaves nothing open."""
+    layers = [layer for block in blocks for layer in block]
+    convs = [layer for layer in layers if isinstance(layer, Conv)]
+    left_open = {
+        "num_convs": "*N" in str(written),
+        "pooled": "?" in str(written),
+        "widths": "*M" in str(written) or any(conv.width is None for conv in convs),
+        "hidden": "*K" in str(written) or any(isinstance(layer, Hidden) and layer.width is None for layer in layers),
+        "kernel_size": any(conv.kernel_size is None for conv in convs),
+    }
+    for name, value in chosen.items():
+        if value != DEFAULTS[name] and not left_open[name]:
+            shown = str(list(value) if isinstance(value, tuple) else value).lower()
+            raise ValueError(f"{name}={shown}: has no effect, for the pattern leaves nothing open there: {written}")
 
 
 def _refuse_without_place(parts: Parts, blocks: list[list[Layer]]) -> None:

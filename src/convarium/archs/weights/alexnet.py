@@ -1,4 +1,7 @@
-"""AlexNet in one tower of torchvision, which has no local response normalization."""
+"""AlexNet in one tower of torchvision, which has no local response normalization.
+
+Ours pads the first convolution by what the size of the images asks for: at 224 pixels by 2, as torchvision does always.
+"""
 
 from convarium.archs.weights.layout import (
     IMAGENET,

@@ -1,4 +1,7 @@
-"""EfficientNets of torchvision: padded on all sides, gates of 1x1 convolutions, two kinds of epsilon."""
+"""EfficientNets of torchvision: padded on all sides, gates of 1x1 convolutions, two kinds of epsilon.
+
+Their published errors were measured on images resized bicubically; ours are resized bilinearly.
+"""
 
 import re
 
