@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -174,20 +173,3 @@ def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
     words = ("seed=1,2", "trainer.devices=2", "arch=lenet5", *QUICK)
     assert train("-m", *words, cwd=tmp_path).returncode == 0
     assert [result["device"] for result in results(tmp_path)] == ["2 x cpu", "2 x cpu"]
-
-
-@pytest.mark.slow
-@pytest.mark.network
-def test_the_wheel_carries_every_yaml(tmp_path: Path) -> None:
-    root = TRAIN.parent
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(root)],
-        check=True,
-        capture_output=True,
-    )
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        names = set(wheel.namelist())
-    for path in conf_dir().rglob("*.yaml"):
-        assert f"convarium/conf/{path.relative_to(conf_dir()).as_posix()}" in names
-    assert "hydra_plugins/convarium/grid.py" in names
-    assert "hydra_plugins/__init__.py" not in names
