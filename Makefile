@@ -36,8 +36,8 @@ lint: setup ## ruff, its format, and which package may import which
 types: setup ## mypy, strict, on src
 	$(PY) -m mypy
 lock: ## resolve the lock file anew (needs uv); to take newer versions: make lock ARGS=--upgrade
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.txt $(ARGS)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" --quiet --output-file requirements.txt $(ARGS)
 numerics: setup ## 20 losses of every architecture, bit for bit; AGAINST=FILE compares with an earlier output
 	@$(PY) tests/numerics.py $(if $(AGAINST),--against "$(AGAINST)") $(ARGS)
 bench: setup ## every benchmark; each prints a ratio against a named peer

@@ -81,11 +81,11 @@ class ImageData(L.LightningDataModule):
 
         Raises MissingData if the dataset is not on this disk.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a dataset says
 
     def open_image(self, path: Path) -> Tensor:
         """An image file as uint8 (C, H, W), decoded and sized exactly as the dataset's own images."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a dataset says
 
     def fetch(self) -> None:
         """Download what is missing; needs the network. Nothing to do for a dataset that is made or shipped."""

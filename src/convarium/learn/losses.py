@@ -36,7 +36,7 @@ class ClassificationLoss(nn.Module):
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         """What each sample's logits (N, classes), float32, cost: (N,)."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a loss says
 
 
 class CrossEntropy(ClassificationLoss):

@@ -71,7 +71,8 @@ class Batched(Optimizer):
         return loss
 
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        raise NotImplementedError
+        """Change these parameters of a group by their gradients, in place."""
+        raise NotImplementedError  # abstract: an optimizer says
 
     def _kept(self, params: list[Tensor], name: str, start: float = 0.0) -> list[Tensor]:
         """What is kept under a name for each parameter, of its shape; full of `start` at first."""

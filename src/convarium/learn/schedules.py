@@ -49,7 +49,7 @@ class Schedule:
 
     def shape(self, step: int, warm: int, clock: Clock) -> float:
         """The factor of a step after a warm-up of `warm` steps."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a schedule says
 
     def check(self, clock: Clock) -> None:
         """Raise ValueError where the lengths do not fit into the run: a warm-up, a milestone beyond its end."""

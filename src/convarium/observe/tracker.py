@@ -83,7 +83,7 @@ class Tracker(Logger):
 
     def _open(self, start: Start) -> Session:
         """Connect and return the open session; runs in the tracker's thread and may raise anything."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a tracker says
 
     def _choose_id(self, previous: str | None) -> str | None:
         """The id of this run where it is ours to choose, before the tracker is reached; None where the tracker does."""
