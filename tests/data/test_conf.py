@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from convarium.data import facts
-from convarium.data.augment import AugmentKey
+from convarium.data.augment.change import AugmentKey
 from convarium.data.facts import register
 from convarium.data.module import ImageData
 

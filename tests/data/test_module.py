@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from convarium.batch import Batch
-from convarium.data.augment import AugmentKey, CropFlip
+from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.crop import CropFlip
 from convarium.data.synthetic import SyntheticImages
 
 

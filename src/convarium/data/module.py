@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.batch import Batch
-from convarium.data.augment import Augment, AugmentKey
+from convarium.data.augment.change import AugmentKey, Change
 from convarium.data.loaders import EvalBatches, TrainBatches
 from convarium.data.sources import Files, InMemory, Source
 from convarium.data.splits import carve
@@ -48,7 +48,7 @@ class ImageData(L.LightningDataModule):
     """Global as well; each device takes its part."""
     seed: int = 1
     """Of the sample order and the augmentation."""
-    augment: Augment | None = None
+    augment: Change | None = None
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
 

@@ -1,33 +1,13 @@
-"""Random changes to training images: batched, on the batch's device, each sample by its own key.
-
-An augmentation is a pure function of (images, key): the same sample in the same epoch is changed in the same way,
-whatever batch, rank or device it is in.
-"""
+"""Where an image is cut out of what is stored."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convarium.data.augment.change import AugmentKey
 from convarium.randomness import bits
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentKey:
-    """What the randomness of a batch hangs on."""
-
-    seed: int
-    epoch: int
-    index: Tensor
-    """(N,) int64 sample numbers, on the images' device."""
-
-
-class Augment(Protocol):
-    """uint8 images (N, C, H, W) to changed uint8 images of the same shape."""
-
-    def __call__(self, images: Tensor, key: AugmentKey) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convarium.data.augment import AugmentKey, CropFlip
+from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.crop import CropFlip
 
 IMAGES = torch.randint(1, 256, (64, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 

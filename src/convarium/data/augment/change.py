@@ -1,0 +1,31 @@
+"""What an augmentation is made of: changes of pixels, and the choice of the part of a picture that becomes the image."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentKey:
+    """What the randomness of a batch hangs on."""
+
+    seed: int
+    epoch: int
+    index: Tensor
+    """(N,) int64 sample numbers, on the images' device."""
+
+
+class Change(Protocol):
+    """uint8 images (N, C, H, W) to changed uint8 images of the same shape; the argument is not written to."""
+
+    def __call__(self, images: Tensor, key: AugmentKey) -> Tensor: ...
+
+
+@runtime_checkable
+class Crop(Protocol):
+    """Which part of a picture becomes the image; the reader resizes it, antialiased, so that no other part is decoded."""
+
+    def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
+        """(N, 2) int64 heights and widths of the pictures to (N, 4) int64 top, left, height, width inside them."""
+        ...
