@@ -1,4 +1,4 @@
-"""What an augmentation is made of: changes of pixels, and the choice of the part of a picture that becomes the image."""
+"""What an augmentation is made of: changes of pixels, and which part of a picture becomes the image."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -24,7 +24,7 @@ class Change(Protocol):
 
 @runtime_checkable
 class Crop(Protocol):
-    """Which part of a picture becomes the image; the reader resizes it, antialiased, so that no other part is decoded."""
+    """Which part of a picture becomes the image; a reader decodes that part alone and resizes it, antialiased."""
 
     def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
         """(N, 2) int64 heights and widths of the pictures to (N, 4) int64 top, left, height, width inside them."""
