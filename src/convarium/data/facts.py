@@ -98,10 +98,13 @@ def folder_image_size(root: str | Path) -> int:
 
 
 def register() -> None:
-    """Make the facts about folders known to OmegaConf; may be called any number of times."""
+    """Make the facts about folders and packed datasets known to OmegaConf; may be called any number of times."""
     from omegaconf import OmegaConf
 
+    from convarium.data.packed.facts import FACTS
+
     facts: dict[str, Callable[[str], Any]] = {
+        **FACTS,
         "folder_classes": class_folders,
         "folder_num_classes": num_class_folders,
         "folder_image_size": folder_image_size,

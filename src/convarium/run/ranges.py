@@ -142,6 +142,8 @@ RANGES: dict[str, Accepts] = {
     "data.crop_share": Accepts("above 0 and at most 1", lambda value: 0 < value <= 1),
     "data.in_memory": Accepts("true or false", lambda value: True, (bool,)).or_null(),
     "data.num_workers": COUNT.of(int).or_null(),
+    "data.cache_dir": NOT_EMPTY.or_null(),
+    "data.cache_gb": above(0).of(int, float).or_null(),
     "augment.pad": at_least(0),
     # how
     "loss.label_smoothing": below_one(),
