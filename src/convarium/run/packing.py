@@ -179,7 +179,7 @@ def command(words: list[str]) -> int:
     from convarium.run.compose import Conf
     from convarium.run.verbs import read_options
 
-    usage = "convarium data pack data=folder data.root=PICTURES to=FOLDER [format=raw] [size=256] [quality=90] [shard_mb=64]"
+    usage = f"convarium data pack data=folder data.root=PICTURES to=FOLDER [{'=...] ['.join(list(OPTIONS)[1:])}=...]"
     options, overrides = read_options(words, OPTIONS)
     if "to" not in options or not any(word.startswith("data=") for word in overrides):
         raise ConfigError(f"{'to' if 'to' not in options else 'data'} must be given; usage: {usage}")
@@ -236,7 +236,7 @@ class _Encoder:
     def image(self, image: torch.Tensor) -> Sample | Bad:
         """Pixels (C, H, W)."""
         picture = image.permute(1, 2, 0).numpy()
-        size = stored_size(*picture.shape[:2], self.size)
+        size = stored_size(picture.shape[0], picture.shape[1], self.size)
         return self._checked(self._stored(resize(picture, size).transpose(1, 2, 0)), "an image in memory")
 
     def _stored(self, picture: NDArray[np.uint8]) -> Sample:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convarium.data.packed.place import Bytes, Folder, Range, Read
+from convarium.data.packed.place import Bytes, Folder, Read
 from convarium.data.packed.shards import Shards, Split
 from convarium.errors import ConfigError
 
@@ -116,7 +116,7 @@ class SplitCache:
         try:
             number = os.open(self._folder / place.name, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                written = os.pwrite(number, memoryview(data), place.start)
+                written = os.pwrite(number, data.data, place.start)
             finally:
                 os.close(number)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The facts of a packed dataset, out of its header, for conf/data/packed.yaml: `${packed_classes:ROOT}`. No torch here."""
+"""The facts of a packed dataset, out of its header, as resolvers: `${packed_classes:ROOT}`. No torch here."""
 
 from collections.abc import Callable
 from typing import Any

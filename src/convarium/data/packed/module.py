@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from convarium.batch import Batch
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
 from convarium.data.packed.place import Place, open_place
@@ -109,6 +110,10 @@ class PackedImages(ImageData):
             raise ValueError(f"{path}: unreadable image ({error})") from None
         cut = central(height, width, self.image_size, self.crop_share)
         return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """As every dataset's, with the channels in their place first."""
+        return super().on_after_batch_transfer(batch._replace(images=batch.images.contiguous()), dataloader_idx)
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: packed by convarium data pack; there is nothing to fetch")

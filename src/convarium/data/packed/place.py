@@ -1,7 +1,7 @@
 """Where packed files lie, a folder or object storage, and how byte ranges of many of them are read. No torch here.
 
-A place hands out reads that are under way: `start(ranges)` returns one callable per range, which waits for its bytes. On
-a disk the call itself reads, in the thread that decodes; in object storage all ranges are on their way at once.
+A place hands out reads that are under way: `start(ranges)` returns one callable per range, which waits for its bytes.
+On a disk the call itself reads, in the thread that decodes; in object storage all ranges are on their way at once.
 """
 
 import os
@@ -106,11 +106,11 @@ class Folder:
         return [partial(self._read, wanted) for wanted in ranges]
 
     def _read(self, wanted: Range) -> Bytes:
-        data = np.empty(wanted.stop - wanted.start, dtype=np.uint8)
+        data, got = np.empty(wanted.stop - wanted.start, dtype=np.uint8), 0
         try:
-            got = os.preadv(self._opened(wanted.name).number, [memoryview(data)], wanted.start)
-            while 0 < got < len(data):  # a signal, or a network file system, may cut a read short
-                more = os.preadv(self._opened(wanted.name).number, [memoryview(data)[got:]], wanted.start + got)
+            file = self._opened(wanted.name)  # held until we are done with it
+            while got < len(data):  # a network file system may give a read in parts
+                more = os.preadv(file.number, [data[got:].data], wanted.start + got)
                 if more == 0:
                     break
                 got += more

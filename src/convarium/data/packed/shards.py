@@ -306,7 +306,7 @@ class Shards:
 
     def is_intact(self, sample: int, data: Bytes) -> bool:
         """Whether the bytes are the sample's."""
-        return zlib.crc32(data) == self.index.crc[sample]
+        return zlib.crc32(data.data) == int(self.index.crc[sample])
 
     def _checked(self, sample: int, read: Read) -> Read:
         def checked() -> Bytes:

@@ -52,5 +52,5 @@ def _digest(place: Place, shard: File) -> str:
         raise ConfigError(f"data.root={place.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
     for start in range(0, shard.bytes, PIECE):
         [read] = place.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
-        digest.update(read())
+        digest.update(read().data)
     return digest.hexdigest()
