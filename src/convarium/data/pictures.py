@@ -1,5 +1,6 @@
 """From an image file, or an image of another size, to the uint8 pixels a network sees."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
     try:
         data = Path(path).read_bytes()
-        square = read_square(PillowReader(), data, image_size=image_size, crop_share=crop_share, channels=channels)
+        square = read_square(_pillow(), data, image_size=image_size, crop_share=crop_share, channels=channels)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such image") from None
     except OSError as error:
@@ -30,6 +31,11 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
     except Unreadable as error:
         raise ValueError(f"{path}: unreadable image ({error})") from None
     return square.contiguous()
+
+
+@functools.cache
+def _pillow() -> PillowReader:
+    return PillowReader()
 
 
 def pad_to(images: Tensor, image_size: int) -> Tensor:

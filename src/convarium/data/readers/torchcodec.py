@@ -19,9 +19,13 @@ class TorchCodecReader(JpegReader):
 
     def decode(self, data: bytes, head: Head, box: Box) -> Tensor:
         # bytes would do, but then it changes the warning filters of the whole process, in every thread at once
-        source = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        source = bytearray(data)
+        if head.tagged and (at := source.find(b"Exif\0\0")) >= 0:
+            source[at] = 0  # or it turns the picture; what is read is turned by one code for all readers
         try:
-            picture = self._decode(source, mode="GRAY" if head.components == 1 else "RGB")
+            picture = self._decode(
+                torch.frombuffer(source, dtype=torch.uint8), mode="GRAY" if head.components == 1 else "RGB"
+            )
         except RuntimeError as error:
             raise Unreadable(" ".join(str(error).split())) from None
         top, left, height, width = box
