@@ -9,38 +9,32 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment import tones
+from convarium.data.augment.pieces import piece
 from convarium.data.augment.warp import affine
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 """uint8 images (N, C, H, W) and magnitudes (N,), which some ignore, to changed images."""
 
-AT_ONCE = 1 << 18
-"""Values (of N x C x H x W) that a CPU handles together: about what its caches hold."""
-
 
 def each(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Sequence[Operation | None]) -> Tensor:
     """images[i] by operations[which[i]] with magnitudes[i]; None: as it is. The arguments are not written to.
 
-    On a CPU the images are sorted by operation, and each has its own done alone. Elsewhere every operation is done to
-    all of them and what nobody asked for is dropped: more work, but the device is never waited for.
+    On a CPU each operation is done to its own images, a few at a time. Elsewhere every operation is done to all of them
+    and what nobody asked for is dropped: more work, but the device is never waited for.
     """
     apply = _sorted if images.device.type == "cpu" else _masked
     return apply(images, which, magnitudes, operations)
 
 
 def _sorted(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Sequence[Operation | None]) -> Tensor:
-    order = which.argsort()
     counts = torch.bincount(which, minlength=len(operations)).tolist()
-    changed = images.index_select(0, order)
-    sizes = magnitudes.index_select(0, order)
-    at_once = max(1, AT_ONCE // images[0].numel())
-    for operation, part, its_sizes in zip(
-        operations, torch.split(changed, counts), torch.split(sizes, counts), strict=True
-    ):
-        if operation is not None and len(part):
-            for some, their_sizes in zip(torch.split(part, at_once), torch.split(its_sizes, at_once), strict=True):
-                some.copy_(operation(some, their_sizes))
-    return torch.empty_like(images).index_copy_(0, order, changed)
+    order = which.argsort()
+    changed = []
+    for operation, its_own in zip(operations, torch.split(order, counts), strict=True):
+        for some in torch.split(its_own, piece(images)) if len(its_own) else ():
+            part = images.index_select(0, some)
+            changed.append(part if operation is None else operation(part, magnitudes.index_select(0, some)))
+    return torch.cat(changed).index_select(0, order.argsort())
 
 
 def _masked(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Sequence[Operation | None]) -> Tensor:

@@ -11,6 +11,7 @@ from convarium.data.augment.autoaugment import POLICIES
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.draws import uniforms
 from convarium.data.augment.operations import each, named
+from convarium.data.augment.pieces import piecewise
 from convarium.data.augment.warp import require_interpolation, require_level
 
 
@@ -241,7 +242,12 @@ class AugMix:
         whole = 1 - drawn[:, :1]
         parts = -(drawn[:, 1:] + 2.0**-33).log()
         shares = torch.cat((1 - whole, whole * parts / parts.sum(1, keepdim=True)), 1).float()
-        mixture = images * shares[:, 0].view(-1, 1, 1, 1)
-        for chain, share in zip(chains.chunk(self.width), shares[:, 1:].unbind(1), strict=True):
-            mixture += chain * share.view(-1, 1, 1, 1)
-        return mixture.round_().clamp_(0, 255).to(torch.uint8)
+        return piecewise(_blend, images, shares, *chains.chunk(self.width))
+
+
+def _blend(images: Tensor, shares: Tensor, *chains: Tensor) -> Tensor:
+    first, *others = shares.view(*shares.shape, 1, 1, 1).unbind(1)
+    mixture = images * first
+    for chain, share in zip(chains, others, strict=True):
+        mixture += chain * share
+    return mixture.round_().clamp_(0, 255).to(torch.uint8)

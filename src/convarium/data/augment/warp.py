@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convarium.data.augment.pieces import piecewise
+
 INTERPOLATIONS = ("nearest", "bilinear")
 
 
@@ -32,11 +34,14 @@ def affine(images: Tensor, matrix: Tensor, *, interpolation: str = "nearest", fi
     """uint8 (N, C, H, W) as seen through `matrix` (N, 2, 3), which takes the place (x, y, 1) of a pixel of the result
     to the place in the image where it comes from; both in pixels from the centre. For the rest see `moved`.
     """
-    matrix = matrix.float()[..., None, None]  # (N, 2, 3, 1, 1)
     x = centred(images.shape[-1], images.device)
     y = centred(images.shape[-2], images.device).unsqueeze(1)
-    from_x, from_y = ((row[:, 0] * x + row[:, 2]) + row[:, 1] * y for row in matrix.unbind(1))  # (N, H, W)
-    return moved(images, from_x, from_y, interpolation=interpolation, fill=fill)
+
+    def seen(images: Tensor, matrix: Tensor) -> Tensor:
+        from_x, from_y = ((row[:, 0] * x + row[:, 2]) + row[:, 1] * y for row in matrix.unbind(1))  # (N, H, W)
+        return moved(images, from_x, from_y, interpolation=interpolation, fill=fill)
+
+    return piecewise(seen, images, matrix.float()[..., None, None])
 
 
 def moved(images: Tensor, from_x: Tensor, from_y: Tensor, *, interpolation: str, fill: int | None) -> Tensor:
@@ -46,7 +51,7 @@ def moved(images: Tensor, from_x: Tensor, from_y: Tensor, *, interpolation: str,
     """
     height, width = images.shape[-2:]
     if interpolation == "bilinear":
-        grid = torch.stack((from_x * (2 / width), from_y * (2 / height)), dim=-1)
+        grid = torch.stack((from_x * (2 / width), from_y * (2 / height)), dim=1).permute(0, 2, 3, 1)
         padding = "border" if fill is None else "zeros"
         pixels = F.grid_sample(
             images.float().sub_(fill or 0), grid, mode="bilinear", padding_mode=padding, align_corners=False
