@@ -79,7 +79,7 @@ def test_the_images_from_a_web_server_are_those_from_the_disk(packed, served):
 
 
 def test_a_web_server_that_ignores_ranges_is_found_out(served):
-    with pytest.raises(ConfigError, match=r"train-00000\.\w+ \(bytes \d+ to \d+\): \d+ bytes came \(a server that"):
+    with pytest.raises(ConfigError, match=r"train-0000\d\.\w+ \(bytes \d+ to \d+\): \d+ bytes came \(a server that"):
         images(served(obeys=False))
 
 
