@@ -12,6 +12,8 @@ from convarium.data.readers.reader import Box, Unreadable
 class TorchCodecReader(JpegReader):
     """JPEG files by torchcodec. Raises ImportError if it is not installed."""
 
+    name = "torchcodec"
+
     def __init__(self) -> None:
         from torchcodec.decoders import decode_jpeg
 
