@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,6 +51,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def one_by_one(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.stack([change(image) for image in images])
+
+
 def main(pairs: int, threads: int) -> None:
     torch.set_num_threads(threads)
     print(f"{pairs} pairs, {threads} threads; milliseconds a batch, and torchvision's time over ours")
@@ -59,8 +64,8 @@ def main(pairs: int, threads: int) -> None:
         for name, (ours, theirs) in PEERS.items():
             measured = []
             for epoch in range(pairs + 1):
-                one = seconds(lambda ours=ours, epoch=epoch: ours(images, AugmentKey(0, epoch, index)))
-                other = seconds(lambda theirs=theirs: torch.stack([theirs(image) for image in images]))
+                one = seconds(partial(ours, images, AugmentKey(0, epoch, index)))
+                other = seconds(partial(one_by_one, theirs, images))
                 measured.append((one, other))
             own, peer = zip(*measured[1:], strict=True)  # the first pair warms up
             ratios = [b / a for a, b in measured[1:]]

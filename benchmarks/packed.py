@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -25,12 +24,12 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.crop import RandomResizedCrop
 from convarium.data.folder import FolderImages
 from convarium.data.loaders import TrainBatches
 from convarium.data.packed.module import PackedImages
+from convarium.data.packed.source import Packed
 from convarium.data.readers.choice import reader
-from convarium.randomness import uniform
 from convarium.run.packing import pack
 
 LEAST = 5.0
@@ -41,57 +40,22 @@ GROWTH_EPOCHS = 20
 FACTS = {"channels": 3, "image_size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
-@dataclass(frozen=True)
-class RandomArea:
-    """8 to 100 % of the area at an aspect of 3/4 to 4/3, as RandomResizedCrop draws it at its first attempt."""
-
-    def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
-        def draw(purpose: str) -> Tensor:
-            return uniform(key.seed, purpose, epoch=key.epoch, index=key.index)
-
-        height, width = sizes.unbind(1)
-        area = height * width * (0.08 + 0.92 * draw("area"))
-        aspect = torch.exp((2 * draw("aspect") - 1) * torch.log(torch.tensor(4 / 3)))
-        tall = (area / aspect).sqrt().round().long().minimum(height).clamp_min(1)
-        wide = (area * aspect).sqrt().round().long().minimum(width).clamp_min(1)
-        top = (draw("top") * (height - tall + 1)).long()
-        left = (draw("left") * (width - wide + 1)).long()
-        return torch.stack([top, left, tall, wide], dim=1)
-
-
-class Keyed:
-    """A packed split that is asked for random crops."""
-
-    prefetches = True
-
-    def __init__(self, root: Path, num_classes: int) -> None:
-        data = PackedImages(root=str(root), num_classes=num_classes, num_workers=WORKERS, **FACTS)
-        self.source = data.read("train").cropped(RandomArea())
-        self.targets = self.source.targets
-        self.epoch = 0
-
-    def images(self, indices: Tensor) -> Tensor:
-        key = AugmentKey(1, self.epoch, indices)
-        return self.source.images(indices, key)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
 class Ours:
     """Our batches of one packed dataset."""
 
     def __init__(self, root: Path, num_classes: int) -> None:
-        self.source = Keyed(root, num_classes)
-        self.loader = TrainBatches(self.source, torch.arange(len(self.source)), batch_size=BATCH, seed=1)
+        data = PackedImages(root=str(root), num_classes=num_classes, num_workers=WORKERS, val_fraction=0.0, **FACTS)
+        source = data.read("train")
+        assert isinstance(source, Packed)
+        self.loader = TrainBatches(
+            source.cropped(RandomResizedCrop()), torch.arange(len(source)), batch_size=BATCH, seed=1
+        )
 
     def turn(self, epochs: int = EPOCHS) -> Iterator[Tensor]:
         for _ in range(epochs):
-            self.loader.set_epoch(self.source.epoch)
             for batch in self.loader:
                 yield batch.images
-            self.source.epoch += 1
-            self.loader.set_epoch(self.source.epoch)
+            self.loader.set_epoch(self.loader.epoch + 1)
 
 
 class Peer:

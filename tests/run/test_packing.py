@@ -89,7 +89,7 @@ def test_a_dataset_in_memory_is_packed_as_it_is_held(tmp_path):
     packed = packed_of(tmp_path / "digits", classes=None, **facts)
     for split in ("train", "test"):
         samples = torch.arange(0, 290, 7)
-        assert torch.equal(packed.read(split).images(samples), digits.read(split).images(samples))
+        assert torch.equal(packed.read(split).fetch(samples)[0], digits.read(split).fetch(samples)[0])
     assert packed.num_test == 297
 
 
@@ -164,7 +164,7 @@ def test_the_command_packs_what_a_config_describes(pictures, tmp_path, capsys):
     )
     assert code == 0
     assert "8 train" in capsys.readouterr().out
-    assert packed_of(tmp_path / "packed").read("train").images(torch.arange(8)).shape == (8, 3, 12, 12)
+    assert packed_of(tmp_path / "packed").read("train").fetch(torch.arange(8))[0].shape == (8, 3, 12, 12)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LAYOUT = frozenset(
         "data.root",
         "data.num_workers",
         "data.in_memory",
+        "data.cache",
         "data.cache_dir",
         "data.cache_gb",
         "data.eval_batch_size",

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from convarium.data.files import Files
 from convarium.data.folder import FolderImages
 from convarium.data.module import ImageData
 from convarium.data.packed.place import is_url
@@ -26,7 +27,7 @@ from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, STORES, H
 from convarium.data.packed.source import resize, stored_size
 from convarium.data.packed.writing import SplitWriter
 from convarium.data.readers.reader import Reader, Unreadable
-from convarium.data.sources import Files, Source
+from convarium.data.sources import Source
 from convarium.errors import ConfigError
 from convarium.run.launch import cores
 
@@ -261,7 +262,7 @@ def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[tuple[
     def encode(number: int) -> Sample | Bad:
         if isinstance(source, Files):
             return encoder.file(source.paths[number])
-        return encoder.image(source.images(torch.tensor([number]))[0])
+        return encoder.image(source.fetch(torch.tensor([number]))[0][0])
 
     targets = source.targets.tolist()
     ahead: deque[Future[Sample | Bad]] = deque()

@@ -46,6 +46,8 @@ def packed_of(root: Path | str, **options) -> PackedImages:
 
 def packing_of(root: Path, to: Path, **options) -> Packing:
     """Four pictures or so to a shard."""
-    data = folder_of(root, **{name: options.pop(name) for name in ("channels", "crop_share") if name in options})
+    data = folder_of(
+        root, **{name: options.pop(name) for name in ("channels", "classes", "crop_share") if name in options}
+    )
     defaults = {"reader": reader("pillow"), "size": 16, "threads": 2, "show": False, "shard_mb": 0.004}
     return pack(data, to, **{**defaults, **options})

@@ -55,7 +55,7 @@ def test_a_predicted_image_is_sized_as_the_dataset_own(class_folders, tmp_path):
     root = class_folders(size=(30, 20))
     packing_of(root, tmp_path / "packed", format="raw")
     data = packed_of(tmp_path / "packed", crop_share=0.9)
-    own = data._train.images(torch.tensor([5]))[0]
+    own = data._train.fetch(torch.tensor([5]))[0][0]
     assert torch.equal(data.open_image(root / "train" / "dog" / "1.png"), own)
 
 
@@ -110,3 +110,20 @@ def test_the_header_tells_a_person_what_is_in_it(packed, store):
         store,
         12,
     )
+
+
+def test_a_device_that_waits_is_told_what_to_change(packed, in_memory, store):
+    assert packed_of(packed, num_workers=0).advice().startswith("reading shards in 0 threads (")
+    assert ("format=raw" in packed_of(packed).advice()) == (store == "jpeg")
+    assert "data.cache_dir=FOLDER" in packed_of(in_memory).advice()
+    assert "data.cache_dir=FOLDER" not in packed_of(packed).advice()
+
+
+def test_what_the_network_sees_of_packed_pictures_is_cut_by_the_augmentation(packed):
+    from convarium.data.augment.crop import RandomResizedCrop
+
+    data = packed_of(packed, augment={"crop": RandomResizedCrop()})
+    samples = data.samples(4, epochs=2)
+    assert [tuple(picture.shape) for picture in samples.stored] == [(3, 16, 24)] * 4
+    assert [seen.shape for seen in samples.seen] == [(4, 3, 12, 12)] * 2
+    assert not torch.equal(*samples.seen)

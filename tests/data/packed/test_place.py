@@ -25,7 +25,7 @@ def no_pauses(monkeypatch):
 
 
 def images(root, **options):
-    return packed_of(root, **options).read("train").images(EVERY)
+    return packed_of(root, **options).read("train").fetch(EVERY)[0]
 
 
 # a web server
@@ -168,7 +168,7 @@ def test_of_pixels_only_the_rows_of_the_crop_are_fetched(instrumented):
     from convarium.data.augment.change import AugmentKey
 
     source = packed_of(instrumented).read("train").cropped(Middle())
-    source.images(EVERY, AugmentKey(0, 0, EVERY))
+    source.fetch(EVERY, AugmentKey(0, 0, EVERY))[0]
     assert {end - start for _, start, end in Instrumented.asked} == {5 * 24 * 3}  # of 16 rows of 24 pixels
 
 
@@ -189,7 +189,7 @@ def test_a_shard_that_is_not_in_the_store_is_named(in_memory, packed):
     [shard] = packed.glob("train-00000.*")
     fsspec.filesystem("memory").rm(f"{in_memory.removeprefix('memory:/')}/{shard.name}")
     with pytest.raises(MissingData, match=rf"data.root={in_memory}: no file {shard.name}"):
-        source.images(EVERY)
+        source.fetch(EVERY)[0]
 
 
 @pytest.mark.parametrize("store", ["jpeg"], indirect=True)
@@ -200,7 +200,7 @@ def test_bytes_that_changed_on_their_way_are_noticed(in_memory, packed):
     data[600] ^= 1
     fsspec.filesystem("memory").pipe_file(f"{in_memory.removeprefix('memory:/')}/{shard.name}", bytes(data))
     with pytest.raises(ConfigError, match=r"sample 0 in train-00000\.tar \(bytes 512 to \d+\): its checksum differs"):
-        source.images(EVERY)
+        source.fetch(EVERY)[0]
 
 
 # a disk
@@ -212,7 +212,7 @@ def test_a_shard_that_is_cut_short_while_we_read_is_named(packed):
     with shard.open("r+b") as file:
         file.truncate(700)
     with pytest.raises(ConfigError, match=r"train-00000\.\w+ \(bytes \d+ to \d+\) ends after \d+ of \d+: cut short"):
-        source.images(EVERY)
+        source.fetch(EVERY)[0]
 
 
 def test_more_shards_than_files_may_be_open_are_read(tmp_path, monkeypatch):
@@ -234,4 +234,4 @@ def test_a_picture_that_cannot_be_decoded_is_named(packed):
     data[512:700] = bytes(188)
     shard.write_bytes(data)
     with pytest.raises(ConfigError, match=r"sample 0 in train-00000\.tar \(bytes 512 to \d+\): unreadable image \("):
-        source.images(EVERY)
+        source.fetch(EVERY)[0]

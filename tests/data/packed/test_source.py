@@ -23,7 +23,7 @@ QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCh
 def stream(source, *, world_size=1, rank=0, epochs=2, start=None, stop=None, batch_size=4, seed=3):
     """(epoch, index, checksum of the pixels) of every sample, batch by batch, augmented crops as in training."""
     loader = TrainBatches(
-        Keyed(source, seed),
+        source,
         torch.arange(len(source)),
         batch_size=batch_size,
         seed=seed,
@@ -35,7 +35,6 @@ def stream(source, *, world_size=1, rank=0, epochs=2, start=None, stop=None, bat
     found = []
     for epoch in range(loader.epoch, epochs):
         loader.set_epoch(epoch)
-        loader.source.epoch = epoch
         left = None if stop is None else stop - len(found)
         for batch in islice(loader, left):
             sums = [zlib.crc32(image.numpy().tobytes()) for image in batch.images]
@@ -50,27 +49,13 @@ def together(shares):
     return [reduce(add, batches) for batches in zip(*(found for found, _ in shares), strict=True)]
 
 
-class Keyed:
-    """A source that is asked for its random crops, as the loader will do."""
-
-    def __init__(self, source, seed):
-        self.source, self.seed, self.epoch = source, seed, 0
-        self.prefetches, self.targets = source.prefetches, source.targets
-
-    def __len__(self):
-        return len(self.source)
-
-    def images(self, indices):
-        return self.source.images(indices, AugmentKey(self.seed, self.epoch, indices))
-
-
 def source_of(root, **options):
     return packed_of(root, **options).read("train").cropped(Anywhere())
 
 
 @QUICK
 @given(
-    threads=st.sampled_from([1, 2, 4]),
+    threads=st.sampled_from([0, 1, 2, 4]),
     world_size=st.sampled_from([1, 2, 4]),
     stop=st.integers(0, 5),
     resumed_world_size=st.sampled_from([1, 2, 4]),
@@ -78,7 +63,7 @@ def source_of(root, **options):
 def test_the_stream_is_the_same_for_any_threads_and_ranks_and_after_a_stop(
     packed, threads, world_size, stop, resumed_world_size
 ):
-    expected, _ = stream(inline(packed))
+    expected, _ = stream(source_of(packed, num_workers=0))
     source = source_of(packed, num_workers=threads)
     shares = [stream(source, world_size=world_size, rank=rank, stop=stop) for rank in range(world_size)]
     rest = [
@@ -88,13 +73,6 @@ def test_the_stream_is_the_same_for_any_threads_and_ranks_and_after_a_stop(
     before = together(shares)
     after = together(rest)
     assert before + after == expected
-
-
-def inline(root):
-    """The same source without any thread of its own."""
-    source = source_of(root)
-    source.threads, source._pool = 0, None
-    return source
 
 
 def test_the_stream_from_a_store_is_that_from_the_disk(packed, in_memory):
@@ -126,14 +104,14 @@ def test_pixels_shrunk_to_the_size_that_evaluation_wants_are_those_of_the_folder
     packing_of(photograph, tmp_path / "raw", format="raw", size=16)
     own, packed = (of(root, crop_share=0.75) for of, root in ((folder_of, photograph), (packed_of, tmp_path / "raw")))
     both = torch.arange(2)
-    assert torch.equal(packed.read("train").images(both), own.read("train").images(both))
+    assert torch.equal(packed.read("train").fetch(both)[0], own.read("train").fetch(both)[0])
 
 
 @pytest.mark.parametrize("crop_share", [1.0, 0.8])
 def test_pixels_of_another_size_are_within_one_of_pillows(photograph, tmp_path, crop_share):
     packing_of(photograph, tmp_path / "raw", format="raw", size=None)
-    packed = packed_of(tmp_path / "raw", crop_share=crop_share).read("train").images(torch.arange(2))
-    own = folder_of(photograph, crop_share=crop_share).read("train").images(torch.arange(2))
+    packed = packed_of(tmp_path / "raw", crop_share=crop_share).read("train").fetch(torch.arange(2))[0]
+    own = folder_of(photograph, crop_share=crop_share).read("train").fetch(torch.arange(2))[0]
     assert (packed.int() - own.int()).abs().max() <= 1
 
 
@@ -147,19 +125,19 @@ def test_a_crop_is_its_box_resized(photograph, tmp_path, store):
     key = AugmentKey(1, 5, torch.arange(2))
     boxes = Anywhere().boxes(torch.tensor([[45, 61], [45, 61]]), key, 12).tolist()
     for image, path, (top, left, height, width) in zip(
-        source.images(torch.arange(2), key), sorted(photograph.rglob("*.*g")), boxes, strict=True
+        source.fetch(torch.arange(2), key)[0], sorted(photograph.rglob("*.*g")), boxes, strict=True
     ):
         picture = Image.open(path).convert("RGB").crop((left, top, left + width, top + height))
         expected = torch.from_numpy(np.array(picture.resize((12, 12), Image.Resampling.BILINEAR))).permute(2, 0, 1)
         assert (image.int() - expected.int()).abs().max() <= 1
     assert torch.equal(
-        source.images(torch.arange(2)), packed_of(tmp_path / "packed").read("train").images(torch.arange(2))
+        source.fetch(torch.arange(2))[0], packed_of(tmp_path / "packed").read("train").fetch(torch.arange(2))[0]
     )
 
 
 def test_grey_pictures_are_packed_as_such(photograph, tmp_path, store):
     packing_of(photograph, tmp_path / "packed", format=store, channels=1)
-    images = packed_of(tmp_path / "packed", channels=1).read("train").images(torch.arange(2))
+    images = packed_of(tmp_path / "packed", channels=1).read("train").fetch(torch.arange(2))[0]
     assert images.shape == (2, 1, 12, 12)
     expected = read_picture(photograph / "cat" / "1.png", channels=1, image_size=12)
     assert (images[0].int() - expected.int()).abs().float().mean() < 8  # of noise, in two steps, as a JPEG file
@@ -168,7 +146,7 @@ def test_grey_pictures_are_packed_as_such(photograph, tmp_path, store):
 def test_images_are_made_inside_a_test_too(packed):
     source = source_of(packed)
     with torch.inference_mode():
-        inside = source.images(torch.arange(12))
+        inside = source.fetch(torch.arange(12))[0]
     assert not inside.is_inference()
 
 
@@ -204,3 +182,13 @@ def test_the_central_square_is_cut_out_of_the_resized_picture(stored, cut):
 )
 def test_the_shorter_side_is_shrunk_and_never_enlarged(found, size, stored):
     assert stored_size(*found, size) == stored
+
+
+def test_the_stored_pictures_are_to_be_had_whole(photograph, tmp_path, store):
+    packing_of(photograph, tmp_path / "packed", format=store, size=40)
+    [cat, dog] = packed_of(tmp_path / "packed").read("train").whole(torch.tensor([0, 1]))
+    assert cat.shape == dog.shape == (3, 40, 54)
+    if store == "raw":
+        with Image.open(photograph / "cat" / "1.png") as picture:
+            expected = np.array(picture.resize((54, 40), Image.Resampling.BILINEAR))
+        assert np.array_equal(cat.permute(1, 2, 0).numpy(), expected)

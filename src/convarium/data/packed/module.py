@@ -11,9 +11,10 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
-from convarium.data.packed.place import Place, open_place
+from convarium.data.packed.place import Place, is_url, open_place
 from convarium.data.packed.shards import Header, Shards, read_header, read_index
 from convarium.data.packed.source import Packed, central, cut_out, stored_size
+from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
 from convarium.errors import ConfigError
@@ -32,7 +33,7 @@ class PackedImages(ImageData):
     reader: str = "auto"
     """What decodes JPEG shards."""
     num_workers: int | None = None
-    """Threads that decode; None: one per core, at most 16."""
+    """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
     cache_dir: str | None = None
     """A folder on this machine's disk that keeps the samples that came from elsewhere; None: nothing is kept."""
     cache_gb: float | None = None
@@ -68,8 +69,6 @@ class PackedImages(ImageData):
 
     @cached_property
     def _reader(self) -> Reader:
-        from convarium.data.readers.choice import reader
-
         return reader(self.reader)
 
     def read(self, split: str) -> Source | None:
@@ -89,7 +88,17 @@ class PackedImages(ImageData):
             image_size=self.image_size,
             crop_share=self.crop_share,
             reader=None if header.store == "raw" else self._reader,
-            threads=self.num_workers or min(16, _cores()),
+            threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
+        )
+
+    def advice(self) -> str:
+        there, have = min(16, _cores()) if self.num_workers is None else self.num_workers, _cores()
+        ways = [f"data.num_workers={have}"] if there < have else []
+        ways += ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
+        ways += ["convarium data pack format=raw, which needs no decoding"] if self._header.store == "jpeg" else []
+        ways += ["a smaller data.image_size"]
+        return (
+            f"reading shards in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
         )
 
     def count_test(self) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,13 +57,15 @@ def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return resized
 
 
-def cut_out(picture: NDArray[np.uint8], cut: Cut, image_size: int) -> NDArray[np.uint8]:
-    """The image in a picture; (H, W, C) to (C, image_size, image_size)."""
+def cut_out(picture: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
+    """The image in a picture; (H, W, C) to (C, image_size, image_size), or with None all of what was resized."""
     top, left, height, width = cut.box
     return _square(resize(picture[top : top + height, left : left + width], cut.size), cut, image_size)
 
 
-def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int) -> NDArray[np.uint8]:
+def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
+    if image_size is None:
+        return resized
     top, left = cut.corner
     return resized[:, top : top + image_size, left : left + image_size]
 
@@ -73,9 +75,6 @@ class Packed:
 
     threads: how many decode; 0: the one that asks. The images do not depend on it.
     """
-
-    prefetches: ClassVar[bool] = True
-    crops: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -97,6 +96,7 @@ class Packed:
         self.reader = reader
         self.threads = threads
         self.crop: Crop | None = None
+        self.prefetches = threads > 0
         self.pin_memory = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="unpack") if threads else None
 
@@ -109,10 +109,10 @@ class Packed:
         other.crop = crop
         return other
 
-    def images(self, indices: Tensor, key: AugmentKey | None = None) -> Tensor:
-        """The images at `indices`, uint8 (n, C, H, W), not necessarily contiguous: with a key and a crop, the crop's
-        box of the stored picture resized; else the central square. Raises ConfigError, naming sample and shard, for
-        what cannot be read."""
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+        """The images, uint8 (n, C, H, W) but not necessarily contiguous, and `indices`: with a key and a crop, the
+        crop's box of the stored picture resized; else the central square. Raises ConfigError, naming sample and shard,
+        for what cannot be read."""
         samples = indices.tolist()
         cuts = self._cuts(indices, key)
         parts = [self._rows(sample, cut) for sample, cut in zip(samples, cuts, strict=True)]
@@ -123,14 +123,23 @@ class Packed:
 
         def fill(rows: range) -> None:
             for row in rows:
-                pixels[row] = self._image(samples[row], cuts[row], reads[row])
+                pixels[row] = self._image(samples[row], cuts[row], reads[row], self.image_size)
 
         if self._pool is None:
             fill(range(len(samples)))
         else:  # a few large shares, not a task per image; list() waits for all of them and raises the first error
             shares = min(len(samples), 4 * self.threads)
             list(self._pool.map(fill, [range(share, len(samples), shares) for share in range(shares)]))
-        return out
+        return out, indices
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        """The stored pictures at `indices`, uint8 (C, H, W) each. Raises ConfigError as `fetch` does."""
+        found = []
+        for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
+            height, width = self.sizes[sample].tolist()
+            whole = Cut(Box(0, 0, height, width), (height, width))
+            found.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
+        return found
 
     def _empty(self, n: int) -> Tensor:
         """Room for n images. Pixels come with the channels last, and turning them would take a quarter of the time in
@@ -153,14 +162,14 @@ class Packed:
         row = int(self.shards.index.width[sample]) * self.channels
         return cut.box.top * row, (cut.box.top + cut.box.height) * row
 
-    def _image(self, sample: int, cut: Cut, read: Read) -> NDArray[np.uint8]:
+    def _image(self, sample: int, cut: Cut, read: Read, image_size: int | None) -> NDArray[np.uint8]:
         data = read()
         if self.reader is None:
             rows = data.reshape(cut.box.height, -1, self.channels)
-            return cut_out(rows, cut._replace(box=cut.box._replace(top=0)), self.image_size)
+            return cut_out(rows, cut._replace(box=cut.box._replace(top=0)), image_size)
         try:
             resized = self.reader.read(data.tobytes(), cut.box, cut.size, channels=self.channels).numpy()
         except Unreadable as error:
             told = self.shards.told(sample)
             raise ConfigError(f"data.root={self.shards.place.root}: {told}: unreadable image ({error})") from None
-        return _square(resized, cut, self.image_size)
+        return _square(resized, cut, image_size)

@@ -73,6 +73,7 @@ class WithPillow:
 
     def __init__(self, fast: Reader) -> None:
         self.fast = fast
+        self.name = fast.name
         self.pillow = PillowReader()
 
     def size(self, data: bytes) -> tuple[int, int]:

@@ -45,6 +45,8 @@ class PillowReader:
     - a picture of more than `PIL.Image.MAX_IMAGE_PIXELS` (89 million) pixels is refused.
     """
 
+    name = "pillow"
+
     def __init__(self) -> None:
         # Pillow warns of large pictures, of damaged EXIF, ...: what matters of it is in Unreadable
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -25,6 +25,8 @@ class Reader(Protocol):
     of colour, or more than a thousand pixels become one.
     """
 
+    name: str
+
     def size(self, data: bytes) -> tuple[int, int]:
         """Height and width, as a person sees the picture, from the head of the file. Raises Unreadable."""
         ...

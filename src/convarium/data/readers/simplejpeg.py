@@ -10,6 +10,8 @@ from convarium.data.readers.reader import Box, Unreadable
 class SimpleJpegReader(JpegReader):
     """JPEG files by simplejpeg. Raises ImportError if it is not installed."""
 
+    name = "simplejpeg"
+
     def __init__(self) -> None:
         from simplejpeg import decode_jpeg
 

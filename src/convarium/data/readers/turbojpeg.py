@@ -45,6 +45,8 @@ class Region(ctypes.Structure):
 class TurboJpegReader(JpegReader):
     """JPEG files by libjpeg-turbo 3 or later. Raises ImportError if there is none."""
 
+    name = "turbojpeg"
+
     def __init__(self) -> None:
         library()
 
