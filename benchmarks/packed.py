@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -115,11 +115,13 @@ def main(pairs: int) -> int:
         for _ in range(pairs):
             for name, one in readers.items():
                 rates[name].append(images_per_second(one.turn))
-        before = resident()
-        for name in ("raw shards", "JPEG shards"):
-            for _ in readers[name].turn(GROWTH_EPOCHS):
-                pass
-        growth = resident() - before
+        memory = [resident()]
+        for _ in range(2):  # what the allocator of C still gathers comes in the first half
+            for one in readers.values():
+                if isinstance(one, Ours):
+                    for _ in one.turn(GROWTH_EPOCHS):
+                        pass
+            memory.append(resident())
     peer = rates["ImageFolder, PIL, DataLoader"]
     print(f"median of {pairs} alternating turns, {WORKERS} threads or workers, {BATCH} images a batch")
     print(f"  {'':30}  images/s   ratio (of each pair)   first batch, s")
@@ -133,8 +135,11 @@ def main(pairs: int) -> int:
         print(f"  {name:30}  {statistics.median(found):8,.0f}   {spread:22} {firsts[name]:6.2f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-    print(f"memory: {growth:+.1f} MB over {2 * GROWTH_EPOCHS} epochs of ours; peak {peak:,.0f} MB with torch and both")
-    print(f"        readers, and {children:,.0f} MB in the largest worker of the peer that has ended")
+    grown = ", then ".join(f"{later - earlier:+.1f} MB" for earlier, later in pairwise(memory))
+    print(
+        f"memory: {grown} over {GROWTH_EPOCHS} epochs of either of ours; peak {peak:,.0f} MB with torch and all readers,"
+    )
+    print(f"        and {children:,.0f} MB in the largest worker of the peer that has ended")
     print(f"at least {LEAST}: {'reached' if ratio >= LEAST else 'NOT reached'}")
     return 0 if ratio >= LEAST else 1
 
