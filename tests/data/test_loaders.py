@@ -208,7 +208,7 @@ def test_evaluation_is_in_order_and_never_augmented():
 
 
 def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
-    from convarium.data.facts import image_files
+    from convarium.data.listing import image_files
     from convarium.data.sources import Files
 
     paths = image_files(class_folders(images=10))
@@ -223,7 +223,7 @@ def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
 
 
 def test_reading_ahead_does_not_advance_the_position(class_folders):
-    from convarium.data.facts import image_files
+    from convarium.data.listing import image_files
     from convarium.data.sources import Files
 
     paths = image_files(class_folders(images=10))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from convarium.data.facts import image_files
+from convarium.data.listing import image_files
 from convarium.data.sources import Files, InMemory, Synthetic
 
 SHAPE = {"num_classes": 5, "channels": 3, "image_size": 16}

@@ -1,4 +1,4 @@
-"""Photographs in folders, one folder per class: anybody's own, and ImageNet's."""
+"""One's own images, in a folder per class or as a table of paths and labels."""
 
 import os
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convarium.data.facts import class_folders, image_files, split_folder
+from convarium.data.listing import listing
 from convarium.data.module import ImageData
 from convarium.data.pictures import read_picture
 from convarium.data.sources import Files, Source
-from convarium.errors import ConfigError, MissingData
+from convarium.errors import ConfigError
 
 IN_MEMORY_LIMIT = 1 << 30
 """Bytes up to which a decoded split is kept in memory when `in_memory` is not set."""
@@ -19,9 +19,9 @@ IN_MEMORY_LIMIT = 1 << 30
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FolderImages(ImageData):
-    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone.
+    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone; or a table of paths and labels (`listing`).
 
-    Without a folder val it is carved from train; without a folder test, validation is the test.
+    Without a split val it is carved from train; without a split test, validation is the test.
     An image's shorter side is resized to image_size / crop_share and the central square kept.
     """
 
@@ -39,28 +39,14 @@ class FolderImages(ImageData):
             raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
 
     def read(self, split: str) -> Source | None:
-        folder = split_folder(self.root, split)
-        if folder is None:
+        found = listing(self.root, split, self._labels)
+        if found is None:
             return None
-        expected = class_folders(self.root, "train") if self.classes is None else self.classes
-        found = class_folders(self.root, split)
-        if found != expected:
-            more, less = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
-            told = [
-                f"{where}: {_shortened(labels)}"
-                for where, labels in ((f"only in {split}", more), ("missing there", less))
-                if labels
-            ]
-            raise ConfigError(f"data.root={self.root}: the classes of {split} differ from train's; {'; '.join(told)}")
-        if len(found) != self.num_classes:
-            raise ConfigError(f"data.num_classes={self.num_classes}: but {folder} has {len(found)} class folders")
-        files = [image_files(folder / name) for name in found]
-        for name, paths in zip(found, files, strict=True):
-            if not paths:
-                raise ConfigError(f"data.root={self.root}: no images in class folder {folder / name}")
+        if len(found.classes) != self.num_classes:
+            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(found.classes)} classes")
         source = Files(
-            [path for paths in files for path in paths],
-            torch.arange(len(found)).repeat_interleave(torch.tensor([len(paths) for paths in files])),
+            found.paths,
+            torch.tensor(found.targets),
             channels=self.channels,
             image_size=self.image_size,
             crop_share=self.crop_share,
@@ -72,59 +58,20 @@ class FolderImages(ImageData):
     def count_test(self) -> int:
         return self._count("test")
 
+    @property
+    def _labels(self) -> list[str] | None:
+        """What the class folders are called, or the table's labels, in the order of the class numbers."""
+        return self.classes
+
     def _count(self, split: str) -> int:
-        folder = split_folder(self.root, split)
-        return 0 if folder is None else len(image_files(folder))
+        found = listing(self.root, split, self._labels)
+        return 0 if found is None else len(found.paths)
 
     def open_image(self, path: Path) -> Tensor:
         return read_picture(path, channels=self.channels, image_size=self.image_size, crop_share=self.crop_share)
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: a folder of your own; there is nothing to fetch")
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class ImageNet(FolderImages):
-    """ILSVRC 2012 as root/{train,val}/WNID/*.JPEG; the official validation split is validation and test.
-
-    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone.
-    """
-
-    @property
-    def class_names(self) -> list[str]:
-        """The usual English names, or the class numbers for a part of ImageNet."""
-        from torchvision.models import ResNet50_Weights
-
-        english: list[str] = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
-        return english if len(english) == self.num_classes else super().class_names
-
-    def read(self, split: str) -> Source | None:
-        self._require()
-        if self.val_fraction > 0 and split != "train":
-            return super().read("val") if split == "test" else None
-        return super().read(split)
-
-    def count_test(self) -> int:
-        self._require()
-        return self._count("val" if self.val_fraction > 0 else "test")
-
-    def fetch(self) -> None:
-        raise ConfigError(self._instructions())
-
-    def _require(self) -> None:
-        for split in ("train", "val"):
-            if not Path(self.root, split).expanduser().is_dir():
-                raise MissingData(f"data=imagenet: no folder {Path(self.root, split)}; {self._instructions()}")
-
-    def _instructions(self) -> str:
-        return (
-            "convarium data fetch cannot download ImageNet: register at image-net.org, get ILSVRC2012_img_train and"
-            f" _val, and unpack them as {self.root}/train/WNID and {self.root}/val/WNID"
-        )
-
-
-def _shortened(labels: list[str]) -> str:
-    return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _cores() -> int:

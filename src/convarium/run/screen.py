@@ -93,14 +93,14 @@ def header(
     accumulate, batch = trainer["accumulate_grad_batches"], config["batch_size"]
     size = data.image_size
     left_out = f" ({data.remainder:,} left out of each epoch)" if data.remainder else ""
-    test = "tested on val" if data.test_is_val else f"{data.num_test:,} test"
+    val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
     rows = {
         "run": str(run.path),
         "network": f"{config['name']}: {found.params:,} parameters, {found.macs:,} multiply-adds per image",
         **({"weights": str(weights)} if weights else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
-        f"{data.num_val:,} val, {test}",
+        f"{data.num_val:,} {val}",
         "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",
         "batch": f"{batch} = {ranks} devices x {accumulate} accumulated x {batch // (ranks * accumulate)} images",
         "length": f"{clock.total_steps:,} steps, {clock.steps_per_epoch:,} per epoch",

@@ -143,13 +143,24 @@ def export(run: Path, overrides: list[str]) -> int:
 
 
 def fetch(name: str, overrides: list[str]) -> None:
-    """`convarium data fetch NAME`: download a dataset, unless it is here already."""
+    """`convarium data fetch NAME`: download a dataset, or unpack it `from=ARCHIVES`, unless it is here already."""
+    from convarium.data.imagenet import OfficialFolders
     from convarium.data.module import ImageData
     from convarium.run.build import build
     from convarium.run.compose import Conf
 
-    config = Conf().compose([f"data={name}", *overrides], to_train=False).config
+    options, words = read_options(overrides, {"from": ANYTHING})
+    archives = _files_of(options["from"]) if "from" in options else []
+    config = Conf().compose([f"data={name}", *words], to_train=False).config
     data: ImageData = build(config["data"], "data")
+    if isinstance(data, OfficialFolders):
+        root = Path(data.root)
+        with _no_empty_folders_of(root):
+            made = data.prepare(archives)
+        print(f"{name}: {'; '.join(made)}, in {root}" if made else f"{name}: is in {root}")
+        return
+    if archives:
+        raise ConfigError(f"from={options['from']}: data={name} is not made from archives on this disk")
     if type(data).fetch is ImageData.fetch:
         print(f"{name}: nothing to fetch, it is shipped with the package or made")
         return
@@ -162,6 +173,17 @@ def fetch(name: str, overrides: list[str]) -> None:
         with _no_empty_folders_of(root):
             data.fetch()
     print(f"{name}: {'is in' if there else 'fetched to'} {root}")
+
+
+def _files_of(words: str) -> list[Path]:
+    """`FILE`, `A,B` or `[A,B]`."""
+    names = (
+        [words] if Path(words).expanduser().exists() else words.strip().removeprefix("[").removesuffix("]").split(",")
+    )
+    paths = [Path(name.strip()).expanduser() for name in names if name.strip()]
+    if not paths:
+        raise ConfigError("from: must name an archive, several as from=[A,B], or the folder that holds them")
+    return paths
 
 
 @contextmanager
