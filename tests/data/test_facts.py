@@ -92,7 +92,7 @@ def test_the_splits_of_emnist_have_their_own_facts():
     sizes = {split: emnist(split, "num_classes") for split in EMNIST}
     assert sizes == {"balanced": 47, "byclass": 62, "bymerge": 47, "letters": 26, "digits": 10, "mnist": 10}
     assert "".join(emnist("balanced", "classes")) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
-    with pytest.raises(ConfigError, match="data.split=leters: accepted are balanced, byclass"):
+    with pytest.raises(ConfigError, match=r"data.split=leters: accepted are balanced, byclass"):
         emnist("leters", "num_classes")
 
 

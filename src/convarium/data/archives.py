@@ -46,6 +46,8 @@ def check_md5(path: Path, expected: str, bars: Progress) -> None:
 @contextmanager
 def unpacking(archive: Path) -> Iterator[None]:
     """Say in one line what is wrong with an archive or the disk."""
+    if not hasattr(tarfile, "data_filter"):  # what keeps a member inside the folder
+        raise ConfigError(f"{archive}: to unpack it safely, Python 3.11.4 or newer is needed")
     try:
         yield
     except tarfile.FilterError as error:

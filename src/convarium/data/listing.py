@@ -58,7 +58,8 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
             for where, labels in ((f"only in {split}", more), ("missing there", less))
             if labels
         ]
-        raise ConfigError(f"data.root={root}: the classes of {split} differ from train's; {'; '.join(told)}")
+        against = "those expected" if split == "train" else "train's"
+        raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(told)}")
     paths: list[str] = []
     targets: list[int] = []
     for number, name in enumerate(expected):
