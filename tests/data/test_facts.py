@@ -86,6 +86,8 @@ def test_the_facts_of_a_table_reach_a_config(class_folders):
     assert (config.num_classes, config.classes, config.image_size) == (2, ["0", "1"], 20)
     config.num_classes = 4
     assert config.classes == ["0", "1", "2", "3"]
+    config.num_classes = "many"  # refused by its range
+    assert config.classes == []
 
 
 def test_the_splits_of_emnist_have_their_own_facts():

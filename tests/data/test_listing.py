@@ -160,7 +160,9 @@ def test_numbers_are_class_numbers(table):
     with pytest.raises(ConfigError, match=r"up to 10, but 1 does not occur; .* set data\.num_classes=11"):
         listing(path, "train")
     with pytest.raises(ConfigError, match=r"line 1: label 10: out of range; accepted: 0 to 2, by data.num_classes"):
-        listing(path, "train", class_names(path, 3))
+        class_names(path, 3)
+    with pytest.raises(ConfigError, match=r"line 1: label 10: out of range"):
+        listing(path, "train", ["a", "b", "c"])
 
 
 def test_one_class_of_numbers_is_binary_data(table):
@@ -192,7 +194,7 @@ def test_a_changed_table_is_read_again(table):
         ("path,label,split\na.jpg,cat,training\n", "line 2: split 'training': accepted: train, val, test"),
         ("path,label,split\na.jpg,cat,\n", "line 2: split '': accepted: train, val, test"),
         ("a.jpg,cat,val\n", "no rows of split train"),
-        ("a.jpg,cat,train\nb.jpg,wolf,val\n", "line 2: label wolf: not among the 1 of train: cat"),
+        ("a.jpg,cat,train\nb.jpg,wolf,val\n", "line 2: label wolf: not among the 1 classes cat"),
         ("a.jpg,1\nb.jpg,cat\n", "line 2: label cat: but line 1 has 1; use names or numbers"),
         ("a.jpg,1\nb.jpg,-1\n", "line 2: label -1: out of range"),
         ("a.jpg,0\nb.jpg,1000000\n", "up to 1000000, but 1 does not occur"),

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from convarium.data.listing import class_folders, class_names, is_table, split_folder, table_files, walk
 from convarium.errors import ConfigError
@@ -33,9 +33,10 @@ def folder_classes(root: str | Path, num_classes: object = None) -> list[str]:
 
     num_classes: how many class numbers a table of numbers may have, if not its largest plus one.
     """
-    if isinstance(num_classes, int) and num_classes > 0:  # anything else is refused where it stands
-        return class_names(root, num_classes)
-    return class_names(root)
+    if num_classes is None or not is_table(root):
+        return class_names(root)
+    counted = isinstance(num_classes, int) and num_classes > 0
+    return class_names(root, cast(int, num_classes)) if counted else []  # refused where it stands
 
 
 def folder_num_classes(root: str | Path) -> int:

@@ -232,18 +232,13 @@ def _listed_by_table(path: Path, split: str, classes: Sequence[str] | None) -> L
     if not rows:
         return None
     if table.numbered:
-        count = max(2, len(known))  # one class: binary data
+        _check_range(path, rows, len(known))
         targets = [int(row.label) for row in rows]
-        for row, target in zip(rows, targets, strict=True):
-            if target >= count:
-                _refuse(
-                    path, row.line, f"label {row.label}: out of range; accepted: 0 to {count - 1}, by data.num_classes"
-                )
     else:
         numbers = {name: number for number, name in enumerate(known)}
         for row in rows:
             if row.label not in numbers:
-                _refuse(path, row.line, f"label {row.label}: not among the {len(known)} of train: {_shortened(known)}")
+                _refuse(path, row.line, f"label {row.label}: not among the {len(known)} classes {_shortened(known)}")
         targets = [numbers[row.label] for row in rows]
     return Listing([row.path for row in rows], targets, known)
 
@@ -253,6 +248,7 @@ def _table_classes(path: Path, num_classes: int | None = None) -> list[str]:
     if not table.numbered:
         return sorted({row.label for row in table.rows if row.split == "train"})
     if num_classes is not None:
+        _check_range(path, table.rows, num_classes)
         return [str(number) for number in range(num_classes)] if num_classes > 1 else ["1"]
     used = {int(row.label) for row in table.rows}
     missing = next(number for number in range(len(used) + 1) if number not in used)
@@ -262,6 +258,13 @@ def _table_classes(path: Path, num_classes: int | None = None) -> list[str]:
             f" meant, set data.num_classes={max(used) + 1}"
         )
     return [str(number) for number in range(len(used))]
+
+
+def _check_range(path: Path, rows: Sequence[_Row], num_classes: int) -> None:
+    highest = max(1, num_classes - 1)  # one class: binary data
+    for row in rows:
+        if int(row.label) > highest:
+            _refuse(path, row.line, f"label {row.label}: out of range; accepted: 0 to {highest}, by data.num_classes")
 
 
 def _table(path: Path) -> _Table:
@@ -282,29 +285,27 @@ def _read_table(path: Path, changed: int, size: int) -> _Table:
 
 def _rows(path: Path) -> Iterator[_Row]:
     text = _text(path)
-    head = text[:4096].lstrip().splitlines()[:1]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in "".join(head) else ",", strict=True)
+    head = "".join(text[:4096].lstrip().splitlines()[:1])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in head else ",", strict=True)
     base = os.path.abspath(path.parent)
-    names: list[str] | None = None
+    columns, places = 0, [0]
     try:
         for raw in reader:
             cells, line = [cell.strip() for cell in raw], reader.line_num
             if not any(cells):
                 continue
-            if names is None:
+            if not columns:
                 names = [cell.lower() for cell in cells]
-                if {"path", "label"} <= set(names):
+                named, columns = {"path", "label"} <= set(names), len(cells)
+                if not named and columns not in (2, 3):
+                    wanted = "path,label or path,label,split, or tabs for commas"
+                    _refuse(path, line, f"{_counted(cells)}; accepted: {wanted}")
+                places = [names.index(name) for name in COLUMNS if name in names] if named else list(range(columns))
+                if named:
                     continue
-                names = list(COLUMNS[: len(cells)])
-                if len(cells) not in (2, 3):
-                    _refuse(
-                        path, line, f"{_counted(cells)}; accepted: path,label or path,label,split, or tabs for commas"
-                    )
-            if len(cells) != len(names):
-                _refuse(path, line, f"{_counted(cells)}, but line 1 has {len(names)}")
-            yield _row(
-                path, base, line, **{name: cell for name, cell in zip(names, cells, strict=True) if name in COLUMNS}
-            )
+            if len(cells) != columns:
+                _refuse(path, line, f"{_counted(cells)}, but line 1 has {columns}")
+            yield _row(path, base, line, *[cells[place] for place in places])
     except csv.Error as error:
         _refuse(path, reader.line_num, f"cannot be read ({error})")
 
@@ -313,7 +314,7 @@ def _counted(cells: list[str]) -> str:
     return f"{len(cells)} column{'s' if len(cells) > 1 else ''}"
 
 
-def _row(table: Path, base: str, line: int, *, path: str, label: str, split: str = "train") -> _Row:
+def _row(table: Path, base: str, line: int, path: str, label: str, split: str = "train") -> _Row:
     if not path or "\0" in path:
         _refuse(table, line, "no path")
     if not label:
@@ -321,9 +322,9 @@ def _row(table: Path, base: str, line: int, *, path: str, label: str, split: str
     if split not in SPLITS:
         _refuse(table, line, f"split {split!r}: accepted: {', '.join(SPLITS)}")
     normal = os.path.normpath(path)
-    if os.path.isabs(path) or normal == ".." or normal.startswith(f"..{os.sep}"):
+    if normal == ".." or normal.startswith((os.sep, f"..{os.sep}")) or os.path.isabs(path):
         _refuse(table, line, f"path {path}: outside the table's folder; accepted: paths relative to it")
-    return _Row(line, os.path.join(base, normal), label, split)
+    return _Row(line, f"{base.rstrip(os.sep)}{os.sep}{normal}", label, split)
 
 
 def _check_repeats(table: Path, rows: list[_Row]) -> None:
@@ -339,7 +340,7 @@ def _check_repeats(table: Path, rows: list[_Row]) -> None:
                 ),
                 f"again after line {before.line}",
             )
-            _refuse(table, row.line, f"path {os.path.relpath(row.path, table.parent)}: listed {differs}")
+            _refuse(table, row.line, f"path {_shown(table, row)}: listed {differs}")
 
 
 def _check_files(table: Path, rows: list[_Row]) -> None:
@@ -349,23 +350,26 @@ def _check_files(table: Path, rows: list[_Row]) -> None:
     listed: dict[str, dict[str, os.DirEntry[str]]] = {}
     for row in rows:
         folder, _, name = row.path.rpartition(os.sep)
-        shown = os.path.relpath(row.path, table.parent)
         if folder not in listed:
             if not _is_below(os.path.realpath(folder), base):
-                _refuse(table, row.line, f"path {shown}: a link leads outside the table's folder")
+                _refuse(table, row.line, f"path {_shown(table, row)}: a link leads outside the table's folder")
             try:
                 with os.scandir(folder) as entries:
                     listed[folder] = {entry.name: entry for entry in entries}
             except (FileNotFoundError, NotADirectoryError):
                 listed[folder] = {}
             except OSError as error:
-                _refuse(table, row.line, f"path {shown}: {error.strerror}")
+                _refuse(table, row.line, f"path {_shown(table, row)}: {error.strerror}")
         entry = listed[folder].get(name)
         # a file system that ignores case, or writes accents in another way, opens names that it does not list
         if not (os.path.isfile(row.path) if entry is None else _is_file(entry)):
             _refuse(table, row.line, f"no such file {row.path}")
         if (entry is None or entry.is_symlink()) and not _is_below(os.path.realpath(row.path), base):
-            _refuse(table, row.line, f"path {shown}: a link leads outside the table's folder")
+            _refuse(table, row.line, f"path {_shown(table, row)}: a link leads outside the table's folder")
+
+
+def _shown(table: Path, row: _Row) -> str:
+    return os.path.relpath(row.path, table.parent)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
