@@ -151,13 +151,14 @@ def test_a_validation_split_appears_only_as_a_whole(official, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", list(ilsvrc.MD5))
-def test_a_damaged_archive_is_not_unpacked(official, tmp_path, name):
+def test_a_damaged_archive_is_not_unpacked(official, tmp_path, capsys, name):
     with (official / name).open("r+b") as file:
         file.seek(700)
         file.write(b"?")
     with pytest.raises(ConfigError, match=rf"{name}: damaged, incomplete or another file: its MD5 is [0-9a-f]+, the"):
         ilsvrc.prepare([official], tmp_path / "imagenet")
     assert not (tmp_path / "imagenet" / ("val" if name == ilsvrc.VAL else "train")).exists()
+    assert capsys.readouterr() == ("", "")  # no bars where nobody looks
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
 def test_without_a_network_the_relatives_of_imagenet_leave_nothing(
     convarium: Callable[..., Outcome], tmp_path: Path, name: str
 ) -> None:
-    outcome = convarium("data", "fetch", name, "data.root=sets")
+    outcome = convarium("data", "fetch", name, "data.root=sets/deep")
     assert outcome.code == 2
     assert f"a copy of it is unpacked by: convarium data fetch {name} from=" in outcome.err
     assert outcome.err.count("\n") == 1

@@ -22,9 +22,10 @@ _CHUNK = 1 << 22
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Bars of bytes on the screen, for as long as the work takes."""
+    """Bars of bytes on the screen, for as long as the work takes; none where nobody looks."""
+    screen = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
         yield bars
 
 

@@ -189,12 +189,13 @@ def _files_of(words: str) -> list[Path]:
 @contextmanager
 def _no_empty_folders_of(root: Path) -> Iterator[None]:
     """If it fails to fill a folder that was not there, do not leave an empty one."""
-    existed = root.exists()
+    above = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        if not existed:
-            for folder in sorted((path for path in (root, *root.rglob("*")) if path.is_dir()), reverse=True):
+        if above:
+            inside = sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True)
+            for folder in (*inside, *above):
                 with suppress(OSError):
                     folder.rmdir()
         raise
