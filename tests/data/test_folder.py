@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from convarium.data.files import Files
 from convarium.data.folder import FolderImages
-from convarium.data.sources import Files, InMemory
+from convarium.data.sources import InMemory
 from convarium.errors import ConfigError
 
 SPLITS = ("train", "train", "val", "test")
@@ -66,7 +67,7 @@ def test_a_small_folder_is_held_in_memory_and_gives_the_same_images_as_its_files
 def test_a_predicted_image_is_sized_as_the_dataset_own(class_folders):
     root = class_folders(size=(30, 20))
     data = folder(root, crop_share=0.8)
-    own = data._train.images(torch.tensor([0]))[0]
+    own = data._train.fetch(torch.tensor([0]))[0][0]
     assert torch.equal(data.open_image(root / "train" / "cat" / "0.png"), own)
 
 
@@ -123,7 +124,7 @@ def test_a_table_of_paths_and_labels_is_read_like_folders(class_folders):
     data = folder(root / "labels.csv", classes=["cat", "dog"])
     assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (4, 2, 2, False)
     whole = folder(root)._train
-    assert torch.equal(data._train.images(torch.arange(4)), whole.images(torch.tensor([0, 1, 4, 5])))
+    assert torch.equal(data._train.pixels, whole.pixels[[0, 1, 4, 5]])
     assert data._test.targets.tolist() == [0, 1]
 
 
