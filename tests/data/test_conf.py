@@ -25,7 +25,8 @@ TOP_LEVEL = {"batch_size": 64, "seed": 1, "augment": {}}
 def node(group, name, **overrides):
     """A group's resolved node, with the top-level keys it refers to."""
     register()
-    config = OmegaConf.create({**TOP_LEVEL, group: OmegaConf.load(CONF / group / f"{name}.yaml")})
+    loaded = OmegaConf.load(CONF / group / f"{name}.yaml")
+    config = OmegaConf.create({"data": {"mean": [0.4, 0.5, 0.6]}, **TOP_LEVEL, group: loaded})
     for key, value in overrides.items():
         OmegaConf.update(config, f"{group}.{key}", value)
     return OmegaConf.to_container(config, resolve=True)[group]
@@ -144,7 +145,7 @@ def test_a_folder_brings_its_own_facts(data_root):
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "augment").glob("*.yaml") if path.stem != "none"])
 def test_every_augmentation_changes_training_images_and_keeps_their_shape(name):
-    parts = build(yaml.safe_load((CONF / "augment" / f"{name}.yaml").read_text()), "augment")
+    parts = build(node("augment", name), "augment")
     data = dataset("synthetic")
     data.pipeline = Pipeline(parts)
     data.setup("fit")

@@ -11,8 +11,8 @@ from torchvision import datasets
 from convarium.data.published import EMNIST, PublishedImages
 from convarium.errors import ConfigError, MissingData
 
-GREY = {"name": "mnist", "reader": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
-COLOUR = {"name": "cifar10", "reader": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
+GREY = {"name": "mnist", "torchvision": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
+COLOUR = {"name": "cifar10", "torchvision": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
 
 
 def published(root, kind, **options):
@@ -111,7 +111,7 @@ def stl10(tmp_path, monkeypatch):
 def test_emnist_stands_upright_and_letters_begin_at_zero(emnist):
     root, upright = emnist
     facts = {"num_classes": 26, "mean": [0.5], "std": [0.25], "val_fraction": 0.2, "split": "letters"}
-    data = EMNIST(root=str(root), **{**GREY, **facts, "name": "emnist", "reader": "EMNIST"})
+    data = EMNIST(root=str(root), **{**GREY, **facts, "name": "emnist", "torchvision": "EMNIST"})
     assert torch.equal(data._train.pixels[:, 0, 2:30, 2:30], upright)
     assert data._train.targets.tolist() == list(range(10))
     assert len(data._test) == 5
@@ -119,7 +119,7 @@ def test_emnist_stands_upright_and_letters_begin_at_zero(emnist):
 
 def test_svhn_keeps_its_colours_and_rows_and_counts_digits(svhn):
     root, images = svhn
-    data = published(root, COLOUR, name="svhn", reader="SVHN")
+    data = published(root, COLOUR, name="svhn", torchvision="SVHN")
     assert torch.equal(data._train.pixels, images)
     assert data._train.targets.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
     assert len(data._test) == 4
@@ -130,12 +130,12 @@ def test_svhn_without_scipy_says_what_to_install(svhn, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(ConfigError, match=r"data=svhn: its files need scipy.*: pip install convarium\[matlab\]"):
-        published(root, COLOUR, name="svhn", reader="SVHN").setup("fit")
+        published(root, COLOUR, name="svhn", torchvision="SVHN").setup("fit")
 
 
 def test_stl10_is_read_without_its_unlabelled_images(stl10):
     root, images = stl10
-    data = published(root, COLOUR, name="stl10", reader="STL10", stored_size=96, image_size=96)
+    data = published(root, COLOUR, name="stl10", torchvision="STL10", stored_size=96, image_size=96)
     assert torch.equal(data._train.pixels, images)
     assert data._train.targets.tolist() == list(range(10))
     assert len(data._test) == 4
@@ -187,9 +187,9 @@ def test_a_changed_cifar_file_is_not_opened(cifar):
     [
         GREY,
         COLOUR,
-        {**COLOUR, "name": "svhn", "reader": "SVHN"},
-        {**COLOUR, "name": "stl10", "reader": "STL10", "stored_size": 96, "image_size": 96},
-        {**GREY, "name": "kmnist", "reader": "KMNIST"},
+        {**COLOUR, "name": "svhn", "torchvision": "SVHN"},
+        {**COLOUR, "name": "stl10", "torchvision": "STL10", "stored_size": 96, "image_size": 96},
+        {**GREY, "name": "kmnist", "torchvision": "KMNIST"},
     ],
     ids=lambda kind: kind["name"],
 )
@@ -223,7 +223,7 @@ def test_reading_the_training_split_does_not_read_the_test_split(mnist):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reader": "FakeData"}, "data.reader=FakeData: accepted are MNIST, FashionMNIST"),
+        ({"torchvision": "FakeData"}, "data.torchvision=FakeData: accepted are MNIST, FashionMNIST"),
         ({"resize": "stretch"}, "data.resize=stretch: accepted are pad, bilinear"),
         ({"image_size": 16}, "data.image_size=16: padding cannot shrink 28 pixels; use data.resize=bilinear"),
     ],

@@ -45,22 +45,22 @@ class PublishedImages(StoredImages):
 
     name: str
     """What the dataset is called in `data=...`, for the command that fetches it."""
-    reader: str
+    torchvision: str
     """The class in torchvision.datasets that reads and downloads it."""
     root: str
     """The folder of all datasets; each reader has a folder of its own in it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.reader not in READERS:
-            raise ValueError(f"data.reader={self.reader}: accepted are {', '.join(READERS)}")
+        if self.torchvision not in READERS:
+            raise ValueError(f"data.torchvision={self.torchvision}: accepted are {', '.join(READERS)}")
 
     def read(self, split: str) -> InMemory | None:
         if split == "val":
             return None
         stored = self._torchvision(train=split == "train", download=False)
         images = torch.from_numpy(np.asarray(stored.data))
-        if READERS[self.reader].by_split:
+        if READERS[self.torchvision].by_split:
             return self.hold(images, torch.as_tensor(stored.labels))
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return self.hold(*self.correct(images, torch.as_tensor(stored.targets)))
@@ -82,8 +82,8 @@ class PublishedImages(StoredImages):
     def _torchvision(self, *, train: bool, download: bool) -> Any:
         from torchvision import datasets  # seconds to import, and needed by these datasets only
 
-        root, how = Path(self.root).expanduser(), READERS[self.reader]
-        kind = getattr(datasets, self.reader)
+        root, how = Path(self.root).expanduser(), READERS[self.torchvision]
+        kind = getattr(datasets, self.torchvision)
         if how.labelled is not None:  # STL-10's images without labels are 2.8 GB, and would be read for their checksum
             kind = type(kind.__name__, (kind,), {"train_list": kind.train_list[: how.labelled]})
         part = {"split": "train" if train else "test"} if how.by_split else {"train": train}

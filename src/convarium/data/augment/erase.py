@@ -14,7 +14,7 @@ TRIES = 10
 
 
 def inside(rectangles: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels lie in the rectangles (N, 4) of top, left, height, width: bool (N, 1, H, W). Boxes may reach beyond."""
+    """Which pixels lie in the rectangles (N, 4) of top, left, height, width, as far as these do: bool (N, 1, H, W)."""
     top, left, tall, wide = rectangles.unsqueeze(2).unbind(1)  # (N, 1)
     row, column = (torch.arange(side, device=rectangles.device) for side in (height, width))
     rows = (row >= top) & (row < top + tall)
