@@ -5,10 +5,10 @@
 Each file is decoded, a random part of it (area 0.08 to 1, aspect 3/4 to 4/3) resized with antialiasing to 224 pixels
 and put into a uint8 batch of 64. The peer is torchvision's ImageFolder with Pillow, RandomResizedCrop and
 PILToTensor in a DataLoader whose processes live on from pass to pass. It, a second one like it as a control, and each
-of our readers (as many threads as the peer has processes; DALI where it is installed) alternate in one run; ratios are medians over the pairs.
-Processor time, on one thread and from memory, is measured apart. Memory and the time to the first batch are those of
-fresh processes: from the end of the imports to the batch; the peak of the memory that is not shared (PSS), of the
-process and its children.
+of our readers (as many threads as the peer has processes; DALI where it is installed) alternate in one run; ratios
+are medians over the pairs. Processor time, on one thread and from memory, is measured apart. Memory and the time to
+the first batch are those of fresh processes: from the end of the imports to the batch; the peak above that of the
+proportional set size (PSS) of the process and its children.
 """
 
 import importlib.util
