@@ -145,7 +145,7 @@ RANGES: dict[str, Accepts] = {
     "data.md5": matching("[0-9a-f]{32}", "32 hexadecimal digits"),
     "data.in_memory": Accepts("true or false", lambda value: True, (bool,)).or_null(),
     "data.num_workers": at_least(0).of(int).or_null(),
-    "data.reader": words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow"),
+    "data.reader": words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow", "dali"),
     "data.on_bad_file": words("raise", "skip", "replace"),
     "data.cache": NOT_EMPTY.or_null(),
     "augment.crop.pad": at_least(0),
