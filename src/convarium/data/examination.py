@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 # the plugins of FORMATS that Pillow does not load by itself, so that it need not load all it has
@@ -24,8 +25,10 @@ FORMATS = {
     ".webp": ("WEBP",),
 }
 """Pillow's names of the formats that a suffix stands for. No other is opened: Pillow hands PostScript to a program."""
-_OPENED = tuple(dict.fromkeys(name for names in FORMATS.values() for name in names))
+_OPENED = tuple(dict.fromkeys(names[0] for names in FORMATS.values()))  # Pillow finds out by itself that it is an MPO
 
+_BAND = 1 << 22
+"""Pixels converted at a time."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held: 1 to 8."""
 TURNED = (5, 6, 7, 8)
@@ -79,9 +82,9 @@ def examine(path: str) -> Examined:
             return _decode(path, data, said)
     except UnidentifiedImageError:
         head = next((what for start, what in _HEADS.items() if data.lstrip().startswith(start)), "")
-        return Examined(size, bad="not a picture in a format we read" + (f": {head}" if head else ""))
+        return Examined(size, bad=f"not a picture: {head or 'of no format we read'}")
     except Image.DecompressionBombError as error:
-        return Examined(size, bad=f"too large: {_one_line(error)}")
+        return Examined(size, bad=f"too large: {_one_line(error).partition(',')[0]}")
     except MemoryError:
         return Examined(size, bad="too large: not enough memory to decode it")
     except Exception as error:  # a damaged file brings any error out of a decoder, and none may stop a scan
@@ -95,7 +98,7 @@ def digest(pixels: bytes, width: int, height: int) -> bytes:
 
 def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Examined:
     with Image.open(io.BytesIO(data), formats=_OPENED) as picture:
-        deep = any("16" in str(tile[3]) for tile in picture.tile)  # Pillow itself keeps 8 bits of deep colour
+        deep = any(_is_deep(tile[3]) for tile in picture.tile)
         picture.load()
         mode, form = picture.mode, str(picture.format)
         notes = []
@@ -120,16 +123,35 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Exam
         width, height = picture.size
         if min(width, height) == 1:
             notes.append(("1 pixel", f"{width}x{height}"))
-        pixels = _in_colour(picture).tobytes()
-    if form == "JPEG" and mode in ("L", "RGB") and pixels[-3 * width :] == b"\x80" * (3 * width):
+        hashed, last_row = hashlib.sha256(b"%d,%d," % (width, height)), b""
+        for pixels in _bands(picture):
+            hashed.update(pixels)
+            last_row = pixels[-3 * width :]
+    if form == "JPEG" and last_row == b"\x80" * (3 * width):
         notes.append(("grey end", "its last row is the grey that stands for missing data"))
     for warning in said:
         kind = "very large" if issubclass(warning.category, Image.DecompressionBombWarning) else "warning"
         notes.append((kind, f"{width}x{height}" if kind == "very large" else _one_line(warning.message)))
-    known = digest(pixels, width, height)
     if orientation in TURNED:
         width, height = height, width
-    return Examined(len(data), width, height, mode, known, tuple(notes))
+    return Examined(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))
+
+
+def _is_deep(layout: object) -> bool:
+    """Whether the stored pixels have 16 bits a channel, of which Pillow keeps 8 if they are coloured."""
+    name = str(layout[0] if isinstance(layout, tuple) and layout else layout)
+    return ";16" in name and not name.startswith("BGR")  # 16 bits for all three
+
+
+def _bands(picture: Image.Image) -> Iterator[bytes]:
+    """The pixels in colour, top to bottom; a huge picture is not held twice."""
+    width, height = picture.size
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        yield _in_colour(picture).tobytes()
+        return
+    for top in range(0, height, rows):
+        yield _in_colour(picture.crop((0, top, width, min(top + rows, height)))).tobytes()
 
 
 def _in_colour(picture: Image.Image) -> Image.Image:

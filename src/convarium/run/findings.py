@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,10 @@ LISTED = 10
 EDGES = (1, 2, 8, 16, 32, 64, 96, 128, 192, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096, 1 << 32)
 """The bins of the shorter side: at what networks take."""
 BAR = 32
+LINKED = ("in two splits", "in two classes")
+"""Kinds of notes on whole folders that are listed with the pictures of which the same is true."""
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+"""A file's name may hold line breaks, and sequences that a terminal obeys."""
 
 
 def as_text(survey: Survey, to: Path | None = None) -> str:
@@ -70,7 +75,8 @@ def as_csv(survey: Survey) -> str:
     table.writerows(survey.bad)
     for same in survey.same:
         first, *others = same.paths
-        table.writerows((_kind(same), path, f"same pixels as {first}") for path in others)
+        told = f" ({' and '.join(same.classes)})" if len(same.classes) > 1 else ""
+        table.writerows((_kind(same), path, f"same pixels as {first}{told}") for path in others)
     table.writerows([*survey.lacking, *survey.notes])
     return printable(file.getvalue())
 
@@ -89,7 +95,7 @@ def _kind(same: Same) -> str:
 def _totals(survey: Survey) -> list[str]:
     speed = survey.pictures / survey.seconds
     told = f"{_number(survey.pictures, 'picture')}, {_bytes(survey.bytes)}"
-    lines = [survey.name, f"{told}; all decoded in {survey.seconds:.1f} s, {speed:,.0f} a second"]
+    lines = [survey.name, f"{told}; read and decoded in {survey.seconds:.1f} s, {speed:,.0f} a second"]
     if survey.others:
         others = ", ".join(f"{count:,} {suffix}" for suffix, count in survey.others.most_common(5))
         lines.append(f"{_number(survey.others.total(), 'other file')}: {others}")
@@ -123,30 +129,30 @@ def _sizes(survey: Survey) -> list[str]:
     spread, ratio = _spread(shorter), _spread(survey.widths / survey.heights)
     lines = [
         f"shorter side  {spread['smallest']:,} to {spread['largest']:,} pixels, median {spread['median']:,}",
-        f"width/height  {ratio['smallest']:.2f} to {ratio['largest']:.2f}, median {ratio['median']:.2f}",
+        f"width/height  {ratio['smallest']:.3g} to {ratio['largest']:.3g}, median {ratio['median']:.3g}",
         f"most common   {size}: {count / len(shorter):.0%}",
     ]
     counts, _ = np.histogram(shorter, EDGES)
-    filled = np.flatnonzero(counts)
     rows = [
         (f"  {_bin(low, high)}", f"{number:,}", "█" * round(BAR * number / counts.max()) or "▏")
-        for (low, high), number in list(zip(pairwise(EDGES), counts.tolist(), strict=True))[filled[0] : filled[-1] + 1]
+        for (low, high), number in zip(pairwise(EDGES), counts.tolist(), strict=True)
+        if number
     ]
     return lines + _columns(rows, ">><")
 
 
 def _bad(survey: Survey) -> list[str]:
-    lines = [f"{finding.path}  {finding.detail}" for finding in survey.bad]
-    return _list(f"bad: {_number(len(lines), 'file')}", lines)
+    causes = Counter(finding.detail.partition(":")[0].partition(" to ")[0] for finding in survey.bad)
+    told = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
+    lines = _columns([finding[1:] for finding in survey.bad[:LISTED]], "<<")
+    return _list(f"bad: {_number(len(survey.bad), 'file')} ({told})", lines, len(survey.bad))
 
 
 def _same(survey: Survey) -> list[list[str]]:
     parts = []
-    linked = [f"{note.path}  {note.detail}" for note in survey.notes if note.kind == "in two splits"]
-    for kind in ("in two splits", "in two classes", "twice"):
-        lines = [_equal(same) for same in survey.same if _kind(same) == kind]
-        if kind == "in two splits":
-            lines = linked + lines
+    for kind in (*LINKED, "twice"):
+        lines = [f"{note.path}  {note.detail}" for note in survey.notes if note.kind == kind]
+        lines += [_equal(same) for same in survey.same if _kind(same) == kind]
         parts.append(_list(f"the same picture {kind}: {len(lines):,}", lines))
     return parts
 
@@ -157,13 +163,14 @@ def _equal(same: Same) -> str:
         if not any(path.startswith(split) for path in shown):
             shown[-1] = next(path for path in same.paths if path.startswith(split))
     more = len(same.paths) - len(shown)
-    return " = ".join(shown) + (f" = {more:,} more" if more else "")
+    classes = f"  ({', '.join(same.classes)})" if len(same.classes) > 1 else ""
+    return " = ".join(shown) + (f" = {more:,} more" if more else "") + classes
 
 
 def _notes(survey: Survey) -> list[str]:
     kinds: dict[str, list[Finding]] = {}
     for note in survey.notes:
-        if note.kind != "in two splits":
+        if note.kind not in LINKED:
             kinds.setdefault(note.kind, []).append(note)
     if not kinds:
         return []
@@ -181,15 +188,19 @@ def _verdict(survey: Survey) -> str:
     return " and ".join(wrong) if wrong else "every file decodes, and no picture is in two splits"
 
 
-def _list(heading: str, lines: Sequence[str]) -> list[str]:
+def _list(heading: str, lines: Sequence[str], length: int | None = None) -> list[str]:
+    """The first of `lines`, which are all or the first of `length`."""
     if not lines:
         return []
-    more = len(lines) - LISTED
+    more = (length or len(lines)) - LISTED
     shown = [*lines[:LISTED], f"and {more:,} more (to=FILE.csv writes all)"] if more > 0 else lines
-    return [heading, *(f"  {line}" for line in shown)]
+    return [heading, *(f"  {line.translate(CONTROL)}" for line in shown)]
 
 
 def _columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    if not rows:
+        return []
+    rows = [[cell.translate(CONTROL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -59,6 +58,13 @@ class Tree:
     shared: list[tuple[str, str]] = field(default_factory=list)
     """Folders that are links to one already visited: theirs, and the other's."""
 
+    def place(self, folder: str) -> Place:
+        """What a folder, relative to the root, says of the pictures in it."""
+        parts = [*folder.split("/"), ""] if folder else ["", ""]
+        if not self.splits:
+            return Place("", parts[0])
+        return Place(parts[0], parts[1]) if parts[0] in self.splits else Place("", "")
+
 
 def find(root: str) -> Tree:
     """Every picture below `root`, as training finds them, each real directory once; links are followed last."""
@@ -93,12 +99,12 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
             tree.shared.append((folder, known))
             return
         with os.scandir(here) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            found = sorted(entries, key=lambda entry: (_rank(entry.name) if not folder else 0, entry.name))
     except OSError as error:
         tree.bad.append(Finding("bad", folder, f"unreadable folder: {error.strerror}"))
         return
     depth = folder.count("/") + 1 if folder else 0
-    place = _place(tree.splits, folder)
+    place = tree.place(folder)
     if place.label and depth == (2 if tree.splits else 1):
         tree.labels[place.split].append(place.label)
     below: list[str] = []
@@ -132,13 +138,9 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
     folders += reversed(below)
 
 
-def _place(splits: tuple[str, ...], folder: str) -> Place:
-    parts = folder.split("/") if folder else []
-    if not splits:
-        return Place("", parts[0] if parts else "")
-    if not parts or parts[0] not in splits:
-        return Place("", "")
-    return Place(parts[0], parts[1] if len(parts) > 1 else "")
+def _rank(name: str) -> int:
+    """Training first, so that the copy elsewhere is named after its original."""
+    return SPLITS.index(name) if name in SPLITS else len(SPLITS)
 
 
 def _leads_back(link: str) -> bool:
@@ -155,13 +157,14 @@ def _link_error(path: str, error: OSError) -> str:
 
 
 class Workers:
-    """Processes that examine files. A decoder that crashes on a file takes one of them with it, not the scan.
+    """Processes that examine files below a root. A decoder that crashes on a file takes one of them with it, not the scan.
 
     A worker ends when our end of its pipe is closed, as it is however we end. The first thing that it sends is None,
     so that one which cannot even start is not taken for one that a file has killed.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, root: str, number: int) -> None:
+        self._root = root
         self._number = number
         self._tasks: dict[Connection, deque[range]] = {}
         self._processes: dict[Connection, SpawnProcess] = {}
@@ -223,7 +226,7 @@ class Workers:
             task = waiting.popleft()
             self._tasks[pipe].append(task)
             with suppress(OSError):  # it has died: the next `wait` says so
-                pipe.send([paths[number] for number in task])
+                pipe.send([os.path.join(self._root, paths[number]) for number in task])
 
     def _replace(self, dead: Connection, waiting: deque[range]) -> tuple[Connection, range]:
         """A new worker for one that died, and the file it died of if there is no doubt; else they come one by one."""
@@ -254,9 +257,8 @@ def cores() -> int:
 
 def examine_all(root: str, paths: Sequence[str], workers: int) -> Generator[tuple[int, Examined]]:
     """Every file below `root`, with its number, in any order; with 0 workers in this process."""
-    whole = [str(Path(root, path)) for path in paths]
     if workers == 0:
-        yield from ((number, examine(path)) for number, path in enumerate(whole))
+        yield from ((number, examine(os.path.join(root, path))) for number, path in enumerate(paths))
         return
-    with Workers(workers) as crew:
-        yield from crew.examine(whole)
+    with Workers(root, workers) as crew:
+        yield from crew.examine(paths)

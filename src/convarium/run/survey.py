@@ -243,9 +243,13 @@ def _unread(tree: Tree) -> list[Finding]:
 def _linked(tree: Tree) -> list[Finding]:
     found = []
     for folder, other in tree.shared:
-        mine, its = (path.partition("/")[0] for path in (folder, other))
-        across = mine != its and mine in tree.splits and its in tree.splits
-        found.append(Finding("in two splits" if across else "linked folder", folder, f"is the folder {other or '.'}"))
+        mine, its = tree.place(folder), tree.place(other)
+        kind = "linked folder"
+        if mine.split != its.split and mine.split and its.split:
+            kind = "in two splits"
+        elif mine.label != its.label and mine.label and its.label:
+            kind = "in two classes"
+        found.append(Finding(kind, folder, f"is the folder {other or '.'}"))
     return found
 
 
