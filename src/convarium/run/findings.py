@@ -185,7 +185,8 @@ def _verdict(survey: Survey) -> str:
     across = len(survey.across) + sum(note.kind == "in two splits" for note in survey.notes)
     wrong = [_number(len(survey.bad), "bad file")] if survey.bad else []
     wrong += [f"{_number(across, 'picture')} in two splits"] if across else []
-    return " and ".join(wrong) if wrong else "every file decodes, and no picture is in two splits"
+    well = "every file decodes" + (", and no picture is in two splits" if len(survey.classes) > 1 else "")
+    return " and ".join(wrong) or well
 
 
 def _list(heading: str, lines: Sequence[str], length: int | None = None) -> list[str]:

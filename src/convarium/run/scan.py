@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -157,15 +157,16 @@ def _link_error(path: str, error: OSError) -> str:
 
 
 class Workers:
-    """Processes that examine files below a root. A decoder that crashes on a file takes one of them with it, not the scan.
+    """Processes that examine files. A decoder that crashes on a file takes one of them with it, not the scan.
 
     A worker ends when our end of its pipe is closed, as it is however we end. The first thing that it sends is None,
     so that one which cannot even start is not taken for one that a file has killed.
     """
 
-    def __init__(self, root: str, number: int) -> None:
+    def __init__(self, root: str, number: int, examine: Callable[[str], Examined] = examine) -> None:
         self._root = root
         self._number = number
+        self._examine = examine
         self._tasks: dict[Connection, deque[range]] = {}
         self._processes: dict[Connection, SpawnProcess] = {}
         self._started: set[Connection] = set()
@@ -211,7 +212,7 @@ class Workers:
     def _start(self) -> Connection:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True, name="examine")
+        process = context.Process(target=_work, args=(theirs, self._examine), daemon=True, name="examine")
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # they inherit it: Ctrl-C is for us to hear
         try:
             process.start()
@@ -243,7 +244,7 @@ class Workers:
         return self._start(), range(0)
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, examine: Callable[[str], Examined]) -> None:
     with suppress(EOFError, OSError):  # whoever asked is gone
         pipe.send(None)
         while True:

@@ -124,7 +124,10 @@ def survey_folder(root: Path, *, workers: int | None = None, progress: Progress)
     """
     began = time.perf_counter()
     progress.say("looking for pictures")
-    tree = find(str(root))
+    try:
+        tree = find(str(root))
+    except OSError as error:
+        raise ConfigError(f"{root}: unreadable folder ({error.strerror})") from None
     if not tree.paths and not tree.bad:
         raise ConfigError(f"{root}: no pictures in this folder or below ({_none(tree)})")
     if workers is None:
