@@ -3,42 +3,15 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from convarium.errors import ConfigError, MissingData
+from convarium.run.options import ANYTHING, only_options, read_options
 from convarium.run.record import RunDirectory
 from convarium.run.reload import WEIGHTS
-from convarium.run.spelling import nearest
-
-Accepted = tuple[str, ...]
-ANYTHING: Accepted = ()
-
-
-def read_options(words: Sequence[str], options: Mapping[str, Accepted]) -> tuple[dict[str, str], list[str]]:
-    """The key=value words whose key is an option, and the other words. Raises ConfigError for a value not accepted."""
-    found: dict[str, str] = {}
-    rest: list[str] = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in options:
-            rest.append(word)
-        elif options[key] and value not in options[key]:
-            raise ConfigError(f"{word}: unknown{nearest(value, options[key])} One of: {', '.join(options[key])}")
-        else:
-            found[key] = value
-    return found, rest
-
-
-def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[str, str]:
-    """`read_options` where nothing else is accepted."""
-    found, rest = read_options(words, options)
-    for word in rest:
-        key = word.partition("=")[0]
-        raise ConfigError(f"{key}: not accepted{nearest(key, options)} One of: {', '.join(options)}")
-    return found
 
 
 def evaluate(run: Path | None, overrides: list[str]) -> int:
