@@ -1,8 +1,9 @@
 """Photographs in folders, one folder per class: anybody's own, and ImageNet's."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -66,8 +67,13 @@ class FolderImages(ImageData):
             crop_share=self.crop_share,
             threads=self.num_workers or min(16, _cores()),
         )
+        if self.whole:  # what is kept in memory are images
+            return source
         fits = source.bytes_in_memory <= IN_MEMORY_LIMIT
         return source.load() if (fits if self.in_memory is None else self.in_memory) else source
+
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
 
     def count_test(self) -> int:
         return self._count("test")

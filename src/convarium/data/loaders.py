@@ -15,6 +15,8 @@ from convarium.batch import Batch
 from convarium.data.sources import Source
 from convarium.randomness import permutation
 
+DECODED_TOGETHER = 16  # whole pictures, which may be large
+
 
 def _in_order(source: Source, pieces: Sequence[Tensor], start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(images, targets, index) of each piece from `start` on; a slow source decodes the next one meanwhile."""
@@ -161,3 +163,27 @@ class EvalBatches:
     def __iter__(self) -> Iterator[Batch]:
         for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces)):
             yield Batch(images, targets, index, 0, number)
+
+
+class PictureBatches:
+    """This rank's share of a split as `EvalBatches` has it, but whole pictures of any size, one a batch."""
+
+    def __init__(self, source: Source, members: Tensor, *, world_size: int = 1, rank: int = 0) -> None:
+        self.source = source
+        self._own = members[rank::world_size].to(source.targets.device)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """A few pictures are decoded together, and the next few meanwhile."""
+        pieces = [index for index in self._own.split(DECODED_TOGETHER) if len(index)]  # type: ignore[no-untyped-call]
+        number = 0
+        with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
+            coming = [ahead.submit(self.source.whole, index) for index in pieces[:1]]
+            for place, index in enumerate(pieces):
+                pictures = coming.pop().result()
+                coming += [ahead.submit(self.source.whole, after) for after in pieces[place + 1 : place + 2]]
+                for picture, one in zip(pictures, index.split(1), strict=True):
+                    yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, number)
+                    number += 1

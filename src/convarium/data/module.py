@@ -1,8 +1,9 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import lightning.pytorch as L
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey, Change
-from convarium.data.loaders import EvalBatches, TrainBatches
+from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
 from convarium.data.sources import Files, InMemory, Source
 from convarium.data.splits import carve
 
@@ -51,6 +52,8 @@ class ImageData(L.LightningDataModule):
     augment: Change | None = None
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
+    whole: bool = False
+    """Whether evaluation gets whole pictures, one a batch where they are files, in the place of images."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -93,6 +96,17 @@ class ImageData(L.LightningDataModule):
     def count_test(self) -> int:
         """How many images the test split has, without reading them; 0 if there is none."""
         return self.test_size or 0
+
+    def showing(self, what: str) -> Self:
+        """The same data, of which an evaluation is shown the "image", the "whole" picture, or the "square" that the
+        image is the centre of: its `image_size` is the side of that square, and an image has no part in it any more.
+        """
+        if what == "image":
+            return self
+        return replace(self, whole=True) if what == "whole" else self._as_squares()
+
+    def _as_squares(self) -> Self:
+        raise ValueError("its images are the whole pictures, there is nothing around them")
 
     # facts
 
@@ -190,13 +204,13 @@ class ImageData(L.LightningDataModule):
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 
-    def val_dataloader(self) -> EvalBatches:
+    def val_dataloader(self) -> EvalBatches | PictureBatches:
         """This rank's share of the validation split; without batches if there is none."""
         if self._own_val is not None:
             return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
         return self._evaluation(self._train, self._members[1])
 
-    def test_dataloader(self) -> EvalBatches:
+    def test_dataloader(self) -> EvalBatches | PictureBatches:
         """This rank's share of the test split, which is read here and nowhere else."""
         if self._own_test_size == 0:
             return self.val_dataloader()
@@ -228,8 +242,10 @@ class ImageData(L.LightningDataModule):
             return torch.addcmul(shift, images, scale)
         return images.to(torch.float32).mul_(scale).add_(shift)
 
-    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
+    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches | PictureBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if self.whole and isinstance(source, Files):
+            return PictureBatches(source, members, world_size=world_size, rank=rank)
         return EvalBatches(
             self._placed(source),
             members,

@@ -25,6 +25,23 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
 
     An image of that very size is not touched. Raises ValueError, naming the file, if it cannot be read.
     """
+    picture = _open(path, channels)
+    width, height = picture.size
+    if (width, height) != (image_size, image_size):
+        scale = image_size / crop_share / min(width, height)
+        width, height = max(round(width * scale), image_size), max(round(height * scale), image_size)
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (width - image_size) // 2, (height - image_size) // 2
+        picture = picture.crop((left, top, left + image_size, top + image_size))
+    return _pixels(picture)
+
+
+def read_whole(path: str | Path, *, channels: int) -> Tensor:
+    """Decode an image file as it is; uint8 (channels, H, W). Raises ValueError, naming the file, if it cannot be."""
+    return _pixels(_open(path, channels))
+
+
+def _open(path: str | Path, channels: int) -> Image.Image:
     if channels not in MODES:
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
     try:
@@ -37,15 +54,13 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
         raise ValueError(f"{path}: unreadable image (not a picture in a format we know)") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: unreadable image ({error})") from None
-    width, height = picture.size
-    if (width, height) != (image_size, image_size):
-        scale = image_size / crop_share / min(width, height)
-        width, height = max(round(width * scale), image_size), max(round(height * scale), image_size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = (width - image_size) // 2, (height - image_size) // 2
-        picture = picture.crop((left, top, left + image_size, top + image_size))
+    return picture
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    """uint8 (channels, H, W)."""
     pixels = torch.from_numpy(np.array(picture))
-    return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
 def pad_to(images: Tensor, image_size: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from convarium.data.pictures import read_picture
+from convarium.data.pictures import read_picture, read_whole
 from convarium.randomness import integers
 
 
@@ -24,6 +24,10 @@ class Source(Protocol):
 
     def images(self, indices: Tensor) -> Tensor:
         """The images at `indices`, uint8 (n, C, H, W)."""
+        ...
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        """The pictures at `indices` of which the images are made, each uint8 (C, H, W) of a size of its own."""
         ...
 
 
@@ -49,6 +53,9 @@ class InMemory:
     def images(self, indices: Tensor) -> Tensor:
         chosen = self.pixels.index_select(0, indices)
         return chosen if self.fit is None else self.fit(chosen)
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        return list(self.images(indices))
 
     def to(self, device: torch.device) -> "InMemory":
         """The same split held on `device`, so that batches are sliced there and nothing is copied per step."""
@@ -89,9 +96,19 @@ class Files:
         """What the decoded split would take."""
         return len(self) * self.channels * self.image_size**2
 
-    def images(self, indices: Tensor) -> Tensor:
+    @property
+    def _decoders(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        return self._pool
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        def decode(sample: int) -> Tensor:
+            return read_whole(self.paths[sample], channels=self.channels)
+
+        return list(self._decoders.map(decode, indices.tolist()))
+
+    def images(self, indices: Tensor) -> Tensor:
         size = (self.channels, self.image_size, self.image_size)
         with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
             out = torch.empty((len(indices), *size), dtype=torch.uint8, pin_memory=self.pin_memory)
@@ -102,7 +119,7 @@ class Files:
             )
 
         # list() waits for every image and raises the first error
-        list(self._pool.map(decode, range(len(indices)), indices.tolist()))
+        list(self._decoders.map(decode, range(len(indices)), indices.tolist()))
         return out
 
     def load(self) -> InMemory:
@@ -146,3 +163,6 @@ class Synthetic:
     def images(self, indices: Tensor) -> Tensor:
         pattern = self._patterns.index_select(0, self.targets[indices])
         return pattern.add_(self._noise[self._offsets[indices]]).view(-1, *self.shape)
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        return list(self.images(indices))
