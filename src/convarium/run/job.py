@@ -308,8 +308,9 @@ def test(parts: Assembly, run: RunDirectory, config: dict[str, Any]) -> None:
     if parts.averaging is not None:  # what is tested is in place: the last average has no more say
         trainer.callbacks.remove(parts.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
+        shown = f", {learner.views}" if learner.views else ""
         epoch = f"best, of epoch {parts.checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
-        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights, {in_words(learner.views)}", flush=True)
+        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights{shown}", flush=True)
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
         temporary = run.weights.with_suffix(".tmp")
         save_file(state, temporary, metadata={"format": "pt", "convarium": config["name"]})

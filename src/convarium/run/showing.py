@@ -20,5 +20,5 @@ def views_of(config: dict[str, Any], *, ranks: int) -> Views | None:
 
 
 def in_words(views: Views | None) -> str:
-    """For a line on the screen."""
+    """For result.json and its like."""
     return "1 crop" if views is None else str(views)

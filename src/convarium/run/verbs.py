@@ -77,7 +77,8 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
         return 0
     as_tested = place is not None and weights == "final" and split == "test" and not words
     logged = place.result().get("metrics", {}) if place and as_tested else {}
-    print(f"{evaluation.config['name']}, {weights} weights, {split} split, {told['views']}, on {told['device']}\n")
+    shown = f", {evaluation.views}" if evaluation.views else ""
+    print(f"{evaluation.config['name']}, {weights} weights, {split} split{shown}, on {told['device']}\n")
     print(f"{'':>8}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
     for name, value in metrics.items():
         before = logged.get(name)
