@@ -1,6 +1,6 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -52,7 +52,7 @@ class ImageData(L.LightningDataModule):
     augment: Change | None = None
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
-    whole: bool = False
+    whole: bool = field(init=False, default=False)
     """Whether evaluation gets whole pictures, one a batch where they are files, in the place of images."""
 
     def __post_init__(self) -> None:
@@ -103,7 +103,11 @@ class ImageData(L.LightningDataModule):
         """
         if what == "image":
             return self
-        return replace(self, whole=True) if what == "whole" else self._as_squares()
+        if what == "square":
+            return self._as_squares()
+        shown = replace(self)
+        shown.whole = True
+        return shown
 
     def _as_squares(self) -> Self:
         raise ValueError("its images are the whole pictures, there is nothing around them")

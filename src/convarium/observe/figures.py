@@ -105,8 +105,8 @@ class Figures(L.Callback):
         if self._broken:
             return
         try:
-            images = outputs.get("images", batch.images)
-            self._collect(outputs["logits"].detach(), outputs["losses"].detach(), batch, images)
+            logits, losses = outputs["logits"].detach(), outputs["losses"].detach()
+            self._collect(logits, losses, batch, outputs.get("images", batch.images))
         except Exception as error:  # a figure never ends a run
             self._broken = True  # and this rank still takes part in the gathering below
             _warn("test figures", error)
