@@ -95,7 +95,7 @@ def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run
     metrics = told.pop("metrics")
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
     assert told.pop("device")
-    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "overrides": []}
+    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "views": "1 crop", "overrides": []}
 
 
 def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Outcome], tmp_path: Path) -> None:

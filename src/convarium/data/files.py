@@ -100,10 +100,11 @@ class Files:
         heads = self._workers.map(self._head, few)
         return all(head.size == (self.shape.image_size,) * 2 for head in heads if head is not None)
 
-    def whole(self, indices: Tensor) -> list[Tensor]:
-        """The pictures at `indices` in their own sizes, uint8 (C, H, W) each. Raises BadFile as `fetch` does."""
-        results = self._workers.map(lambda sample: self._whole(int(sample)), indices.tolist())
-        return [picture for picture in results if picture is not None]
+    def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The pictures in their own sizes, uint8 (C, H, W) each, and the samples they are of; else as `fetch`."""
+        pictures = self._workers.map(self._whole, indices.tolist())
+        kept = torch.tensor([row for row, picture in enumerate(pictures) if picture is not None], dtype=torch.int64)
+        return [picture for picture in pictures if picture is not None], indices[kept]
 
     def _whole(self, sample: int) -> Tensor | None:
         return self._attempt(sample, lambda data: self.reader.read(data, None, None, channels=self.shape.channels))

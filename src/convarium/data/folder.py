@@ -2,9 +2,10 @@
 
 import csv
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class FolderImages(ImageData):
             on_bad_file=self.on_bad_file,
             note=self._note,
         )
-        if not self._fits_in_memory(source, split):
+        if self.whole or not self._fits_in_memory(source, split):  # what is kept in memory are images
             return source
         return source.load() if self.cache is None else decoded(source, Path(self.cache).expanduser())
 
@@ -102,6 +103,9 @@ class FolderImages(ImageData):
             return
         with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow((path, why, self.on_bad_file))
+
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
 
     def count_test(self) -> int:
         return self._count("test")

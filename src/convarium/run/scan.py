@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from convarium.data.examination import Examined, examine
-from convarium.data.facts import SUFFIXES
+from convarium.data.listing import SUFFIXES
 from convarium.errors import RunError
 
 SPLITS = ("train", "val", "test")

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from convarium.data.module import ImageData
 from convarium.learn.lengths import Clock
 from convarium.run.preflight import Preflight
+from convarium.run.protocol import views_of
 from convarium.run.record import RunDirectory
 from convarium.run.weights import Loaded
 
@@ -91,7 +92,7 @@ def header(
     """The lines before the first step."""
     trainer, ranks = config["trainer"], found.placement.ranks
     accumulate, batch = trainer["accumulate_grad_batches"], config["batch_size"]
-    size = data.image_size
+    size, views = data.image_size, views_of(config, ranks=ranks)
     left_out = f" ({data.remainder:,} left out of each epoch)" if data.remainder else ""
     val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
@@ -104,6 +105,7 @@ def header(
         "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",
         "batch": f"{batch} = {ranks} devices x {accumulate} accumulated x {batch // (ranks * accumulate)} images",
         "length": f"{clock.total_steps:,} steps, {clock.steps_per_epoch:,} per epoch",
+        **({"test": str(views)} if views else {}),
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
     return "\n".join(f"{name:>8}  {value}" for name, value in rows.items()) + "\n"

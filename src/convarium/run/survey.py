@@ -175,7 +175,7 @@ def survey_dataset(data: "ImageData", name: str, *, progress: Progress) -> Surve
         source = sources[split]
         for start in range(0, len(source), 256):
             part = torch.arange(start, min(start + 256, len(source)))
-            images = source.images(part)
+            images, part = source.fetch(part)
             height, width = images.shape[-2:]
             for number, image in zip(part.tolist(), images.numpy(), strict=True):
                 pixels = image.tobytes()

@@ -18,6 +18,7 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
     """`convarium evaluate RUN`, or `arch=... weights=FILE`: the loss and the accuracies of the weights on a split."""
     from convarium.run.evaluation import SPLITS, measure, plan, plan_file
     from convarium.run.launch import RankFailed, Stopped
+    from convarium.run.protocol import in_words
 
     accepted = {"split": SPLITS, "format": ("text", "json")}
     options, words = read_options(overrides, accepted if run is None else accepted | {"weights": WEIGHTS})
@@ -39,6 +40,7 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
         "run": str(place.path) if place else None,
         "weights": weights,
         "split": split,
+        "views": in_words(evaluation.views),
         "overrides": words,
         "device": evaluation.placement.description,
         "metrics": metrics,
@@ -48,7 +50,8 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
         return 0
     as_tested = place is not None and weights == "final" and split == "test" and not words
     logged = place.result().get("metrics", {}) if place and as_tested else {}
-    print(f"{evaluation.config['name']}, {weights} weights, {split} split, on {told['device']}\n")
+    shown = f", {evaluation.views}" if evaluation.views else ""
+    print(f"{evaluation.config['name']}, {weights} weights, {split} split{shown}, on {told['device']}\n")
     print(f"{'':>8}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
     for name, value in metrics.items():
         before = logged.get(name)
