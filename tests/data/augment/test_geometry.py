@@ -42,9 +42,7 @@ def test_turns_and_shifts_are_torchvisions(options, images):
         (cos, sin, _), _ = matrix
         right, down = -np.linalg.inv(matrix[:, :2]) @ matrix[:, 2]
         angle = math.degrees(math.atan2(-sin, cos))
-        expected.append(
-            reference.affine(image, -angle, [right, down], 1.0, [0.0, 0.0], InterpolationMode.BILINEAR)
-        )
+        expected.append(reference.affine(image, -angle, [right, down], 1.0, [0.0, 0.0], InterpolationMode.BILINEAR))
     assert differing(change(images, FEW), torch.stack(expected)) < 0.005
 
 
