@@ -124,7 +124,7 @@ def main(epochs: int = 7, threads: int = 2, arch: str = "lenet5") -> None:
         run.make(config, overrides)
         parts = build_parts(config, run, found, data, clock)
         loader, source = data.train_dataloader(), data._train
-        pixels, labels = source.images(torch.arange(len(source))), source.targets
+        pixels, labels = source.fetch(torch.arange(len(source)))[0], source.targets
         steps = clock.total_steps
         val = torch.tensor(sorted(set(range(len(source))) - set(loader.members.tolist())))
         loops = {

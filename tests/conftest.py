@@ -23,8 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's own empty directory, which is also the current one."""
+    """The test's own empty directory, which is also the current one; what is decoded is kept in one beside it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONVARIUM_CACHE", f"{tmp_path}.cache")
     return tmp_path
 
 

@@ -41,6 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed(conf: Conf, folder: Path) -> Callable[[str, str], dict[str, Any]]:
     """A config with one answer of one group; the others take their answer of the same number, composed once for all."""
 
+    of_folder = [f"data.root={folder}", "batch_size=1", "trainer.devices=1", "trainer.num_nodes=1"]
+
     @cache
     def numbered(number: int) -> dict[str, Any]:
         chosen = {group: list(members(group)) for group in RULES if group not in ("parts", "arch")}
@@ -48,9 +50,7 @@ def composed(conf: Conf, folder: Path) -> Callable[[str, str], dict[str, Any]]:
         for group, names in chosen.items():
             member = names[number % len(names)]
             words.append(f"{group}={f'[{member}]' if RULES[group].entries and member != 'none' else member}")
-        return conf.compose(
-            [*words, *([f"data.root={folder}", "batch_size=1"] if "data=folder" in words else [])]
-        ).config
+        return conf.compose([*words, *(of_folder if "data=folder" in words else [])]).config
 
     return lambda group, member: numbered(list(members(group)).index(member))
 

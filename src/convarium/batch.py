@@ -22,3 +22,5 @@ class Batch(NamedTuple):
     """Factor on the mean loss that makes the averaged gradient the mean over the samples; 1 but in a short last one."""
     training: bool = False
     """Whether the batch is to be augmented."""
+    mix: tuple[Tensor, Tensor] | None = None
+    """Of images mixed in pairs: the partners' class numbers (N,), and the share (N,) of the own class in the target."""

@@ -12,13 +12,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from convarium.data import facts
-from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.pipeline import Pipeline
 from convarium.data.facts import register
 from convarium.data.module import ImageData
+from convarium.run.build import build
 
 CONF = Path(__file__).parents[2] / "conf"
 DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-TOP_LEVEL = {"batch_size": 64, "seed": 1, "augment": None}
+TOP_LEVEL = {"batch_size": 64, "seed": 1, "augment": {}}
 
 
 def node(group, name, **overrides):
@@ -44,7 +45,7 @@ def measured(source):
     """Mean and standard deviation per channel of the pixels in 0..1, in float64."""
     sums, squares, count = 0, 0, 0
     for part in torch.arange(len(source)).split(4096):
-        pixels = source.images(part).double() / 255
+        pixels = source.fetch(part)[0].double() / 255
         sums, squares = sums + pixels.sum((0, 2, 3)), squares + pixels.square().sum((0, 2, 3))
         count += pixels[:, 0].numel()
     mean = sums / count
@@ -122,12 +123,19 @@ def test_a_folder_brings_its_own_facts(data_root):
     assert (data.num_train, data.num_val) == (7, 1)
 
 
-def test_crop_flip_is_instantiated():
-    described = node("augment", "crop_flip")
-    crop = target(described)(pad=described["pad"])
-    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    assert crop(images, AugmentKey(0, 0, torch.arange(2))).shape == images.shape
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "augment").glob("*.yaml") if path.stem != "none"])
+def test_every_augmentation_changes_training_images_and_keeps_their_shape(name):
+    parts = build(yaml.safe_load((CONF / "augment" / f"{name}.yaml").read_text()), "augment")
+    data = dataset("synthetic")
+    data.pipeline = Pipeline(parts)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    plain = data.normalize(batch.images)
+    changed = data.on_after_batch_transfer(batch, 0)
+    assert changed.images.shape == plain.shape
+    assert changed.images.dtype == torch.float32
+    assert not torch.equal(changed.images, plain)
 
 
-def test_no_augmentation_is_null():
-    assert yaml.safe_load((CONF / "augment" / "none.yaml").read_text()) == {"augment": None}
+def test_no_augmentation_is_empty():
+    assert yaml.safe_load((CONF / "augment" / "none.yaml").read_text()) == {"augment": {}}

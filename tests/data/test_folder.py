@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from convarium.data.files import Files
 from convarium.data.folder import FolderImages, ImageNet
-from convarium.data.sources import Files, InMemory
+from convarium.data.sources import InMemory
 from convarium.errors import ConfigError, MissingData
 
 
@@ -64,7 +65,7 @@ def test_a_small_folder_is_held_in_memory_and_gives_the_same_images_as_its_files
 def test_a_predicted_image_is_sized_as_the_dataset_own(class_folders):
     root = class_folders(size=(30, 20))
     data = folder(root, crop_share=0.8)
-    own = data._train.images(torch.tensor([0]))[0]
+    own = data._train.fetch(torch.tensor([0]))[0][0]
     assert torch.equal(data.open_image(root / "train" / "cat" / "0.png"), own)
 
 

@@ -5,7 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convarium.data.facts import image_files
+from convarium.data.files import Files, Shape
 from convarium.data.loaders import EvalBatches, TrainBatches
+from convarium.data.readers.choice import reader
 from convarium.data.sources import InMemory
 from convarium.randomness import permutation
 
@@ -208,11 +211,8 @@ def test_evaluation_is_in_order_and_never_augmented():
 
 
 def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
-    from convarium.data.facts import image_files
-    from convarium.data.sources import Files
-
     paths = image_files(class_folders(images=10))
-    files = Files(paths, torch.arange(20), channels=3, image_size=12, threads=3)
+    files = Files(paths, torch.arange(20), shape=Shape(3, 12), reader=reader("pillow"), threads=3)
     slow = TrainBatches(files, torch.arange(20), batch_size=4, seed=1)
     fast = TrainBatches(files.load(), torch.arange(20), batch_size=4, seed=1)
     slow.set_epoch(1)
@@ -223,12 +223,12 @@ def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
 
 
 def test_reading_ahead_does_not_advance_the_position(class_folders):
-    from convarium.data.facts import image_files
-    from convarium.data.sources import Files
-
     paths = image_files(class_folders(images=10))
     loader = TrainBatches(
-        Files(paths, torch.arange(20), channels=3, image_size=12), torch.arange(20), batch_size=4, seed=1
+        Files(paths, torch.arange(20), shape=Shape(3, 12), reader=reader("pillow")),
+        torch.arange(20),
+        batch_size=4,
+        seed=1,
     )
     batches = iter(loader)
     next(batches)

@@ -125,7 +125,7 @@ def test_one_mean_serves_all_channels():
 
 
 def test_training_batches_are_augmented_by_their_key_and_others_are_not():
-    data = synthetic(augment=CropFlip(pad=2), seed=5)
+    data = synthetic(augment={"crop": CropFlip(pad=2)}, seed=5)
     images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
     index = torch.arange(6)
     batch = Batch(images, index % 4, index, 3, 17, 1.0, True)

@@ -1,9 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from convarium.data.pictures import pad_to, read_picture, resize_to
+from data.bad_files import bad_files
 
 
 def save(path, pixels, **options):
@@ -97,3 +100,22 @@ def test_shrinking_averages():
     checks = (torch.arange(64).view(8, 8).sum(0, keepdim=True) * 0 + torch.arange(8).view(8, 1)) % 2 * 254
     small = resize_to(checks.to(torch.uint8).view(1, 1, 8, 8), 2)
     assert ((small.float() - 127).abs() < 20).all()
+
+
+def test_a_turned_photograph_is_read_upright(tmp_path):
+    wide = np.zeros((20, 40, 3), dtype=np.uint8)
+    wide[:, 20:] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: the left side is the top
+    pixels = read_picture(save(tmp_path / "turned.png", wide, exif=exif), channels=3, image_size=20)
+    assert (pixels[:, :9] == 0).all()
+    assert (pixels[:, 11:] == 200).all()
+
+
+def test_every_bad_file_is_read_or_named(tmp_path):
+    for path, what, readable in bad_files(tmp_path / "bad"):
+        if readable:
+            assert read_picture(path, channels=3, image_size=8).shape == (3, 8, 8), what
+        else:
+            with pytest.raises(ValueError, match=re.escape(f"{path}: ")):
+                read_picture(path, channels=3, image_size=8)

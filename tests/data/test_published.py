@@ -83,7 +83,7 @@ def test_a_split_too_large_to_be_enlarged_in_memory_is_enlarged_as_it_is_sliced(
     some = torch.tensor([3, 17])
     assert sliced._train.pixels.shape[-1] == 28
     assert whole._train.pixels.shape[-1] == 64
-    assert torch.equal(sliced._train.images(some), whole._train.images(some))
+    assert torch.equal(sliced._train.fetch(some)[0], whole._train.fetch(some)[0])
 
 
 def test_cifar_keeps_its_colours_and_rows(cifar):

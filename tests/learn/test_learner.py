@@ -168,7 +168,7 @@ def test_an_incomplete_last_batch_counts_its_samples_equally(accumulate: int) ->
     order, images = data.train_dataloader().order(0), data._train
     assert len(order) == 43
     for index in (order[:32], order[32:]):
-        loss = F.cross_entropy(net(data.normalize(images.images(index))), images.targets[index])
+        loss = F.cross_entropy(net(data.normalize(images.fetch(index)[0])), images.targets[index])
         gradients = torch.autograd.grad(loss, list(net.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(net.parameters(), gradients, strict=True):

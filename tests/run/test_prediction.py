@@ -36,7 +36,7 @@ def test_the_predictions_are_those_of_the_dataset_s_own_images(digits_run: RunDi
     source = data.test_dataloader().source
     net = load_run(digits_run.path)
     with torch.no_grad():  # in the same batches: the last bits depend on their size
-        logits = torch.cat([net(data.normalize(source.images(rows))) for rows in torch.arange(40).split(32)])
+        logits = torch.cat([net(data.normalize(source.fetch(rows)[0])) for rows in torch.arange(40).split(32)])
     expected = logits.to(torch.float64).softmax(dim=1)
     predictions = predict(digits_run, files)
     assert [prediction.image for prediction in predictions] == files

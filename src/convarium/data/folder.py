@@ -1,20 +1,29 @@
 """Photographs in folders, one folder per class: anybody's own, and ImageNet's."""
 
+import csv
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from convarium.data.decoded import decoded
 from convarium.data.facts import class_folders, image_files, split_folder
+from convarium.data.files import ON_BAD_FILE, Files, Shape
 from convarium.data.module import ImageData
 from convarium.data.pictures import read_picture
-from convarium.data.sources import Files, Source
+from convarium.data.readers.choice import reader
+from convarium.data.readers.reader import Reader
+from convarium.data.sources import Source
 from convarium.errors import ConfigError, MissingData
 
-IN_MEMORY_LIMIT = 1 << 30
-"""Bytes up to which a decoded split is kept in memory when `in_memory` is not set."""
+IN_MEMORY_LIMIT = 4 << 30
+"""Bytes up to which a split is decoded once and kept when `in_memory` is not set."""
+
+BAD_FILES = "bad_files.csv"
+"""In a run directory: path, why it could not be read, and what was done (one line each, as they were met)."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -29,14 +38,23 @@ class FolderImages(ImageData):
     crop_share: float = 1.0
     """Side of the central square as a share of the resized shorter side."""
     in_memory: bool | None = None
-    """Whether a split is decoded once and kept; None: if it takes at most 1 GiB."""
+    """Whether a split is decoded once and kept; None: if that takes at most 4 GiB, and a crop of the augmentation would
+    not find larger pictures in the files."""
+    cache: str | None = None
+    """The folder where what was decoded is kept for the next run; None: nowhere."""
     num_workers: int | None = None
-    """Threads that decode; None: one per core, at most 16."""
+    """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
+    reader: str = "auto"
+    """The library that decodes, see `convarium.data.readers.choice`."""
+    on_bad_file: str = "raise"
+    """What becomes of a file that cannot be read, see `Files`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.crop_share <= 1:
             raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
+        if self.on_bad_file not in ON_BAD_FILE:
+            raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
 
     def read(self, split: str) -> Source | None:
         folder = split_folder(self.root, split)
@@ -61,13 +79,43 @@ class FolderImages(ImageData):
         source = Files(
             [path for paths in files for path in paths],
             torch.arange(len(found)).repeat_interleave(torch.tensor([len(paths) for paths in files])),
-            channels=self.channels,
-            image_size=self.image_size,
-            crop_share=self.crop_share,
-            threads=self.num_workers or min(16, _cores()),
+            shape=Shape(self.channels, self.image_size, self.crop_share),
+            reader=self._decoder,
+            threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
+            on_bad_file=self.on_bad_file,
+            note=self._note,
         )
-        fits = source.bytes_in_memory <= IN_MEMORY_LIMIT
-        return source.load() if (fits if self.in_memory is None else self.in_memory) else source
+        if not self._fits_in_memory(source, split):
+            return source
+        return source.load() if self.cache is None else decoded(source, Path(self.cache).expanduser())
+
+    def _fits_in_memory(self, files: Files, split: str) -> bool:
+        if self.in_memory is not None:
+            return self.in_memory
+        if files.bytes_in_memory > IN_MEMORY_LIMIT:
+            return False
+        cuts = split == "train" and self.pipeline.crop is not None
+        return not cuts or files.all_of_size()
+
+    @cached_property
+    def _decoder(self) -> Reader:
+        return reader(self.reader)
+
+    def advice(self) -> str:
+        source = self._train
+        if not isinstance(source, Files):
+            return super().advice()
+        there, have = source.threads, _cores()
+        ways = [f"data.num_workers={have}"] if there < have else []
+        ways += ["convarium data pack once, then data=packed", "a smaller data.image_size"]
+        return f"decoding in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
+
+    def _note(self, path: str, why: str) -> None:
+        """Add a file that cannot be read to the list in the run directory."""
+        if self.trainer is None:
+            return
+        with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow((path, why, self.on_bad_file))
 
     def count_test(self) -> int:
         return self._count("test")

@@ -4,32 +4,50 @@ Plain iterables, not torch DataLoaders: a batch is one slice of a tensor, and th
 that every rank computes for itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
 
 from convarium.batch import Batch
+from convarium.data.augment.change import AugmentKey
 from convarium.data.sources import Source
 from convarium.randomness import permutation
 
+AHEAD = 2  # batches that a slow source decodes while the device computes: the threads stay busy at the end of each
 
-def _in_order(source: Source, pieces: Sequence[Tensor], start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(images, targets, index) of each piece from `start` on; a slow source decodes the next one meanwhile."""
+Fetched = tuple[Tensor, Tensor, Tensor]
+KeyOf = Callable[[Tensor], AugmentKey | None]
+
+
+def _in_order(source: Source, pieces: Sequence[Tensor], key_of: KeyOf, start: int = 0) -> Iterator[Fetched]:
+    """(images, targets, index) of each piece from `start` on; a slow source decodes the next ones meanwhile."""
+
+    def fetch(piece: Tensor) -> tuple[Tensor, Tensor]:
+        return source.fetch(piece, key_of(piece))
+
+    wanted = pieces[start:] if start else pieces
     if not source.prefetches:
-        images, targets = source.images, source.targets
-        for index in pieces[start:] if start else pieces:
-            yield images(index), targets.index_select(0, index), index
+        targets = source.targets
+        for piece in wanted:
+            images, index = fetch(piece)
+            yield images, targets.index_select(0, index), index
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
-        coming = ahead.submit(source.images, pieces[start]) if start < len(pieces) else None
-        for i in range(start, len(pieces)):
-            assert coming is not None
-            images_now = coming.result()
-            coming = ahead.submit(source.images, pieces[i + 1]) if i + 1 < len(pieces) else None
-            yield images_now, source.targets.index_select(0, pieces[i]), pieces[i]
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as ahead:
+        following = iter(wanted)
+        coming = deque(ahead.submit(fetch, piece) for piece in islice(following, AHEAD))
+        try:
+            while coming:
+                images, index = coming.popleft().result()
+                coming.extend(ahead.submit(fetch, piece) for piece in islice(following, 1))
+                yield images, source.targets.index_select(0, index), index
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 class TrainBatches:
@@ -131,12 +149,19 @@ class TrainBatches:
             return
         epoch, first, whole = self.epoch, self.epoch * len(self), self._full * self.accumulate
         pieces = self.pieces(epoch)
-        for images, targets, index in _in_order(self.source, pieces, self.position):
+        fetched = _in_order(self.source, pieces, lambda piece: AugmentKey(self.seed, epoch, piece), self.position)
+        for images, targets, index in fetched:
             position = self.position
             self.position = position + 1
             weight = 1.0
             if position >= whole:
                 weight = len(index) * self.world_size * self.accumulate / self._last
+            elif len(index) < len(pieces[position]):  # some could not be read: the others count as much as ever
+                weight = len(index) / len(pieces[position])
+            if not len(index):
+                raise ValueError(
+                    f"none of a batch's {len(pieces[position])} images can be read; convarium data check names them"
+                )
             yield Batch(images, targets, index, epoch, first + position, weight, True)
 
 
@@ -159,5 +184,6 @@ class EvalBatches:
         return len(self._pieces)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces)):
-            yield Batch(images, targets, index, 0, number)
+        for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces, lambda piece: None)):
+            if len(index):  # else none could be read
+                yield Batch(images, targets, index, 0, number)

@@ -1,21 +1,34 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
 from convarium.batch import Batch
-from convarium.data.augment.change import AugmentKey, Change
+from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.pipeline import Pipeline
 from convarium.data.loaders import EvalBatches, TrainBatches
-from convarium.data.sources import Files, InMemory, Source
+from convarium.data.sources import Cropping, InMemory, Source
 from convarium.data.splits import carve
 
 ON_DEVICE_LIMIT = 2 << 30
 """Bytes up to which a split in memory moves to the GPU as a whole."""
+
+
+class Samples(NamedTuple):
+    """Some training images before and after."""
+
+    stored: list[Tensor]
+    """uint8 (C, H, W), each of its own size."""
+    seen: list[Tensor]
+    """Of each epoch what the network sees of them: uint8 (n, C, image_size, image_size)."""
+    labels: list[str]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -48,7 +61,8 @@ class ImageData(L.LightningDataModule):
     """Global as well; each device takes its part."""
     seed: int = 1
     """Of the sample order and the augmentation."""
-    augment: Change | None = None
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    """The parts of the augmentation by name, see `Pipeline`."""
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
 
@@ -67,6 +81,7 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"data.std={self.std}: accepted are numbers above 0")
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
+        self.pipeline = Pipeline(self.augment)
         self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._on_device: dict[int, InMemory] = {}
 
@@ -93,6 +108,12 @@ class ImageData(L.LightningDataModule):
     def count_test(self) -> int:
         """How many images the test split has, without reading them; 0 if there is none."""
         return self.test_size or 0
+
+    def advice(self) -> str:
+        """What to change where the device waits for data, in one line."""
+        if self.pipeline:
+            return f"the augmentation ({', '.join(self.augment)}) keeps the device waiting; a lighter one is faster"
+        return "slicing batches keeps the device waiting; a larger batch_size has fewer of them"
 
     # facts
 
@@ -133,6 +154,10 @@ class ImageData(L.LightningDataModule):
         return self._checked(source, "train", self.train_size)
 
     @cached_property
+    def _crops_as_it_reads(self) -> bool:
+        return self.pipeline.crop is not None and isinstance(self._train, Cropping)
+
+    @cached_property
     def _own_val(self) -> Source | None:
         source = self.read("val")
         return None if source is None else self._checked(source, "val", None)
@@ -164,6 +189,25 @@ class ImageData(L.LightningDataModule):
             )
         return source
 
+    # what the network sees
+
+    def samples(self, count: int, epochs: int) -> Samples:
+        """A few training images, of as many classes as can be, as they are stored and as the network sees them."""
+        members = self._members[0]
+        by_class = members[torch.argsort(self._train.targets[members], stable=True)]
+        places = torch.linspace(0, len(by_class) - 1, min(count, len(by_class))).round().long()
+        chosen = by_class[places]
+        source = self._train
+        stored = source.whole(chosen) if isinstance(source, Cropping) else list(source.fetch(chosen)[0])
+        if self._crops_as_it_reads and isinstance(source, Cropping) and self.pipeline.crop is not None:
+            source = source.cropped(self.pipeline.crop)
+        seen = []
+        for epoch in range(epochs):
+            images, index = source.fetch(chosen, AugmentKey(self.seed, epoch, chosen))
+            batch = Batch(images, self._train.targets[index], index, epoch, 0, 1.0, True)
+            seen.append(self.denormalize(self.on_after_batch_transfer(batch, 0).images))
+        return Samples(stored, seen, [self.class_names[target] for target in self._train.targets[chosen]])
+
     # what Lightning calls
 
     def setup(self, stage: str | None = None) -> None:
@@ -178,8 +222,13 @@ class ImageData(L.LightningDataModule):
     def train_dataloader(self) -> TrainBatches:
         """This rank's training batches."""
         trainer = self.trainer
+        source = self._placed(self._train)
+        if self._crops_as_it_reads:
+            assert isinstance(source, Cropping)
+            assert self.pipeline.crop is not None
+            source = source.cropped(self.pipeline.crop)
         return TrainBatches(
-            self._placed(self._train),
+            source,
             self._members[0],
             batch_size=self.batch_size,
             seed=self.seed,
@@ -211,10 +260,15 @@ class ImageData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment (training only) and normalize, batched, on the device."""
-        images = batch.images
-        if batch.training and self.augment is not None:
-            images = self.augment(images, AugmentKey(self.seed, batch.epoch, batch.index))
-        return Batch(self.normalize(images), *batch[1:])
+        if not batch.training or not self.pipeline:
+            return Batch(self.normalize(batch.images), *batch[1:])
+        key = AugmentKey(self.seed, batch.epoch, batch.index)
+        changed = self.pipeline.change(batch.images, key, cropped=self._crops_as_it_reads)
+        normalized = self.normalize(changed)
+        mixed = self.pipeline.mix(normalized, batch.targets, key)
+        if mixed is None:
+            return Batch(normalized, *batch[1:])
+        return batch._replace(images=mixed.images, mix=(mixed.partners, mixed.share))
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) to float32 of about zero mean and unit variance per channel."""
@@ -227,6 +281,11 @@ class ImageData(L.LightningDataModule):
         if images.is_cuda:  # one kernel that converts as it reads; on a CPU the same call is 20 times slower
             return torch.addcmul(shift, images, scale)
         return images.to(torch.float32).mul_(scale).add_(shift)
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """What `normalize` was given, as near as it can be had: uint8 (N, C, H, W)."""
+        mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (images * (255 * std) + 255 * mean).round().clamp(0, 255).to(torch.uint8)
 
     def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
@@ -243,7 +302,7 @@ class ImageData(L.LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type != "cuda":
             return source
-        if isinstance(source, Files):
+        if hasattr(source, "pin_memory"):
             source.pin_memory = True  # so that the copy of a batch overlaps with the step before it
         elif isinstance(source, InMemory) and source.pixels.nbytes <= ON_DEVICE_LIMIT:
             if id(source) not in self._on_device:

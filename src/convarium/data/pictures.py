@@ -1,51 +1,41 @@
 """From an image file, or an image of another size, to the uint8 pixels a network sees."""
 
+import functools
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-MODES = {1: "L", 3: "RGB"}
-"""Pillow's mode for the channels a dataset can have."""
-
-
-def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """Grey or colour of 8 bits; 16-bit grey keeps its high byte, transparency is dropped."""
-    if picture.mode.startswith("I"):  # 16-bit PNG and TIFF
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-    return picture if picture.mode == mode else picture.convert(mode)
+from convarium.data.readers.choice import read_square
+from convarium.data.readers.pillow import MODES, PillowReader
+from convarium.data.readers.reader import Unreadable
 
 
 def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share: float = 1.0) -> Tensor:
-    """Decode an image file: the shorter side resized to image_size / crop_share (Pillow's bilinear, which averages
-    when it shrinks), then the central square cut out; uint8 (channels, image_size, image_size).
+    """Decode an image file, turned as its EXIF orientation says: the shorter side resized to image_size / crop_share
+    (Pillow's bilinear, which averages when it shrinks), then the central square cut out; uint8 (channels, image_size,
+    image_size).
 
     An image of that very size is not touched. Raises ValueError, naming the file, if it cannot be read.
     """
     if channels not in MODES:
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
     try:
-        with Image.open(path) as file:
-            picture = _to_mode(file, MODES[channels])
-            picture.load()
+        data = Path(path).read_bytes()
+        square = read_square(_pillow(), data, image_size=image_size, crop_share=crop_share, channels=channels)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such image") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: unreadable image (not a picture in a format we know)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: unreadable image ({error.strerror})") from None
+    except Unreadable as error:
         raise ValueError(f"{path}: unreadable image ({error})") from None
-    width, height = picture.size
-    if (width, height) != (image_size, image_size):
-        scale = image_size / crop_share / min(width, height)
-        width, height = max(round(width * scale), image_size), max(round(height * scale), image_size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = (width - image_size) // 2, (height - image_size) // 2
-        picture = picture.crop((left, top, left + image_size, top + image_size))
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    return square.contiguous()
+
+
+@functools.cache
+def _pillow() -> PillowReader:
+    return PillowReader()
 
 
 def pad_to(images: Tensor, image_size: int) -> Tensor:

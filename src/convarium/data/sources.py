@@ -1,36 +1,49 @@
-"""Where the pixels of a split come from: memory, image files, or a formula."""
+"""Where the pixels of a split come from: memory, or a formula; image files have a file of their own."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import ClassVar, Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from convarium.data.pictures import read_picture
+from convarium.data.augment.change import AugmentKey, Crop
 from convarium.randomness import integers
 
 
 class Source(Protocol):
     """A split: class numbers in memory, images on demand."""
 
-    prefetches: ClassVar[bool]
-    """Whether `images` takes long enough that a loader should ask for the next batch in a thread."""
+    prefetches: bool
+    """Whether `fetch` takes long enough that a loader should ask for the next batches in threads."""
     targets: Tensor
     """(len,) int64."""
 
     def __len__(self) -> int: ...
 
-    def images(self, indices: Tensor) -> Tensor:
-        """The images at `indices`, uint8 (n, C, H, W)."""
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+        """The images at `indices`, uint8 (n, C, H, W), and which samples they are: `indices`, but for those that cannot
+        be read. With a key (in training), cut out of the stored pictures if the source does that.
+        """
+        ...
+
+
+@runtime_checkable
+class Cropping(Source, Protocol):
+    """A source of pictures of any size, which cuts the training images out of them as it reads."""
+
+    def cropped(self, crop: Crop) -> Source:
+        """The same pictures, cut by `crop` where they are fetched with a key."""
+        ...
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        """The pictures themselves, uint8 (C, H, W) each; without those that cannot be read."""
         ...
 
 
 class InMemory:
     """All images as one uint8 tensor (len, C, H, W), sliced; `fit`, if given, brings a slice to its final size."""
 
-    prefetches: ClassVar[bool] = False
+    prefetches = False
 
     def __init__(self, images: Tensor, targets: Tensor, *, fit: Callable[[Tensor], Tensor] | None = None) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
@@ -46,68 +59,13 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def images(self, indices: Tensor) -> Tensor:
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
         chosen = self.pixels.index_select(0, indices)
-        return chosen if self.fit is None else self.fit(chosen)
+        return chosen if self.fit is None else self.fit(chosen), indices
 
     def to(self, device: torch.device) -> "InMemory":
         """The same split held on `device`, so that batches are sliced there and nothing is copied per step."""
         return InMemory(self.pixels.to(device), self.targets.to(device), fit=self.fit)
-
-
-class Files:
-    """Image files, decoded by a few threads when asked for (Pillow frees the interpreter while it decodes)."""
-
-    prefetches: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        targets: Tensor,
-        *,
-        channels: int,
-        image_size: int,
-        crop_share: float = 1.0,
-        threads: int = 4,
-    ) -> None:
-        if len(paths) != len(targets):
-            raise ValueError(f"{len(paths)} files but {len(targets)} targets")
-        self.paths = list(paths)
-        self.targets = targets.to(torch.int64)
-        self.channels = channels
-        self.image_size = image_size
-        self.crop_share = crop_share
-        self.threads = threads
-        self.pin_memory = False
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def bytes_in_memory(self) -> int:
-        """What the decoded split would take."""
-        return len(self) * self.channels * self.image_size**2
-
-    def images(self, indices: Tensor) -> Tensor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
-        size = (self.channels, self.image_size, self.image_size)
-        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
-            out = torch.empty((len(indices), *size), dtype=torch.uint8, pin_memory=self.pin_memory)
-
-        def decode(row: int, sample: int) -> None:
-            out[row] = read_picture(
-                self.paths[sample], channels=self.channels, image_size=self.image_size, crop_share=self.crop_share
-            )
-
-        # list() waits for every image and raises the first error
-        list(self._pool.map(decode, range(len(indices)), indices.tolist()))
-        return out
-
-    def load(self) -> InMemory:
-        """Decode everything, once."""
-        return InMemory(self.images(torch.arange(len(self))), self.targets)
 
 
 class Synthetic:
@@ -118,7 +76,7 @@ class Synthetic:
     are those of `seed` alone.
     """
 
-    prefetches: ClassVar[bool] = False
+    prefetches = False
     _OFFSETS = 1 << 16
 
     def __init__(self, size: int, *, num_classes: int, channels: int, image_size: int, seed: int, split: str) -> None:
@@ -143,6 +101,6 @@ class Synthetic:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def images(self, indices: Tensor) -> Tensor:
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
         pattern = self._patterns.index_select(0, self.targets[indices])
-        return pattern.add_(self._noise[self._offsets[indices]]).view(-1, *self.shape)
+        return pattern.add_(self._noise[self._offsets[indices]]).view(-1, *self.shape), indices

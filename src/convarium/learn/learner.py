@@ -89,14 +89,23 @@ class Learner(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed_device(self.device, scalar_seed(self.seed, "step", batch.number, self._rank))
         outputs = self.net(batch.images)
-        losses = self.loss(outputs, batch.targets)
+        losses = self._losses(outputs, batch)
         with torch.no_grad():  # what is logged is the classifier's own loss, to stand beside val/loss
             heads = isinstance(outputs, Outputs)
             logits = outputs.logits if heads else outputs
-            own = self.loss(logits, batch.targets) if heads else losses
+            own = self._losses(logits, batch) if heads else losses
             self.train_tally.update(own, logits, batch.targets)
         loss: Tensor = losses.mean()
         return loss if batch.weight == 1.0 else loss * batch.weight
+
+    def _losses(self, outputs: Tensor | Outputs, batch: Batch) -> Tensor:
+        """(N,) losses; of images mixed in pairs, each class's loss by its share."""
+        losses: Tensor = self.loss(outputs, batch.targets)
+        if batch.mix is None:
+            return losses
+        partners, share = batch.mix
+        other: Tensor = self.loss(outputs, partners)
+        return torch.lerp(other, losses, share)
 
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]  # asked at every step
 

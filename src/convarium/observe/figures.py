@@ -16,6 +16,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from convarium.observe.contact_sheet import contact_sheet
 from convarium.observe.tracker import in_a_line, rows_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
+SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
 PALEST_SCALE = (
     0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this one
@@ -63,11 +65,11 @@ class Mistake:
 
 
 class Figures(L.Callback):
-    """Write RUN/figures/{learning_curves,confusion_matrix,worst_mistakes}.png at the end of the fit and of the test.
+    """Write learning_curves, training_images, confusion_matrix and worst_mistakes.png into RUN/figures.
 
     The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes; the batch
-    has `images` (normalized), `targets` and `index`; the data module has `class_names`, `mean` and `std`. A figure that
-    cannot be drawn costs one line of log and nothing else.
+    has `images` (normalized), `targets` and `index`; the data module has `class_names`, `mean`, `std` and `samples`. A
+    figure that cannot be drawn costs one line of log and nothing else.
     """
 
     def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
@@ -87,6 +89,9 @@ class Figures(L.Callback):
                 logger.save()  # metrics.csv may be buffered
             run_dir = Path(trainer.default_root_dir)
             self._draw(run_dir, "learning_curves", lambda: learning_curves(rows_of(run_dir / "metrics.csv")))
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            if hasattr(data, "samples"):
+                self._draw(run_dir, "training_images", lambda: contact_sheet(*data.samples(SHOWN, EPOCHS_SHOWN)))
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._counts = self._mistakes = None

@@ -6,6 +6,9 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor
 
+WORTH_SAYING = 0.1  # share of the time that was waited for data
+SHORT = 1.0  # seconds; a run that waited no longer than this needs no advice
+
 
 class Throughput(L.Callback):
     """Log `images_per_second` (all ranks together) and `data_wait` (0..1) with every row of the training log.
@@ -14,6 +17,7 @@ class Throughput(L.Callback):
     written; nothing synchronizes with the device, whose queue is short against the steps between two rows. `data_wait`
     is the share of the clock from the end of one batch to the start of the next, moving the batch to the device
     included. The average over the run without its first `warmup_batches` is left in `pl_module.images_per_second`.
+    At the end of an epoch by which over a tenth of the time was waited, the data module's `advice()` is shown, once.
     """
 
     def __init__(self, *, warmup_batches: int = 10) -> None:
@@ -24,11 +28,11 @@ class Throughput(L.Callback):
 
     def _reset(self) -> None:
         self._batches = self._images = self._all_images = 0
-        self._seconds = self._waited = self._all_seconds = 0.0
+        self._seconds = self._waited = self._all_seconds = self._all_waited = 0.0
         self._began = 0.0
         self._ended: float | None = None  # when the last batch ended, if what follows it is a wait for data
         self._row_step = 0
-        self._logged = False
+        self._logged = self._advised = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._reset()
@@ -60,11 +64,25 @@ class Throughput(L.Callback):
         self._batches += 1
         if self._batches == self.warmup_batches:
             self._all_images, self._all_seconds = -self._images, -self._seconds
+            self._all_waited = -self._waited
         step = trainer.global_step
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set where Lightning's stubs cannot see
         if step % every == 0 and step != self._row_step:
             self._row_step = step
             self._log(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seconds, waited = self._all_seconds + self._seconds, self._all_waited + self._waited
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if (
+            not self._advised
+            and trainer.is_global_zero
+            and self._batches > self.warmup_batches
+            and waited > max(WORTH_SAYING * seconds, SHORT)
+            and hasattr(data, "advice")
+        ):
+            self._advised = True
+            print(f"data_wait {waited / seconds:.0%}: {data.advice()}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._logged and self._batches:  # shorter than one interval of the log
@@ -77,6 +95,7 @@ class Throughput(L.Callback):
         }
         self._all_images += self._images
         self._all_seconds += self._seconds
+        self._all_waited += self._waited
         warm = self._batches > self.warmup_batches
         average = self._all_images * trainer.world_size / self._all_seconds if warm else row["images_per_second"]
         pl_module.images_per_second = average  # type: ignore[assignment]

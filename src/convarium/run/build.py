@@ -35,7 +35,7 @@ RULES = {
     "pool": Rule(LAYERS),
     "init": Rule(("convarium.layers.",)),
     "data": Rule(("convarium.data.",), "lightning.pytorch.LightningDataModule"),
-    "augment": Rule(("convarium.data.",)),
+    "augment": Rule(("convarium.data.augment.",), None, True),
     "loss": Rule(("convarium.learn.",), "torch.nn.Module"),
     "optimizer": Rule(("convarium.learn.", "torch.optim."), "torch.optim.Optimizer"),
     "schedule": Rule(("convarium.learn.",)),

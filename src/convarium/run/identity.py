@@ -28,6 +28,7 @@ LAYOUT = frozenset(
         "data.root",
         "data.num_workers",
         "data.in_memory",
+        "data.cache",
         "data.eval_batch_size",
     }
 )

@@ -141,8 +141,10 @@ RANGES: dict[str, Accepts] = {
     "data.resize": words("bilinear", "pad"),
     "data.crop_share": Accepts("above 0 and at most 1", lambda value: 0 < value <= 1),
     "data.in_memory": Accepts("true or false", lambda value: True, (bool,)).or_null(),
-    "data.num_workers": COUNT.of(int).or_null(),
-    "augment.pad": at_least(0),
+    "data.num_workers": at_least(0).of(int).or_null(),
+    "data.on_bad_file": words("raise", "skip", "replace"),
+    "data.cache": NOT_EMPTY.or_null(),
+    "augment.crop.pad": at_least(0),
     # how
     "loss.label_smoothing": below_one(),
     "loss.aux_weight": at_least(0),

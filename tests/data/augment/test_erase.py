@@ -20,7 +20,7 @@ def test_the_contract_is_kept(change, images, keeps_the_contract):
 @pytest.mark.parametrize("value", ["random", "zero", "mean"])
 def test_what_is_erased_is_torchvisions_for_the_same_box(value, images):
     change = RandomErasing(p=0.8, value=value)
-    boxes = change.boxes(*images.shape[-2:], FEW).tolist()
+    boxes = change.rectangles(*images.shape[-2:], FEW).tolist()
     erased = change(images, FEW)
     assert sum(box[2] > 0 for box in boxes) in range(8, 16)
     for image, result, (top, left, tall, wide) in zip(images, erased, boxes, strict=True):
@@ -36,7 +36,7 @@ def test_what_is_erased_is_torchvisions_for_the_same_box(value, images):
 
 
 def test_boxes_have_the_areas_the_ratios_and_the_places_that_are_asked_for():
-    boxes = RandomErasing(p=0.5, scale=(0.1, 0.2), ratio=(0.5, 2)).boxes(100, 200, MANY).double()
+    boxes = RandomErasing(p=0.5, scale=(0.1, 0.2), ratio=(0.5, 2)).rectangles(100, 200, MANY).double()
     top, left, tall, wide = boxes.unbind(1)
     some = tall > 0
     assert abs(some.double().mean() - 0.5) < 0.01
@@ -58,7 +58,7 @@ def test_a_box_that_never_fits_erases_nothing(images):
 def test_cutout_hides_a_square_about_any_pixel_clipped_at_the_border():
     images = torch.full((N, 1, 8, 6), 200, dtype=torch.uint8)
     hidden = Cutout(3, (0.0,))(images, MANY)[:, 0] == 0
-    boxes = Cutout(3).boxes(8, 6, MANY)
+    boxes = Cutout(3).rectangles(8, 6, MANY)
     assert torch.equal(boxes[:, 2:], torch.full((N, 2), 3))
     centres = boxes[:, :2] + 1
     counts = torch.bincount(centres[:, 0] * 6 + centres[:, 1], minlength=48)

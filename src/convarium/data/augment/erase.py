@@ -13,10 +13,10 @@ VALUES = ("random", "zero", "mean")
 TRIES = 10
 
 
-def inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels lie in the boxes (N, 4) of top, left, height, width: bool (N, 1, H, W). Boxes may reach beyond."""
-    top, left, tall, wide = boxes.unsqueeze(2).unbind(1)  # (N, 1)
-    row, column = (torch.arange(side, device=boxes.device) for side in (height, width))
+def inside(rectangles: Tensor, height: int, width: int) -> Tensor:
+    """Which pixels lie in the rectangles (N, 4) of top, left, height, width, which may reach beyond: bool (N, 1, H, W)."""
+    top, left, tall, wide = rectangles.unsqueeze(2).unbind(1)  # (N, 1)
+    row, column = (torch.arange(side, device=rectangles.device) for side in (height, width))
     rows = (row >= top) & (row < top + tall)
     columns = (column >= left) & (column < left + wide)
     return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
@@ -51,7 +51,7 @@ class RandomErasing:
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         _, channels, height, width = images.shape
-        erased = inside(self.boxes(height, width, key), height, width)
+        erased = inside(self.rectangles(height, width, key), height, width)
         if self.value == "random":
             return torch.where(
                 erased, noise(key, "random_erasing noise", (channels, height, width), torch.uint8), images
@@ -62,7 +62,7 @@ class RandomErasing:
             return torch.where(erased, means.round().to(torch.uint8), images)
         return images.masked_fill(erased, 0)
 
-    def boxes(self, height: int, width: int, key: AugmentKey) -> Tensor:
+    def rectangles(self, height: int, width: int, key: AugmentKey) -> Tensor:
         """What is erased: int64 (N, 4) of top, left, height, width; height and width are 0 if nothing is."""
         drawn = uniforms(key, "random_erasing", 3 + 2 * TRIES)
         area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[:, 3 : 3 + TRIES])
@@ -98,13 +98,13 @@ class Cutout:
         _, channels, height, width = images.shape
         if len(self.value) not in (1, channels):
             raise ValueError(f"value={list(self.value)}: accepted is one number, or {channels}, as many as channels")
-        hidden = inside(self.boxes(height, width, key), height, width)
+        hidden = inside(self.rectangles(height, width, key), height, width)
         if len(self.value) == 1:
             return images.masked_fill(hidden, round(255 * self.value[0]))
         planes = [images[:, k : k + 1].masked_fill(hidden, round(255 * level)) for k, level in enumerate(self.value)]
         return torch.cat(planes, dim=1)
 
-    def boxes(self, height: int, width: int, key: AugmentKey) -> Tensor:
+    def rectangles(self, height: int, width: int, key: AugmentKey) -> Tensor:
         """The squares, int64 (N, 4) of top, left, height, width; they may reach beyond the image."""
         drawn = uniforms(key, "cutout", 2)
         top, left = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()

@@ -1,0 +1,238 @@
+"""A split that lies in image files: decoded when asked for, by a few threads, only as far as the crop needs it."""
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from convarium.data.augment.change import AugmentKey, Crop
+from convarium.data.readers.choice import read_square
+from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.sources import InMemory
+
+T = TypeVar("T")
+
+ON_BAD_FILE = ("raise", "skip", "replace")
+
+
+class BadFile(ValueError):
+    """An image file that cannot be read, where that is to end the run."""
+
+
+class Shape(NamedTuple):
+    """What is made of a picture: (channels, image_size, image_size), from the centre unless a crop says otherwise."""
+
+    channels: int
+    image_size: int
+    crop_share: float = 1.0
+
+
+class Files:
+    """Image files and their class numbers.
+
+    threads: how many decode at once (readers free the interpreter); 0: the caller's own, and nothing ahead of time.
+    on_bad_file: raise (BadFile), skip (the batch is smaller) or replace (by the next sample that can be read; in
+    evaluation, where a picture must not count twice, this is skip as well).
+    note: told once of each file that cannot be read, with the reason.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        targets: Tensor,
+        *,
+        shape: Shape,
+        reader: Reader,
+        threads: int = 4,
+        on_bad_file: str = "raise",
+        note: Callable[[str, str], None] | None = None,
+    ) -> None:
+        if len(paths) != len(targets):
+            raise ValueError(f"{len(paths)} files but {len(targets)} targets")
+        if on_bad_file not in ON_BAD_FILE:
+            raise ValueError(f"on_bad_file={on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
+        self.paths = list(paths)
+        self.targets = targets.to(torch.int64)
+        self.shape = shape
+        self.reader = reader
+        self.threads = threads
+        self.on_bad_file = on_bad_file
+        self.note = note
+        self.prefetches = threads > 0
+        self.pin_memory = False
+        self.crop: Crop | None = None
+        self.bad: dict[int, str] = {}
+        """Why samples could not be read, as far as they were asked for."""
+        self._workers = _Workers(threads)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the decoded split would take."""
+        return len(self) * self.shape.channels * self.shape.image_size**2
+
+    def cropped(self, crop: Crop) -> "Files":
+        """The same files, cut by `crop` where they are fetched with a key."""
+        other = copy.copy(self)
+        other.crop = crop
+        return other
+
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+        """The images and the samples they are of. Raises BadFile for the first that cannot be read, if so told."""
+        images, failed = self._decode(indices, key)
+        if not failed:
+            return images, indices
+        if self.on_bad_file == "replace" and key is not None:
+            return self._replace(images, indices.clone(), failed, key)
+        kept = torch.tensor([row for row in range(len(indices)) if row not in set(failed)], dtype=torch.int64)
+        return images[kept], indices[kept]
+
+    def all_of_size(self) -> bool:
+        """Whether a few of the pictures, from all classes alike, are squares of image_size."""
+        few = range(0, len(self), max(1, len(self) // 32))
+        heads = self._workers.map(self._head, few)
+        return all(head.size == (self.shape.image_size,) * 2 for head in heads if head is not None)
+
+    def whole(self, indices: Tensor) -> list[Tensor]:
+        """The pictures at `indices` in their own sizes, uint8 (C, H, W) each. Raises BadFile as `fetch` does."""
+        results = self._workers.map(lambda sample: self._whole(int(sample)), indices.tolist())
+        return [picture for picture in results if picture is not None]
+
+    def _whole(self, sample: int) -> Tensor | None:
+        return self._attempt(sample, lambda data: self.reader.read(data, None, None, channels=self.shape.channels))
+
+    def _decode(self, indices: Tensor, key: AugmentKey | None) -> tuple[Tensor, list[int]]:
+        """uint8 (n, C, H, W), and the rows that could not be read."""
+        channels, side, share = self.shape
+        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
+            out = torch.empty((len(indices), channels, side, side), dtype=torch.uint8, pin_memory=self.pin_memory)
+        samples = indices.tolist()
+
+        def square(row: int) -> bool:
+            image = self._attempt(
+                samples[row],
+                lambda data: read_square(self.reader, data, image_size=side, crop_share=share, channels=channels),
+            )
+            return _put(image, out, row)
+
+        if key is None or self.crop is None:
+            read = self._workers.map(square, range(len(samples)))
+            return out, [row for row, done in enumerate(read) if not done]
+
+        heads = self._workers.map(self._head, samples)
+        sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
+        boxes = self.crop.boxes(sizes, key, side).tolist()
+
+        def part(row: int) -> bool:
+            head = heads[row]
+            if head is None:
+                return False
+            image = self._attempt(
+                samples[row],
+                lambda data: self.reader.read(data, Box(*boxes[row]), (side, side), channels=channels),
+                head.data,
+            )
+            return _put(image, out, row)
+
+        read = self._workers.map(part, range(len(samples)))
+        return out, [row for row, done in enumerate(read) if not done]
+
+    def _head(self, sample: int) -> "_Head | None":
+        return self._attempt(sample, lambda data: _Head(data, self.reader.size(data)))
+
+    def _replace(self, images: Tensor, indices: Tensor, failed: list[int], key: AugmentKey) -> tuple[Tensor, Tensor]:
+        for row in failed:
+            for step in range(1, len(self)):
+                other = (indices[row] + step) % len(self)
+                other_key = AugmentKey(key.seed, key.epoch, other.view(1))
+                if int(other) in self.bad:
+                    continue
+                image, unread = self._decode(other.view(1), other_key)
+                if not unread:
+                    images[row], indices[row] = image[0], other
+                    break
+            else:
+                raise BadFile(f"none of {len(self)} image files can be read")
+        return images, indices
+
+    def _attempt(self, sample: int, read: Callable[[bytes], T], data: bytes | None = None) -> T | None:
+        """What `read` makes of the sample's file; None, noted, if it cannot be read."""
+        if sample in self.bad:
+            return None
+        try:
+            if data is None:
+                data = Path(self.paths[sample]).read_bytes()
+            return read(data)
+        except Unreadable as error:
+            why = str(error)
+        except OSError as error:
+            why = error.strerror or str(error)
+        self._note(sample, why)
+        return None
+
+    def recall(self, bad: dict[int, str]) -> None:
+        """Take over which samples cannot be read. Raises BadFile as `fetch` does."""
+        for sample, why in bad.items():
+            self._note(sample, why)
+
+    def _note(self, sample: int, why: str) -> None:
+        known = self.bad.setdefault(sample, why) is not why
+        if not known and self.note is not None:
+            self.note(str(self.paths[sample]), why)
+        if self.on_bad_file == "raise":
+            raise BadFile(
+                f"{self.paths[sample]}: unreadable image ({why}); data.on_bad_file=skip or replace goes on without it"
+            )
+
+    def load(self, out: Tensor | None = None) -> InMemory:
+        """Decode everything, once, into `out` if it is given; without the samples that cannot be read."""
+        channels, side, _ = self.shape
+        pixels = torch.empty((len(self), channels, side, side), dtype=torch.uint8) if out is None else out
+        for part in torch.arange(len(self)).split(1024):  # type: ignore[no-untyped-call]
+            pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
+        return without(pixels, self.targets, self.bad)
+
+
+def without(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
+    """The split without some samples."""
+    gone = set(bad)
+    if not gone:
+        return InMemory(pixels, targets)
+    kept = torch.tensor([sample for sample in range(len(targets)) if sample not in gone], dtype=torch.int64)
+    return InMemory(pixels[kept], targets[kept])
+
+
+class _Head(NamedTuple):
+    data: bytes
+    size: tuple[int, int]
+
+
+def _put(image: Tensor | None, out: Tensor, row: int) -> bool:
+    if image is not None:
+        out[row] = image
+    return image is not None
+
+
+class _Workers:
+    """The threads of one split and of its cropped copies, started when first needed."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def map(self, work: Callable[[int], T], items: Sequence[int]) -> list[T]:
+        """The results in order; the first error is raised when all have ended."""
+        if self._count == 0:
+            return [work(item) for item in items]
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="decode")
+        return list(self._pool.map(work, items))

@@ -1,0 +1,70 @@
+"""Training images as they are stored, and below each what the network sees of it in the first epochs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL = 112  # pixels of a picture on the sheet
+GAP = 6
+LONGEST_LABEL = 16  # characters
+
+
+def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequence[str]) -> "Figure":
+    """One column per image.
+
+    stored: uint8 (C, H, W), of any sizes. seen: of each epoch uint8 (n, C, H, W). Raises ValueError without images.
+    """
+    from matplotlib.figure import Figure
+
+    if not stored:
+        raise ValueError("there are no training images")
+    rows = [[_cell(image) for image in stored], *([_cell(image) for image in images] for images in seen)]
+    across = [torch.cat([_bordered(cell) for cell in row], 2) for row in rows]
+    # the stored pictures stand a little apart
+    apart = torch.full((3, 2 * GAP, across[0].shape[2]), 255, dtype=torch.uint8)
+    sheet = torch.cat([across[0], apart, *across[1:]], 1).permute(1, 2, 0).numpy()
+    height, width, _ = sheet.shape
+    inches = 0.9 / CELL
+    figure = Figure(figsize=(width * inches + 0.9, height * inches + 0.45), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    step = CELL + 2 * GAP
+    axes.set_xticks([step * (k + 0.5) for k in range(len(stored))], [_shortened(label) for label in labels], fontsize=8)
+    axes.xaxis.tick_top()
+    tops = [step / 2, *(step * (k + 1.5) + 2 * GAP for k in range(len(seen)))]
+    axes.set_yticks(tops, ["stored", *(f"epoch {k + 1}" for k in range(len(seen)))], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _cell(image: Tensor) -> Tensor:
+    """uint8 (C, H, W) on a white square of CELL pixels, (3, CELL, CELL); small images in whole multiples of a pixel."""
+    channels, height, width = image.shape
+    scale: float = CELL / max(height, width)
+    if scale >= 2:
+        scale = int(scale)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if scale >= 1 and scale == int(scale):
+        resized = F.interpolate(image.unsqueeze(0), size=size, mode="nearest")[0]
+    else:
+        resized = F.interpolate(image.unsqueeze(0).float(), size=size, mode="bilinear", antialias=True)[0]
+        resized = resized.round().clamp(0, 255).to(torch.uint8)
+    square = torch.full((3, CELL, CELL), 255, dtype=torch.uint8)
+    top, left = (CELL - size[0]) // 2, (CELL - size[1]) // 2
+    square[:, top : top + size[0], left : left + size[1]] = resized.expand(3, -1, -1) if channels == 1 else resized
+    return square
+
+
+def _bordered(cell: Tensor) -> Tensor:
+    return F.pad(cell, [GAP] * 4, value=255)
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"

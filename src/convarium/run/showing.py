@@ -1,0 +1,36 @@
+"""`convarium data show`: a sheet of training images before and after augmentation, as the network sees them."""
+
+from pathlib import Path
+
+from convarium.errors import ConfigError
+from convarium.observe.contact_sheet import contact_sheet
+from convarium.run.compose import Conf, readable
+from convarium.run.job import build_data
+from convarium.run.verbs import ANYTHING, read_options
+
+USAGE = "convarium data show [data=NAME] [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]"
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")
+
+
+def show(words: list[str]) -> int:
+    """Write the sheet. Raises ConfigError for a file of another kind, and where the data cannot be read."""
+    options, overrides = read_options(words, {"to": ANYTHING, "images": ANYTHING, "epochs": ANYTHING})
+    target = Path(options.get("to", "training_images.png")).expanduser()
+    if target.suffix not in SUFFIXES:
+        raise ConfigError(f"to={target}: accepted are files ending in {', '.join(SUFFIXES)}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"to={target}: no such folder {target.absolute().parent}")
+    numbers = {"images": 10, "epochs": 4}
+    for name in numbers:
+        text = options.get(name, str(numbers[name]))
+        if not text.isdecimal() or not 1 <= int(text) <= 100:
+            raise ConfigError(f"{name}={text}: accepted are whole numbers from 1 to 100")
+        numbers[name] = int(text)
+    config = Conf().compose(readable(overrides), to_train=False).config
+    data = build_data(config)
+    samples = data.samples(numbers["images"], numbers["epochs"])
+    figure = contact_sheet(*samples)
+    figure.savefig(target, dpi=150)
+    parts = ", ".join(data.augment) or "none"
+    print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {parts}")
+    return 0
