@@ -14,7 +14,7 @@ TRIES = 10
 
 
 def inside(rectangles: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels lie in the rectangles (N, 4) of top, left, height, width, which may reach beyond: bool (N, 1, H, W)."""
+    """Which pixels lie in rectangles (N, 4) of top, left, height, width, which may reach beyond: bool (N, 1, H, W)."""
     top, left, tall, wide = rectangles.unsqueeze(2).unbind(1)  # (N, 1)
     row, column = (torch.arange(side, device=rectangles.device) for side in (height, width))
     rows = (row >= top) & (row < top + tall)
