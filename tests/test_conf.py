@@ -15,6 +15,7 @@ from archs.catalog import EACH_WITHOUT_VALUES
 from convarium.run.build import RULES, build
 from convarium.run.catalog import conf_dir, first_comment, groups, members
 from convarium.run.compose import Conf
+from data.packed.packs import packing_of
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 MEMBERS = [(group, member) for group in RULES if group not in ("parts", "arch") for member in members(group)]
@@ -28,11 +29,12 @@ def conf() -> Conf:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two classes, each of one image."""
+    """A folder of two classes, each of one image; and the same packed."""
     root = tmp_path_factory.mktemp("images")
     for name in ("cats", "dogs"):
         (root / "train" / name).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(root / "train" / name / "1.png")
+    packing_of(root, root / "packed", classes=["cats", "dogs"])
     return root
 
 
@@ -40,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed(conf: Conf, folder: Path) -> Callable[[str, str], dict[str, Any]]:
     """A config with one answer of one group; the others take their answer of the same number, composed once for all."""
 
-    of_folder = [f"data.root={folder}", "batch_size=1", "trainer.devices=1", "trainer.num_nodes=1"]
+    few = ["batch_size=1", "trainer.devices=1", "trainer.num_nodes=1"]
+    small = {"data=folder": [f"data.root={folder}", *few], "data=packed": [f"data.root={folder}/packed", *few]}
 
     @cache
     def numbered(number: int) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def composed(conf: Conf, folder: Path) -> Callable[[str, str], dict[str, Any]]:
         for group, names in chosen.items():
             member = names[number % len(names)]
             words.append(f"{group}={f'[{member}]' if RULES[group].entries and member != 'none' else member}")
-        return conf.compose([*words, *(of_folder if "data=folder" in words else [])]).config
+        return conf.compose([*words, *(extra for word in words for extra in small.get(word, []))]).config
 
     return lambda group, member: numbered(list(members(group)).index(member))
 

@@ -344,11 +344,9 @@ def _data_show(words: Words) -> int | None:
 
 
 def _data_pack(words: Words) -> int | None:
-    if not words:
-        raise ConfigError("nothing to pack; usage: convarium data pack ROOT to=FOLDER [key=value ...]")
-    from convarium.run.packing import pack
+    from convarium.run.packing import command
 
-    return pack(words)
+    return command(words)
 
 
 def _list(words: Words) -> None:

@@ -16,6 +16,7 @@ from convarium.data.facts import EMNIST, carved_size, register
 from convarium.data.listing import class_names
 from convarium.data.module import ImageData
 from convarium.run.build import build
+from data.packed.packs import packing_of
 
 CONF = Path(__file__).parents[2] / "conf"
 DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
@@ -55,8 +56,8 @@ def measured(source):
 
 @pytest.fixture
 def data_root(tmp_path, monkeypatch, class_folders):
-    """CONVARIUM_DATA with a folder of pictures in it, and nothing else."""
-    class_folders(name="folder")
+    """CONVARIUM_DATA with a folder of pictures in it, the same packed, and nothing else."""
+    packing_of(class_folders(name="folder"), tmp_path / "packed")
     monkeypatch.setenv("CONVARIUM_DATA", str(tmp_path))
     return tmp_path
 

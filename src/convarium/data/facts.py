@@ -127,10 +127,13 @@ def emnist(split: str, fact: str) -> Any:
 
 
 def register() -> None:
-    """Make the facts known to OmegaConf; may be called any number of times."""
+    """Make the facts about folders and packed datasets known to OmegaConf; may be called any number of times."""
     from omegaconf import OmegaConf
 
+    from convarium.data.packed.facts import FACTS
+
     facts: dict[str, Callable[..., Any]] = {
+        **FACTS,
         "folder_classes": folder_classes,
         "folder_num_classes": folder_num_classes,
         "folder_image_size": folder_image_size,

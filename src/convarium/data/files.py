@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey, Crop
 from convarium.data.readers.choice import read_square
-from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.readers.reader import BatchReader, Box, Reader, Unreadable
 from convarium.data.sources import InMemory
 
 T = TypeVar("T")
@@ -113,7 +113,9 @@ class Files:
         """uint8 (n, C, H, W), and the rows that could not be read."""
         channels, side, share = self.shape
         with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
-            out = torch.empty((len(indices), channels, side, side), dtype=torch.uint8, pin_memory=self.pin_memory)
+            # as readers have it, with the channels last, which the device puts in their place for the whole batch
+            out = torch.empty((len(indices), side, side, channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+            out = out.permute(0, 3, 1, 2)
         samples = indices.tolist()
 
         def square(row: int) -> bool:
@@ -129,7 +131,13 @@ class Files:
 
         heads = self._workers.map(self._head, samples)
         sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
-        boxes = self.crop.boxes(sizes, key, side).tolist()
+        boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
+        if isinstance(self.reader, BatchReader) and all(heads):
+            try:
+                data = [head.data for head in heads if head is not None]
+                return self.reader.read_many(data, boxes, image_size=side, channels=channels), []
+            except Unreadable:
+                pass  # one by one, to find out which
 
         def part(row: int) -> bool:
             head = heads[row]
@@ -137,7 +145,7 @@ class Files:
                 return False
             image = self._attempt(
                 samples[row],
-                lambda data: self.reader.read(data, Box(*boxes[row]), (side, side), channels=channels),
+                lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
                 head.data,
             )
             return _put(image, out, row)

@@ -11,7 +11,6 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from convarium.batch import Batch
@@ -209,7 +208,7 @@ class PictureBatches:
         return len(self._own)
 
     def __iter__(self) -> Iterator[Batch]:
-        pieces = [index for index in torch.split(self._own, DECODED_TOGETHER) if len(index)]
+        pieces = [index for index in self._own.split(DECODED_TOGETHER) if len(index)]  # type: ignore[no-untyped-call]
         number = 0
         for pictures, index in _ahead(self.source.whole, pieces):
             for picture, one in zip(pictures, index.split(1), strict=True):

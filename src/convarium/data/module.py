@@ -277,6 +277,8 @@ class ImageData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment (training only) and normalize, batched, on the device."""
+        if not batch.images.is_contiguous():  # decoded, with the channels last
+            batch = batch._replace(images=batch.images.contiguous())
         if not batch.training or not self.pipeline:
             return Batch(self.normalize(batch.images), *batch[1:])
         key = AugmentKey(self.seed, batch.epoch, batch.index)

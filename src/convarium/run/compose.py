@@ -268,6 +268,7 @@ def _readable(word: str, parser: OverridesParser) -> str:
         "run_dir",
         "resume",
         "data.root",
+        "data.cache_dir",
         "name",
         "sweep.name",
         "weights",
@@ -300,12 +301,18 @@ def _make_paths_absolute(config: dict[str, Any]) -> None:
         (config, "resume"),
         (config, "weights"),
         (config["data"], "root"),
+        (config["data"], "cache_dir"),
         (config["init"], "weights"),
         *((part.get("init"), "weights") for part in parts if isinstance(part, dict)),
     ):
         value = node.get(name) if isinstance(node, dict) else None
-        if isinstance(value, str) and value not in ("", "???") and not _is_download(value):
+        if isinstance(value, str) and value not in ("", "???") and not _is_elsewhere(value):
             node[name] = os.path.abspath(os.path.expanduser(value))
+
+
+def _is_elsewhere(value: str) -> bool:
+    """Whether a value names no path on this machine: weights to download, or a URL of data."""
+    return _is_download(value) or "://" in value
 
 
 def _is_download(weights: str) -> bool:

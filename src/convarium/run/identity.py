@@ -29,6 +29,8 @@ LAYOUT = frozenset(
         "data.num_workers",
         "data.in_memory",
         "data.cache",
+        "data.cache_dir",
+        "data.cache_gb",
         "data.eval_batch_size",
     }
 )

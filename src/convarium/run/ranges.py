@@ -153,6 +153,8 @@ RANGES: dict[str, Accepts] = {
     "data.reader": words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow", "dali"),
     "data.on_bad_file": words("raise", "skip", "replace"),
     "data.cache": NOT_EMPTY.or_null(),
+    "data.cache_dir": NOT_EMPTY.or_null(),
+    "data.cache_gb": above(0).of(int, float).or_null(),
     "augment.crop.pad": at_least(0),
     # how
     "loss.label_smoothing": below_one(),

@@ -24,6 +24,8 @@ class DaliReader:
     Raises ImportError if DALI is not installed.
     """
 
+    name = "dali"
+
     def __init__(self, threads: int | None = None) -> None:
         import nvidia.dali  # noqa: F401  (here, so that a missing package is told at once)
 

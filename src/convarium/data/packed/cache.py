@@ -1,0 +1,129 @@
+"""Samples of a dataset in object storage, kept on this disk as they come: what was fetched once is not fetched again.
+
+Samples are kept, not shards: in a random order every batch touches every shard, and a rank fetches its own alone. Up to
+the limit the first to come stay, and nothing is thrown out: when every epoch asks for every sample once, the share that
+is found is then that of the limit, while throwing out the least recently used finds fewer the closer it looks.
+No torch here.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convarium.data.packed.place import Bytes, Folder, Read
+from convarium.data.packed.shards import Shards, Split
+from convarium.errors import ConfigError
+
+LOG = logging.getLogger("convarium.data")
+
+
+class Cache:
+    """A folder that keeps samples of several splits, together at most `limit` bytes (None: all)."""
+
+    def __init__(self, folder: str | Path, limit: int | None = None) -> None:
+        self.folder = Path(folder).expanduser()
+        self.limit = limit
+        self._splits: list[SplitCache] = []
+
+    def of(self, name: str, split: Split, lengths: NDArray[np.int32]) -> "SplitCache":
+        """The cache of one split. Raises OSError if the folder cannot be written to."""
+        made = SplitCache(self, self.folder / f"{name}-{split.index.sha256[:16]}", lengths)
+        self._splits.append(made)
+        return made
+
+    def room(self) -> int:
+        """Bytes that may still be kept, whoever filled the rest: the ranks of a machine share the folder."""
+        if self.limit is None:
+            return 1 << 62
+        return self.limit - sum(split.used for split in self._splits)
+
+
+class SplitCache:
+    """The samples of one split: a sparse copy of each shard, and one byte a sample that says whether it is there.
+
+    The byte is set after the sample is written. Whether it reached the disk before a power cut is not known: a sample
+    that an earlier process wrote is compared with its CRC when it is first read.
+    """
+
+    def __init__(self, cache: Cache, folder: Path, lengths: NDArray[np.int32]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._cache = cache
+        self._lengths = lengths
+        self._folder = folder
+        self._files = Folder(folder)
+        there = folder / "there"
+        with there.open("ab") as file:  # several ranks may do this at once
+            file.truncate(len(lengths))
+        self._there = np.memmap(there, dtype=np.uint8, mode="r+", shape=(len(lengths),))
+        self._seen = np.zeros(len(lengths), dtype=bool)
+        self._room = 0
+        self._lock = threading.Lock()
+        self._gave_up = False
+
+    @property
+    def used(self) -> int:
+        """Bytes of the samples that are there."""
+        return int(self._lengths[self._there != 0].sum(dtype=np.int64))
+
+    def start(self, shards: Shards, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None) -> list[Read]:
+        """As Shards.start; what is not here is fetched whole."""
+        self._room = self._cache.room()
+        absent = [sample for sample in dict.fromkeys(samples) if not self._there[sample]]
+        fetches = dict(zip(absent, shards.place.start([shards.range(sample) for sample in absent]), strict=True))
+        return [
+            self._reader(shards, sample, parts[row] if parts else None, fetches.get(sample))
+            for row, sample in enumerate(samples)
+        ]
+
+    def _reader(self, shards: Shards, sample: int, part: tuple[int, int] | None, fetch: Read | None) -> Read:
+        def read() -> Bytes:
+            data = None if fetch is not None else self._kept(shards, sample, part)
+            if data is not None:
+                return data
+            [refetch] = [fetch] if fetch is not None else shards.place.start([shards.range(sample)])
+            data = self._keep(shards, sample, refetch())
+            return data if part is None else data[slice(*part)]
+
+        return read
+
+    def _kept(self, shards: Shards, sample: int, part: tuple[int, int] | None) -> Bytes | None:
+        """What is kept of a sample; None if that is damaged or gone."""
+        seen = bool(self._seen[sample])
+        [read] = self._files.start([shards.range(sample, part if seen else None)])
+        try:
+            data = read()
+        except ConfigError:
+            data = None
+        if data is None or not (seen or shards.is_intact(sample, data)):
+            self._there[sample] = 0
+            return None
+        self._seen[sample] = True
+        return data if seen or part is None else data[slice(*part)]
+
+    def _keep(self, shards: Shards, sample: int, data: Bytes) -> Bytes:
+        if not shards.is_intact(sample, data):
+            raise ConfigError(f"data.root={shards.place.root}: {shards.told(sample)}: its checksum differs")
+        with self._lock:
+            if self._gave_up or len(data) > self._room:
+                return data
+            self._room -= len(data)
+        place = shards.range(sample)
+        try:
+            number = os.open(self._folder / place.name, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                written = os.pwrite(number, data.data, place.start)
+            finally:
+                os.close(number)
+        except OSError as error:
+            self._gave_up = True
+            LOG.warning("data.cache_dir=%s: nothing more is kept: %s", self._cache.folder, error.strerror)
+            return data
+        if written == len(data):
+            self._there[sample] = 1
+            self._seen[sample] = True
+        return data

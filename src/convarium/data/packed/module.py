@@ -1,0 +1,131 @@
+"""A packed dataset as a data module."""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from convarium.data.module import ImageData
+from convarium.data.packed.cache import Cache
+from convarium.data.packed.place import Place, is_url, open_place
+from convarium.data.packed.shards import Header, Shards, read_header, read_index
+from convarium.data.packed.source import Packed, central, cut_out, stored_size
+from convarium.data.readers.choice import reader
+from convarium.data.readers.reader import Reader, Unreadable
+from convarium.data.sources import Source
+from convarium.errors import ConfigError
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PackedImages(ImageData):
+    """What `convarium data pack` wrote, in a folder or behind a URL (s3://, gs://, https://, ...).
+
+    Without a split val it is carved from train; without a split test, validation is the test.
+    """
+
+    root: str
+    crop_share: float = 1.0
+    """Side of the central square as a share of the resized shorter side."""
+    reader: str = "auto"
+    """What decodes JPEG shards."""
+    num_workers: int | None = None
+    """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
+    cache_dir: str | None = None
+    """A folder on this machine's disk that keeps the samples that came from elsewhere; None: nothing is kept."""
+    cache_gb: float | None = None
+    """How much it keeps at most, in 10^9 bytes; None: everything."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.crop_share <= 1:
+            raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
+        if self.cache_gb is not None and self.cache_dir is None:
+            raise ValueError(f"data.cache_gb={self.cache_gb}: limits data.cache_dir, which is null")
+
+    @cached_property
+    def _header(self) -> Header:
+        header = read_header(self.root)
+        if header.num_classes != self.num_classes:
+            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {header.num_classes} classes")
+        if header.store == "raw" and header.channels != self.channels:
+            raise ConfigError(
+                f"data.channels={self.channels}: but {self.root} has pixels of {header.channels} channels"
+            )
+        return header
+
+    @cached_property
+    def _place(self) -> Place:
+        return open_place(self.root)
+
+    @cached_property
+    def _cache(self) -> Cache | None:
+        if self.cache_dir is None:
+            return None
+        return Cache(self.cache_dir, None if self.cache_gb is None else int(self.cache_gb * 1e9))
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return reader(self.reader)
+
+    def read(self, split: str) -> Source | None:
+        header = self._header
+        if split not in header.splits:
+            return None
+        told, index = header.splits[split], read_index(self._place, header, split)
+        cache = None
+        if self._cache is not None:
+            try:
+                cache = self._cache.of(split, told, index.length)
+            except OSError as error:
+                raise ConfigError(f"data.cache_dir={self.cache_dir}: {error.strerror}") from None
+        return Packed(
+            Shards(self._place, told, index, cache),
+            channels=self.channels,
+            image_size=self.image_size,
+            crop_share=self.crop_share,
+            reader=None if header.store == "raw" else self._reader,
+            threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
+        )
+
+    def advice(self) -> str:
+        there, have = min(16, _cores()) if self.num_workers is None else self.num_workers, _cores()
+        ways = [f"data.num_workers={have}"] if there < have else []
+        ways += ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
+        ways += ["convarium data pack format=raw, which needs no decoding"] if self._header.store == "jpeg" else []
+        ways += ["a smaller data.image_size"]
+        return (
+            f"reading shards in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
+        )
+
+    def count_test(self) -> int:
+        splits = self._header.splits
+        return splits["test"].samples if "test" in splits else 0
+
+    def open_image(self, path: Path) -> Tensor:
+        """Decoded, sized as it would be packed, and cut as the dataset's own."""
+        try:
+            data = path.read_bytes()
+            height, width = stored_size(*self._reader.size(data), self._header.size)
+            stored = self._reader.read(data, None, (height, width), channels=self.channels)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such image") from None
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        except Unreadable as error:
+            raise ValueError(f"{path}: unreadable image ({error})") from None
+        cut = central(height, width, self.image_size, self.crop_share)
+        return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
+
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0)
+
+    def fetch(self) -> None:
+        raise ConfigError(f"data.root={self.root}: packed by convarium data pack; there is nothing to fetch")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

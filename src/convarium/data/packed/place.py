@@ -1,0 +1,208 @@
+"""Where packed files lie, a folder or object storage, and how byte ranges of many of them are read. No torch here.
+
+A place hands out reads that are under way: `start(ranges)` returns one callable per range, which waits for its bytes.
+On a disk the call itself reads, in the thread that decodes; in object storage all ranges are on their way at once.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convarium.errors import ConfigError, MissingData
+
+Bytes = NDArray[np.uint8]
+Read = Callable[[], Bytes]
+"""Waits for the bytes of a range, one-dimensional. Raises ConfigError, naming the file, if they cannot be had."""
+
+OPEN_FILES = 256
+"""Files kept open at a time; a dataset may have more shards than a process may open files."""
+CONNECTIONS = 8
+"""Requests for ranges under way, each of a share of a batch; an asynchronous file system opens more by itself."""
+PAUSES = (0.5, 2.0, 5.0)
+"""Seconds before a range that could not be read is asked for again."""
+
+
+class Range(NamedTuple):
+    """Bytes of a file."""
+
+    name: str
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (bytes {self.start} to {self.stop})"
+
+
+class Place(Protocol):
+    """A folder of files."""
+
+    root: str
+
+    def read(self, name: str) -> bytes:
+        """A whole file. Raises MissingData if there is none, ConfigError if it cannot be read."""
+        ...
+
+    def length(self, name: str) -> int | None:
+        """Bytes of a file; None where asking takes a request. Raises as `read`."""
+        ...
+
+    def start(self, ranges: Sequence[Range]) -> list[Read]:
+        """Begin to read; see Read."""
+        ...
+
+
+def is_url(root: str) -> bool:
+    """Whether a root is no path on this machine's file systems: s3://..., http://..."""
+    return "://" in root and not root.startswith("file://")
+
+
+def open_place(root: str | os.PathLike[str]) -> Place:
+    """The place of a path or URL."""
+    text = os.fspath(root)
+    return ObjectStore(text) if is_url(text) else Folder(Path(text.removeprefix("file://")).expanduser())
+
+
+class _Open:
+    """A file descriptor, closed when nobody uses it any more: one thread may still read what another let go."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+class Folder:
+    """A folder on a disk. Reads are positioned ones, not a memory map: a file that was cut short is an error to name,
+    not a crash, and what was read is not counted as this process's memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = str(folder)
+        self._opened = lru_cache(maxsize=OPEN_FILES)(lambda name: _Open(folder / name))
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise _objection(self.root, name, error) from None
+
+    def length(self, name: str) -> int:
+        try:
+            return (self.folder / name).stat().st_size
+        except OSError as error:
+            raise _objection(self.root, name, error) from None
+
+    def start(self, ranges: Sequence[Range]) -> list[Read]:
+        return [partial(self._read, wanted) for wanted in ranges]
+
+    def _read(self, wanted: Range) -> Bytes:
+        data, got = np.empty(wanted.stop - wanted.start, dtype=np.uint8), 0
+        try:
+            file = self._opened(wanted.name)  # held until we are done with it
+            while got < len(data):  # a network file system may give a read in parts
+                more = os.preadv(file.number, [data[got:].data], wanted.start + got)
+                if more == 0:
+                    break
+                got += more
+        except OSError as error:
+            raise _objection(self.root, wanted.name, error) from None
+        if got != len(data):
+            raise ConfigError(f"data.root={self.root}: {wanted} ends after {got} of {len(data)}: cut short")
+        return data
+
+
+class ObjectStore:
+    """A folder behind a URL, by fsspec; credentials and endpoints come from where its file systems look for them."""
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs  # 0.1 s that only a URL has to pay
+
+        self.root = url.rstrip("/")
+        try:
+            self.files, path = url_to_fs(self.root)
+        except (ImportError, ValueError) as error:  # a file system that is not installed, or unknown
+            raise ConfigError(f"data.root={url}: {_one_line(error)}") from None
+        self._path = str(path).rstrip("/")
+        self._pool: ThreadPoolExecutor | None = None
+
+    def read(self, name: str) -> bytes:
+        last: Exception | None = None
+        for pause in (0.0, *PAUSES):
+            time.sleep(pause)
+            try:
+                return bytes(self.files.cat_file(f"{self._path}/{name}"))
+            except FileNotFoundError as error:
+                raise _objection(self.root, name, error) from None
+            except Exception as error:  # every file system has its own
+                last = error
+        assert last is not None
+        raise _objection(self.root, name, last) from None
+
+    def length(self, name: str) -> None:
+        return None
+
+    def start(self, ranges: Sequence[Range]) -> list[Read]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")
+        parts = min(CONNECTIONS, len(ranges))
+        futures = [self._pool.submit(self._fetch, ranges[part::parts]) for part in range(parts)]
+        return [partial(_of, futures[k % parts], k // parts) for k in range(len(ranges))]
+
+    def _fetch(self, ranges: Sequence[Range]) -> list[Bytes]:
+        found: dict[int, Bytes] = {}
+        failed: tuple[Range, Any] = ranges[0], b""
+        for pause in (0.0, *PAUSES):
+            time.sleep(pause)
+            missing = [k for k in range(len(ranges)) if k not in found]
+            answers = self._ask([ranges[k] for k in missing])
+            for k, answer in zip(missing, answers, strict=True):
+                wanted = ranges[k]
+                if isinstance(answer, bytes) and len(answer) == wanted.stop - wanted.start:
+                    found[k] = np.frombuffer(answer, dtype=np.uint8)
+                elif isinstance(answer, FileNotFoundError):
+                    raise _objection(self.root, wanted.name, answer)
+                else:
+                    failed = wanted, answer
+            if len(found) == len(ranges):
+                return [found[k] for k in range(len(ranges))]
+        wanted, answer = failed
+        if isinstance(answer, Exception):
+            raise _objection(self.root, str(wanted), answer)
+        more = " (a server that ignores ranges?)" if len(answer) > wanted.stop - wanted.start else ": cut short"
+        raise ConfigError(f"data.root={self.root}: {wanted}: {len(answer)} bytes came{more}")
+
+    def _ask(self, ranges: Sequence[Range]) -> list[Any]:
+        paths = [f"{self._path}/{wanted.name}" for wanted in ranges]
+        try:
+            return list(
+                self.files.cat_ranges(
+                    paths, [wanted.start for wanted in ranges], [wanted.stop for wanted in ranges], on_error="return"
+                )
+            )
+        except Exception as error:  # a file system that raises all the same
+            return [error] * len(ranges)
+
+
+def _of(future: "Future[list[Bytes]]", place: int) -> Bytes:
+    return future.result()[place]
+
+
+def _objection(root: str, name: str, error: Exception) -> ConfigError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return MissingData(f"data.root={root}: no file {name}")
+    told = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
+    return ConfigError(f"data.root={root}: cannot read {name}: {told}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,322 @@
+"""What a packed dataset is: a header that tells what is in it, an index per split, and shards. No torch here.
+
+DIR/packed.json              the header: classes, channels, ..., and name, length and SHA-256 of every other file
+DIR/train.index.safetensors  where each sample lies and what it is: one array per column of Index
+DIR/train-00000.tar          JPEG files in a plain tar, each beside its class number (as WebDataset reads them), or
+DIR/train-00000.raw          pixels (height, width, channels) of one sample after the other
+
+All of it is data that may come from somebody else: it is checked before it is used, and nothing is unpickled.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convarium.data.packed.place import Bytes, Place, Range, Read, is_url, open_place
+from convarium.errors import ConfigError, MissingData
+
+if TYPE_CHECKING:
+    from convarium.data.packed.cache import SplitCache
+
+HEADER = "packed.json"
+FORMAT = "convarium packed"
+VERSION = 1
+STORES = {"jpeg": ".tar", "raw": ".raw"}
+SPLITS = ("train", "val", "test")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""Of a file: no separator, so that it lies in the folder."""
+LARGEST_SIDE = 1 << 16
+
+
+class File(NamedTuple):
+    """A file as it was written."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a packed dataset."""
+
+    samples: int
+    index: File
+    shards: tuple[File, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is in a packed dataset."""
+
+    store: str
+    """jpeg or raw."""
+    size: int | None
+    """The shorter side of a stored picture is at most this; None: as it came."""
+    quality: int | None
+    """Of the JPEG files that were encoded here."""
+    channels: int
+    image_size: int
+    crop_share: float
+    num_classes: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    splits: dict[str, Split]
+
+    def to_json(self) -> str:
+        """The text of the header's file."""
+        splits = {
+            name: {
+                "samples": split.samples,
+                "index": split.index._asdict(),
+                "shards": [shard._asdict() for shard in split.shards],
+            }
+            for name, split in self.splits.items()
+        }
+        told = {"format": FORMAT, "version": VERSION, **asdict(self), "splits": splits}
+        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_header(root: str) -> Header:
+    """The header of a packed dataset. Raises MissingData if there is none, ConfigError, naming the file and what is
+    wrong, for one that is not ours."""
+    if is_url(root):
+        return _remote_header(root)
+    return parse_header(root, _header_bytes(open_place(root)))
+
+
+@lru_cache(maxsize=16)
+def _remote_header(root: str) -> Header:
+    """Several keys of a config ask for it; it is fetched once."""
+    return parse_header(root, _header_bytes(open_place(root)))
+
+
+def _header_bytes(place: Place) -> bytes:
+    try:
+        return place.read(HEADER)
+    except MissingData:
+        raise MissingData(
+            f"data.root={place.root}: no packed dataset there (no {HEADER}); make one with"
+            " convarium data pack data=folder data.root=PICTURES to=FOLDER"
+        ) from None
+
+
+def parse_header(root: str, raw: bytes) -> Header:
+    """The header in the bytes of its file; `root` is named in errors. Raises ConfigError."""
+
+    def wrong(what: str) -> ConfigError:
+        return ConfigError(f"data.root={root}: {HEADER}: {what}")
+
+    try:
+        told = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise wrong("not JSON") from None
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise wrong(f"not the header of a packed dataset (format is not {FORMAT!r})")
+    if told.get("version") != VERSION:
+        raise wrong(f"version {told.get('version')!r}; this program reads version {VERSION}: pack the dataset again")
+    try:
+        header = Header(
+            store=_one_of(told["store"], STORES),
+            size=None if told["size"] is None else _count(told["size"], LARGEST_SIDE),
+            quality=None if told["quality"] is None else _count(told["quality"], 100),
+            channels=_count(told["channels"], 1 << 10),
+            image_size=_count(told["image_size"], LARGEST_SIDE),
+            crop_share=_number(told["crop_share"]),
+            num_classes=_count(told["num_classes"], 1 << 24),
+            classes=tuple(_text(name) for name in told["classes"]),
+            mean=tuple(map(_number, told["mean"])),
+            std=tuple(map(_number, told["std"])),
+            splits={_one_of(name, SPLITS): _split(split) for name, split in told["splits"].items()},
+        )
+    except KeyError as error:
+        raise wrong(f"lacks {error.args[0]!r}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise wrong(str(error)) from None
+    if len(header.classes) != header.num_classes:
+        raise wrong(f"{len(header.classes)} names of classes for num_classes={header.num_classes}")
+    if "train" not in header.splits:
+        raise wrong("has no split train")
+    return header
+
+
+def _count(value: Any, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{value!r} where a whole number from 1 to {most} is expected")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise ValueError(f"{value!r} where a number is expected")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} where text is expected")
+    return value
+
+
+def _one_of(value: Any, accepted: Any) -> str:
+    if value not in tuple(accepted):
+        raise ValueError(f"{value!r} where {' or '.join(accepted)} is expected")
+    return str(value)
+
+
+def _file(told: Any) -> File:
+    name = _text(told["name"])
+    if PLAIN_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not the name of a file in the folder")
+    return File(name, _count(told["bytes"], 1 << 62), _text(told["sha256"]))
+
+
+def _split(told: Any) -> Split:
+    return Split(_count(told["samples"], 1 << 40), _file(told["index"]), tuple(_file(each) for each in told["shards"]))
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where each sample of a split lies and what it is; every array has one number per sample."""
+
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    length: NDArray[np.int32]
+    height: NDArray[np.int32]
+    """Of the stored picture as a person sees it."""
+    width: NDArray[np.int32]
+    target: NDArray[np.int32]
+    crc: NDArray[np.uint32]
+    """CRC-32 of the sample's bytes, to notice what a network or a cache did to them."""
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to_bytes(self) -> bytes:
+        """The index's file."""
+        from safetensors.numpy import save
+
+        return save({field.name: getattr(self, field.name) for field in fields(self)})
+
+
+COLUMNS: dict[str, type[np.generic]] = {
+    "shard": np.int32,
+    "offset": np.int64,
+    "length": np.int32,
+    "height": np.int32,
+    "width": np.int32,
+    "target": np.int32,
+    "crc": np.uint32,
+}
+
+
+def read_index(place: Place, header: Header, split: str) -> Index:
+    """The index of a split, every number of it checked against the header; where that costs no request, the shards'
+    lengths too. Raises ConfigError, naming the file and what is wrong."""
+    told = header.splits[split]
+
+    def wrong(what: str) -> ConfigError:
+        return ConfigError(f"data.root={place.root}: {told.index.name}: {what}")
+
+    raw = place.read(told.index.name)
+    if len(raw) != told.index.bytes or hashlib.sha256(raw).hexdigest() != told.index.sha256:
+        raise wrong(f"not the file that {HEADER} describes (its length or checksum differs)")
+    index = parse_index(raw, wrong)
+    if len(index) != told.samples:
+        raise wrong(f"{len(index)} samples, but {HEADER} says {told.samples}")
+    _check(index, header, told, wrong)
+    for shard in told.shards:
+        length = place.length(shard.name)
+        if length is not None and length != shard.bytes:
+            raise ConfigError(f"data.root={place.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+    return index
+
+
+def parse_index(raw: bytes, wrong: Callable[[str], ConfigError]) -> Index:
+    """The arrays in the bytes of an index. Raises what `wrong` makes of an objection."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        columns = load(raw)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+        raise wrong("not an index") from None
+    if {name: column.dtype for name, column in columns.items()} != {k: np.dtype(v) for k, v in COLUMNS.items()}:
+        raise wrong(f"its columns are not {', '.join(COLUMNS)}, or not of their types")
+    if len({column.shape for column in columns.values()}) != 1 or columns["target"].ndim != 1:
+        raise wrong("its columns differ in length")
+    return Index(**columns)
+
+
+def _check(index: Index, header: Header, split: Split, wrong: Callable[[str], ConfigError]) -> None:
+    lengths = np.array([shard.bytes for shard in split.shards], dtype=np.int64)
+    if not ((index.shard >= 0) & (index.shard < len(lengths))).all():
+        raise wrong("names a shard that is not there")
+    # offset is compared with what remains, which cannot overflow
+    inside = (index.offset >= 0) & (index.length > 0) & (index.offset <= lengths[index.shard] - index.length)
+    if not inside.all():
+        raise wrong(f"sample {int(np.argmin(inside))} lies outside its shard")
+    for name, side in (("height", index.height), ("width", index.width)):
+        if not ((side >= 1) & (side < LARGEST_SIDE)).all():
+            raise wrong(f"a {name} out of range (1 to {LARGEST_SIDE - 1})")
+    if not ((index.target >= 0) & (index.target < max(2, header.num_classes))).all():
+        raise wrong(f"a class number out of range (num_classes={header.num_classes})")
+    if header.store == "raw":
+        pixels = index.height.astype(np.int64) * index.width * header.channels
+        if not (pixels == index.length).all():
+            raise wrong(f"sample {int(np.argmax(pixels != index.length))} has not as many bytes as pixels")
+
+
+class Shards:
+    """The bytes of a split's samples."""
+
+    def __init__(self, place: Place, split: Split, index: Index, cache: "SplitCache | None" = None) -> None:
+        self.place = place
+        self.index = index
+        self.names = [shard.name for shard in split.shards]
+        self.cache = cache
+        self._checks = is_url(place.root)
+
+    def start(self, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None = None) -> list[Read]:
+        """Begin to read samples, or of each the bytes (start, stop) of `parts`; from the cache what is there.
+
+        Whole samples that came over a network are compared with their CRC.
+        """
+        if self.cache is not None:
+            return self.cache.start(self, samples, parts)
+        if parts is None:
+            reads = self.place.start([self.range(sample) for sample in samples])
+            return [self._checked(*pair) for pair in zip(samples, reads, strict=True)] if self._checks else reads
+        return self.place.start([self.range(sample, part) for sample, part in zip(samples, parts, strict=True)])
+
+    def range(self, sample: int, part: tuple[int, int] | None = None) -> Range:
+        """Where a sample, or a part of it, lies."""
+        offset = int(self.index.offset[sample])
+        start, stop = part or (0, int(self.index.length[sample]))
+        return Range(self.names[self.index.shard[sample]], offset + start, offset + stop)
+
+    def is_intact(self, sample: int, data: Bytes) -> bool:
+        """Whether the bytes are the sample's."""
+        return zlib.crc32(data.data) == int(self.index.crc[sample])
+
+    def _checked(self, sample: int, read: Read) -> Read:
+        def checked() -> Bytes:
+            data = read()
+            if not self.is_intact(sample, data):
+                raise ConfigError(f"data.root={self.place.root}: {self.told(sample)}: its checksum differs")
+            return data
+
+        return checked
+
+    def told(self, sample: int) -> str:
+        """A sample's place, for a message."""
+        return f"sample {sample} in {self.range(sample)}"

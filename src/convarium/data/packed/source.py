@@ -1,0 +1,173 @@
+"""Images out of packed shards, by index, in any order."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from convarium.data.augment.change import AugmentKey, Crop
+from convarium.data.packed.place import Read
+from convarium.data.packed.shards import Shards
+from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.errors import ConfigError
+
+
+class Cut(NamedTuple):
+    """How an image is made of a stored picture: `box` of it resized to `size`; the image begins there at `corner`."""
+
+    box: Box
+    size: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+
+
+def central(height: int, width: int, image_size: int, crop_share: float) -> Cut:
+    """The shorter side resized to image_size / crop_share and the central square cut out, as `read_picture` does."""
+    if (height, width) == (image_size, image_size):
+        return Cut(Box(0, 0, height, width), (height, width))
+    scale = image_size / crop_share / min(height, width)
+    tall, wide = max(round(height * scale), image_size), max(round(width * scale), image_size)
+    top, left = (tall - image_size) // 2, (wide - image_size) // 2
+    if (tall, wide) == (height, width):  # nothing to resize: the square alone
+        return Cut(Box(top, left, image_size, image_size), (image_size, image_size))
+    return Cut(Box(0, 0, height, width), (tall, wide), (top, left))
+
+
+def stored_size(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """Height and width of a picture as it is packed: the shorter side is at most `size`."""
+    if size is None or min(height, width) <= size:
+        return height, width
+    scale = size / min(height, width)
+    return max(round(height * scale), size), max(round(width * scale), size)
+
+
+def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, C) to (C, *size) as Pillow's bilinear filter, which averages when it shrinks; at most 1 beside it."""
+    if picture.shape[:2] == size:
+        return picture.transpose(2, 0, 1)
+    # Dense, writable and channels last is what torch resizes fastest, and in this thread. It is copied by numpy, since
+    # torch would start a team of threads for that in each of ours.
+    dense = np.require(picture, requirements=("C", "W"))
+    pixels = torch.from_numpy(dense).view(1, *dense.shape).permute(0, 3, 1, 2)
+    resized: NDArray[np.uint8] = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0].numpy()
+    return resized
+
+
+def cut_out(picture: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
+    """The image in a picture; (H, W, C) to (C, image_size, image_size), or with None all of what was resized."""
+    top, left, height, width = cut.box
+    return _square(resize(picture[top : top + height, left : left + width], cut.size), cut, image_size)
+
+
+def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
+    if image_size is None:
+        return resized
+    top, left = cut.corner
+    return resized[:, top : top + image_size, left : left + image_size]
+
+
+class Packed:
+    """A split in shards of JPEG files (`reader` decodes them) or, with reader=None, of pixels.
+
+    threads: how many decode; 0: the one that asks. The images do not depend on it.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        channels: int,
+        image_size: int,
+        crop_share: float = 1.0,
+        reader: Reader | None = None,
+        threads: int = 4,
+    ) -> None:
+        self.shards = shards
+        self.targets = torch.from_numpy(shards.index.target.astype(np.int64))
+        self.sizes = torch.from_numpy(np.stack([shards.index.height, shards.index.width], axis=1).astype(np.int64))
+        """(len, 2) heights and widths of the stored pictures."""
+        self.channels = channels
+        self.image_size = image_size
+        self.crop_share = crop_share
+        self.reader = reader
+        self.threads = threads
+        self.crop: Crop | None = None
+        self.prefetches = threads > 0
+        self.pin_memory = False
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="unpack") if threads else None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def cropped(self, crop: Crop) -> "Packed":
+        """The same split, which cuts a training image out of the stored picture by `crop`."""
+        other = copy.copy(self)
+        other.crop = crop
+        return other
+
+    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+        """The images, uint8 (n, C, H, W) but not necessarily contiguous, and `indices`: with a key and a crop, the
+        crop's box of the stored picture resized; else the central square. Raises ConfigError, naming sample and shard,
+        for what cannot be read."""
+        samples = indices.tolist()
+        cuts = self._cuts(indices, key)
+        parts = [self._rows(sample, cut) for sample, cut in zip(samples, cuts, strict=True)]
+        reads = self.shards.start(samples, parts if self.reader is None else None)
+        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
+            out = self._empty(len(samples))
+            pixels = out.numpy()
+
+        def fill(rows: range) -> None:
+            for row in rows:
+                pixels[row] = self._image(samples[row], cuts[row], reads[row], self.image_size)
+
+        if self._pool is None:
+            fill(range(len(samples)))
+        else:  # a few large shares, not a task per image; list() waits for all of them and raises the first error
+            shares = min(len(samples), 4 * self.threads)
+            list(self._pool.map(fill, [range(share, len(samples), shares) for share in range(shares)]))
+        return out, indices
+
+    def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The stored pictures, uint8 (C, H, W) each, and `indices`. Raises ConfigError as `fetch` does."""
+        found = []
+        for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
+            height, width = self.sizes[sample].tolist()
+            whole = Cut(Box(0, 0, height, width), (height, width))
+            found.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
+        return found, indices
+
+    def _empty(self, n: int) -> Tensor:
+        """Room for n images. Pixels come with the channels last, and turning them would take a quarter of the time in
+        which they are made: they stay so, and the device turns the batch."""
+        size = self.image_size
+        stored = torch.empty((n, size, size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        return stored.permute(0, 3, 1, 2)
+
+    def _cuts(self, indices: Tensor, key: AugmentKey | None) -> list[Cut]:
+        sizes = self.sizes[indices]
+        if self.crop is None or key is None:
+            return [central(height, width, self.image_size, self.crop_share) for height, width in sizes.tolist()]
+        square = (self.image_size, self.image_size)
+        return [Cut(Box(*box), square) for box in self.crop.boxes(sizes, key, self.image_size).tolist()]
+
+    def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:
+        """The bytes of a stored picture's rows that a box touches."""
+        row = int(self.shards.index.width[sample]) * self.channels
+        return cut.box.top * row, (cut.box.top + cut.box.height) * row
+
+    def _image(self, sample: int, cut: Cut, read: Read, image_size: int | None) -> NDArray[np.uint8]:
+        data = read()
+        if self.reader is None:
+            rows = data.reshape(cut.box.height, -1, self.channels)
+            return cut_out(rows, cut._replace(box=cut.box._replace(top=0)), image_size)
+        try:
+            resized = self.reader.read(data.tobytes(), cut.box, cut.size, channels=self.channels).numpy()
+        except Unreadable as error:
+            told = self.shards.told(sample)
+            raise ConfigError(f"data.root={self.shards.place.root}: {told}: unreadable image ({error})") from None
+        return _square(resized, cut, image_size)

@@ -1,0 +1,56 @@
+"""Whether every byte of a packed dataset is the one that was written. No torch here."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from convarium.data.packed.place import Place, Range, open_place
+from convarium.data.packed.shards import File, Split, read_header, read_index
+from convarium.errors import ConfigError
+
+PIECE = 8 << 20
+"""Bytes that are read at a time."""
+
+
+def verify(root: str, *, threads: int = 4, done: Callable[[File], None] = lambda file: None) -> list[str]:
+    """What is wrong with each file of a packed dataset, one line a file; nothing if all is well.
+
+    done: called after each shard. Raises ConfigError if the header itself cannot be read.
+    """
+    header, place = read_header(root), open_place(root)
+    wrong = []
+    for split in header.splits:
+        try:
+            read_index(place, header, split)
+        except ConfigError as error:
+            wrong.append(str(error))
+
+    def objection(shard: File) -> str | None:
+        try:
+            differs = _digest(place, shard) != shard.sha256
+        except ConfigError as error:
+            return str(error)
+        finally:
+            done(shard)
+        return f"data.root={place.root}: {shard.name}: its checksum differs" if differs else None
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(objection, shards_of(header.splits))
+        wrong += [line for line in found if line is not None]
+    return list(dict.fromkeys(wrong))
+
+
+def shards_of(splits: dict[str, Split]) -> Iterator[File]:
+    """The shards of all splits."""
+    return (shard for split in splits.values() for shard in split.shards)
+
+
+def _digest(place: Place, shard: File) -> str:
+    digest = hashlib.sha256()
+    length = place.length(shard.name)
+    if length is not None and length != shard.bytes:
+        raise ConfigError(f"data.root={place.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+    for start in range(0, shard.bytes, PIECE):
+        [read] = place.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
+        digest.update(read().data)
+    return digest.hexdigest()
