@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,14 +44,16 @@ def photographs(shape: tuple[int, ...]) -> Tensor:
     return (255 * torch.nn.functional.interpolate(coarse, shape[2:], mode="bicubic").clamp(0, 1)).to(torch.uint8)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def one_by_one(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    return torch.stack([change(image) for image in images])
+def measured(ours: Change, theirs: Callable[[Tensor], Tensor], images: Tensor, pairs: int) -> list[tuple[float, float]]:
+    """Seconds that each takes for the batch, in turn; a pair more, left out, warms up."""
+    index, found = torch.arange(len(images)), []
+    for epoch in range(pairs + 1):
+        start = time.perf_counter()
+        ours(images, AugmentKey(0, epoch, index))
+        between = time.perf_counter()
+        torch.stack([theirs(image) for image in images])
+        found.append((between - start, time.perf_counter() - between))
+    return found[1:]
 
 
 def main(pairs: int, threads: int) -> None:
@@ -60,18 +61,12 @@ def main(pairs: int, threads: int) -> None:
     print(f"{pairs} pairs, {threads} threads; milliseconds a batch, and torchvision's time over ours")
     for shape in SHAPES:
         images = photographs(shape)
-        index = torch.arange(shape[0])
         for name, (ours, theirs) in PEERS.items():
-            measured = []
-            for epoch in range(pairs + 1):
-                one = seconds(partial(ours, images, AugmentKey(0, epoch, index)))
-                other = seconds(partial(one_by_one, theirs, images))
-                measured.append((one, other))
-            own, peer = zip(*measured[1:], strict=True)  # the first pair warms up
-            ratios = [b / a for a, b in measured[1:]]
+            found = measured(ours, theirs, images, pairs)
+            own, peer = (1e3 * statistics.median(times) for times in zip(*found, strict=True))
+            ratios = [b / a for a, b in found]
             print(
-                f"{'x'.join(map(str, shape)):>13} {name:<21}"
-                f" ours {1e3 * statistics.median(own):7.1f}  torchvision {1e3 * statistics.median(peer):7.1f}"
+                f"{'x'.join(map(str, shape)):>13} {name:<21} ours {own:7.1f}  torchvision {peer:7.1f}"
                 f"  ratio {statistics.median(ratios):5.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
                 flush=True,
             )

@@ -32,6 +32,9 @@ HELP = """convarium: an experiment platform for convolutional networks
   convarium export RUN format=onnx             its network as a file for other programs
   convarium list [GROUP]                       the groups, or the answers of one; list arch: what each network costs
   convarium data fetch NAME...                 download datasets
+  convarium data check ROOT                    bad files, pictures in two splits, classes and sizes of a folder
+  convarium data show data=NAME                a picture of what the network sees, before and after augmentation
+  convarium data pack ROOT to=FOLDER           a folder of pictures as few large files
 
 RUN is the folder of a run. Everything else is key=value, as in Hydra. --json: the answer for programs.
 """
@@ -300,11 +303,18 @@ def _export(words: Words) -> int | None:
 
 
 def _data(words: Words) -> int | None:
-    usage = "convarium data fetch NAME... [key=value ...]"
+    actions = {"fetch": _data_fetch, "check": _data_check, "show": _data_show, "pack": _data_pack}
+    usage = f"convarium data {'|'.join(actions)} ..."
     action, *rest = words or [""]
-    if action != "fetch":
-        raise ConfigError(f"{action or 'data'}: unknown; usage: {usage}")
-    names, overrides = _split(rest)
+    if action not in actions:
+        told = f"{action}: unknown{nearest(action, actions)}" if action else "what to do?"
+        raise ConfigError(f"{told} One of: {', '.join(actions)}; usage: {usage}")
+    return actions[action](rest)
+
+
+def _data_fetch(words: Words) -> int | None:
+    usage = "convarium data fetch NAME... [key=value ...]"
+    names, overrides = _split(words)
     known = list(members("data"))
     if not names:
         raise ConfigError(f"no dataset given. One of: {', '.join(known)}; usage: {usage}")
@@ -316,6 +326,27 @@ def _data(words: Words) -> int | None:
     for name in names:
         fetch(name, overrides)
     return 0
+
+
+def _data_check(words: Words) -> int | None:
+    places, overrides = _split(words)
+    from convarium.run.inspection import check
+
+    return check(places, overrides)
+
+
+def _data_show(words: Words) -> int | None:
+    if not words:
+        raise ConfigError("nothing to show; usage: convarium data show data=NAME [augment=NAME] [key=value ...]")
+    from convarium.run.showing import show
+
+    return show(words)
+
+
+def _data_pack(words: Words) -> int | None:
+    from convarium.run.packing import command
+
+    return command(words)
 
 
 def _list(words: Words) -> None:

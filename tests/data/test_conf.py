@@ -11,9 +11,9 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from convarium.data import facts
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.facts import register
+from convarium.data.facts import EMNIST, carved_size, register
+from convarium.data.listing import class_names
 from convarium.data.module import ImageData
 from convarium.run.build import build
 from data.packed.packs import packing_of
@@ -26,7 +26,8 @@ TOP_LEVEL = {"batch_size": 64, "seed": 1, "augment": {}}
 def node(group, name, **overrides):
     """A group's resolved node, with the top-level keys it refers to."""
     register()
-    config = OmegaConf.create({**TOP_LEVEL, group: OmegaConf.load(CONF / group / f"{name}.yaml")})
+    loaded = OmegaConf.load(CONF / group / f"{name}.yaml")
+    config = OmegaConf.create({"data": {"mean": [0.4, 0.5, 0.6]}, **TOP_LEVEL, group: loaded})
     for key, value in overrides.items():
         OmegaConf.update(config, f"{group}.{key}", value)
     return OmegaConf.to_container(config, resolve=True)[group]
@@ -108,25 +109,44 @@ def test_the_figures_of_mnist_are_measured_on_its_official_files():
     assert sum(len(batch.index) for batch in data.test_dataloader()) == 10_000
 
 
-def test_padding_explains_the_figures_of_fashion_mnist():
-    # mean and second moment shrink by the share of stored pixels; 0.2860 and 0.3530 are those of the 28x28 pixels
-    described, share = node("data", "fashion_mnist"), (28 / 32) ** 2
-    mean = 0.2860 * share
-    std = ((0.3530**2 + 0.2860**2) * share - mean**2) ** 0.5
+@pytest.mark.parametrize(
+    ("name", "stored_mean", "stored_std"),
+    [("fashion_mnist", 0.2860, 0.3530), ("kmnist", 0.1918, 0.3483), ("emnist", 0.1751, 0.3332)],
+)
+def test_padding_explains_the_figures_of_the_kin_of_mnist(name, stored_mean, stored_std):
+    # mean and second moment shrink by the share of stored pixels; the stored figures are those of the 28x28 pixels
+    described, share = node("data", name), (28 / 32) ** 2
+    mean = stored_mean * share
+    std = ((stored_std**2 + stored_mean**2) * share - mean**2) ** 0.5
     assert described["mean"] == [pytest.approx(mean, abs=1e-4)]
     assert described["std"] == [pytest.approx(std, abs=1e-4)]
 
 
+@pytest.mark.parametrize(
+    ("name", "val"), [("kmnist", 5000), ("emnist", 18_800), ("svhn", 7326), ("stl10", 500), ("cifar10", 5000)]
+)
+def test_the_share_set_aside_is_the_stated_number(name, val):
+    described = node("data", name)
+    assert carved_size(described["train_size"], described["val_fraction"]) == val
+
+
+@pytest.mark.parametrize("split", EMNIST)
+def test_every_split_of_emnist_is_instantiated(split):
+    data = dataset("emnist", split=split)
+    assert len(data.class_names) == data.num_classes
+    assert (data.train_size, data.test_size) == (EMNIST[split].train_size, EMNIST[split].test_size)
+
+
 def test_a_folder_brings_its_own_facts(data_root):
     data = dataset("folder")
-    assert (data.class_names, data.image_size) == (facts.class_folders(data_root / "folder"), 12)
+    assert (data.class_names, data.image_size) == (class_names(data_root / "folder"), 12)
     data.setup("fit")
     assert (data.num_train, data.num_val) == (7, 1)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "augment").glob("*.yaml") if path.stem != "none"])
 def test_every_augmentation_changes_training_images_and_keeps_their_shape(name):
-    parts = build(yaml.safe_load((CONF / "augment" / f"{name}.yaml").read_text()), "augment")
+    parts = build(node("augment", name), "augment")
     data = dataset("synthetic")
     data.pipeline = Pipeline(parts)
     data.setup("fit")

@@ -5,8 +5,8 @@ import torch
 
 from convarium.data import decoded as module
 from convarium.data.decoded import decoded
-from convarium.data.facts import image_files
 from convarium.data.files import BadFile, Files, Shape
+from convarium.data.listing import image_files
 from convarium.data.readers.choice import reader
 
 

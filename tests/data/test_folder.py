@@ -2,9 +2,11 @@ import pytest
 import torch
 
 from convarium.data.files import Files
-from convarium.data.folder import FolderImages, ImageNet
+from convarium.data.folder import FolderImages
 from convarium.data.sources import InMemory
-from convarium.errors import ConfigError, MissingData
+from convarium.errors import ConfigError
+
+SPLITS = ("train", "train", "val", "test")
 
 
 def folder(root, kind=FolderImages, **options):
@@ -106,7 +108,7 @@ def test_an_unreadable_image_that_is_read_in_training_is_named(class_folders):
 
 
 def test_a_wrong_number_of_classes_is_refused(class_folders):
-    with pytest.raises(ConfigError, match=r"data.num_classes=3: but .* has 2 class folders"):
+    with pytest.raises(ConfigError, match=r"data.num_classes=3: but .* has 2 classes"):
         folder(class_folders(), num_classes=3).setup("fit")
 
 
@@ -115,32 +117,31 @@ def test_a_wrong_size_is_refused(class_folders):
         folder(class_folders(), train_size=9).setup("fit")
 
 
-def test_imagenet_validates_and_tests_on_its_validation_split(class_folders):
-    data = folder(
-        class_folders(splits=("train", "val"), classes=("n01440764", "n01443537")), ImageNet, val_fraction=0.0
-    )
-    assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (8, 8, 8, True)
+def test_a_table_of_paths_and_labels_is_read_like_folders(class_folders):
+    root = class_folders()
+    rows = [f"train/{label}/{k}.png,{label},{split}" for label in ("cat", "dog") for k, split in enumerate(SPLITS)]
+    (root / "labels.csv").write_text("path,label,split\n" + "\n".join(rows))
+    data = folder(root / "labels.csv", classes=["cat", "dog"])
+    assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (4, 2, 2, False)
+    whole = folder(root)._train
+    assert torch.equal(data._train.pixels, whole.pixels[[0, 1, 4, 5]])
+    assert data._test.targets.tolist() == [0, 1]
 
 
-def test_imagenet_tests_on_its_validation_split_alone_where_validation_is_carved(class_folders):
-    data = folder(
-        class_folders(splits=("train", "val"), classes=("n01440764", "n01443537")), ImageNet, val_fraction=0.5
-    )
-    assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (4, 4, 8, False)
+def test_validation_is_carved_from_a_table_without_splits(class_folders):
+    root = class_folders()
+    rows = [f"train/{label}/{k}.png\t{number}" for number, label in enumerate(("cat", "dog")) for k in range(4)]
+    (root / "labels.tsv").write_text("\n".join(rows))
+    data = folder(root / "labels.tsv")
+    assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (6, 2, 2, True)
+    assert data._train.targets[data._members[1]].tolist() == [0, 1]
 
 
-def test_imagenet_has_english_names():
-    data = folder("nowhere", ImageNet, num_classes=1000)
-    assert len(data.class_names) == 1000
-    assert data.class_names[0] == "tench"
-
-
-def test_missing_imagenet_says_where_it_belongs(tmp_path):
-    data = folder(tmp_path / "imagenet", ImageNet)
-    with pytest.raises(MissingData, match=r"data=imagenet: no folder .*imagenet/train; .*image-net\.org"):
-        data.setup("fit")
-    with pytest.raises(ConfigError, match=r"cannot download ImageNet"):
-        data.fetch()
+def test_a_wrong_number_of_classes_in_a_table_is_refused(class_folders):
+    root = class_folders()
+    (root / "labels.csv").write_text("train/cat/0.png,cat\ntrain/dog/0.png,dog\n")
+    with pytest.raises(ConfigError, match=r"data.num_classes=3: but .*labels\.csv has 2 classes"):
+        folder(root / "labels.csv", num_classes=3).setup("fit")
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])

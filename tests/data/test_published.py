@@ -1,17 +1,18 @@
 import hashlib
 import pickle
 import struct
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torchvision import datasets
 
-from convarium.data.published import PublishedImages
+from convarium.data.published import EMNIST, PublishedImages
 from convarium.errors import ConfigError, MissingData
 
-GREY = {"name": "mnist", "reader": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
-COLOUR = {"name": "cifar10", "reader": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
+GREY = {"name": "mnist", "torchvision": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
+COLOUR = {"name": "cifar10", "torchvision": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
 
 
 def published(root, kind, **options):
@@ -60,6 +61,86 @@ def cifar(tmp_path, monkeypatch):
     return tmp_path, torch.from_numpy(first)
 
 
+@pytest.fixture
+def emnist(tmp_path):
+    """10 + 5 images in EMNIST's file format, rows and columns exchanged; returns (root, training images upright)."""
+    folder = tmp_path / "EMNIST" / "raw"
+    folder.mkdir(parents=True)
+    upright = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    for part, n in (("train", 10), ("test", 5)):
+        images, labels = upright[:n].transpose(0, 2, 1), np.arange(1, n + 1, dtype=np.uint8)
+        name = f"emnist-letters-{part}"
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, n, 28, 28) + images.tobytes())
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, n) + labels.tobytes())
+    return tmp_path, torch.from_numpy(upright)
+
+
+@pytest.fixture
+def svhn(tmp_path, monkeypatch):
+    """10 + 4 images in SVHN's file format, their MD5 entered as the published ones."""
+    scipy_io = pytest.importorskip("scipy.io")
+    (tmp_path / "SVHN").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    listed = {}
+    for split, n in (("train", 10), ("test", 4)):
+        path = tmp_path / "SVHN" / f"{split}_32x32.mat"
+        labels = np.arange(1, n + 1, dtype=np.uint8)[:, None]  # 1 to 10, which is the digit 0
+        scipy_io.savemat(path, {"X": images[:n].transpose(2, 3, 1, 0), "y": labels})
+        listed[split] = ["http://localhost", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
+    monkeypatch.setattr(datasets.SVHN, "split_list", listed)
+    return tmp_path, torch.from_numpy(images)
+
+
+@pytest.fixture
+def stl10(tmp_path, monkeypatch):
+    """10 + 4 images in STL-10's file format, columns before rows, without the file of unlabelled images."""
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 96, 96), dtype=np.uint8)
+    lists = []
+    for split, n in (("train", 10), ("test", 4)):
+        (folder / f"{split}_X.bin").write_bytes(images[:n].transpose(0, 1, 3, 2).tobytes())
+        (folder / f"{split}_y.bin").write_bytes(bytes(range(1, n + 1)))
+        files = [folder / f"{split}_{part}.bin" for part in "Xy"]
+        lists.append([[path.name, hashlib.md5(path.read_bytes()).hexdigest()] for path in files])
+    monkeypatch.setattr(datasets.STL10, "train_list", [*lists[0], ["unlabeled_X.bin", "0" * 32]])
+    monkeypatch.setattr(datasets.STL10, "test_list", lists[1])
+    return tmp_path, torch.from_numpy(images)
+
+
+def test_emnist_stands_upright_and_letters_begin_at_zero(emnist):
+    root, upright = emnist
+    facts = {"num_classes": 26, "mean": [0.5], "std": [0.25], "val_fraction": 0.2, "split": "letters"}
+    data = EMNIST(root=str(root), **{**GREY, **facts, "name": "emnist", "torchvision": "EMNIST"})
+    assert torch.equal(data._train.pixels[:, 0, 2:30, 2:30], upright)
+    assert data._train.targets.tolist() == list(range(10))
+    assert len(data._test) == 5
+
+
+def test_svhn_keeps_its_colours_and_rows_and_counts_digits(svhn):
+    root, images = svhn
+    data = published(root, COLOUR, name="svhn", torchvision="SVHN")
+    assert torch.equal(data._train.pixels, images)
+    assert data._train.targets.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert len(data._test) == 4
+
+
+def test_svhn_without_scipy_says_what_to_install(svhn, monkeypatch):
+    root, _ = svhn
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ConfigError, match=r"data=svhn: its files need scipy.*: pip install convarium\[matlab\]"):
+        published(root, COLOUR, name="svhn", torchvision="SVHN").setup("fit")
+
+
+def test_stl10_is_read_without_its_unlabelled_images(stl10):
+    root, images = stl10
+    data = published(root, COLOUR, name="stl10", torchvision="STL10", stored_size=96, image_size=96)
+    assert torch.equal(data._train.pixels, images)
+    assert data._train.targets.tolist() == list(range(10))
+    assert len(data._test) == 4
+
+
 def test_mnist_is_padded_with_background(mnist):
     root, stored = mnist
     data = published(root, GREY, train_size=20, test_size=10)
@@ -101,7 +182,17 @@ def test_a_changed_cifar_file_is_not_opened(cifar):
         published(root, COLOUR).setup("fit")
 
 
-@pytest.mark.parametrize("kind", [GREY, COLOUR])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        GREY,
+        COLOUR,
+        {**COLOUR, "name": "svhn", "torchvision": "SVHN"},
+        {**COLOUR, "name": "stl10", "torchvision": "STL10", "stored_size": 96, "image_size": 96},
+        {**GREY, "name": "kmnist", "torchvision": "KMNIST"},
+    ],
+    ids=lambda kind: kind["name"],
+)
 def test_a_missing_dataset_names_the_place_and_the_command(tmp_path, kind):
     name = kind["name"]
     with pytest.raises(MissingData, match=rf"in {tmp_path}; fetch it with: convarium data fetch {name}") as caught:
@@ -132,7 +223,7 @@ def test_reading_the_training_split_does_not_read_the_test_split(mnist):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reader": "FakeData"}, "data.reader=FakeData: accepted are MNIST, FashionMNIST"),
+        ({"torchvision": "FakeData"}, "data.torchvision=FakeData: accepted are MNIST, FashionMNIST"),
         ({"resize": "stretch"}, "data.resize=stretch: accepted are pad, bilinear"),
         ({"image_size": 16}, "data.image_size=16: padding cannot shrink 28 pixels; use data.resize=bilinear"),
     ],

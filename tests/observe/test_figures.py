@@ -212,7 +212,7 @@ def test_the_confusion_matrix_is_that_of_torchmetrics(make_trainer: Callable[...
         targets = torch.randint(7, (size,), generator=generator)
         batch = type("Batch", (), {"images": torch.zeros(size, 1, 2, 2), "targets": targets, "index": targets})
         reference.update(logits, targets)
-        callback._collect(logits, torch.ones(size), batch)
+        callback._collect(logits, torch.ones(size), batch, batch.images)
     assert callback._counts is not None
     assert torch.equal(callback._counts, reference.compute())
 

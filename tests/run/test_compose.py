@@ -185,23 +185,6 @@ def test_a_recipe_that_writes_a_key_its_group_lacks_is_refused(tmp_path: Path) -
     assert line.startswith("optimizer.momentum: no such key in optimizer=adamw")
 
 
-@pytest.mark.parametrize(
-    ("needs", "line"),
-    [
-        ("augment=alexnet", "recipe=early needs augment=alexnet, which is not there yet; needs=null trains without"),
-        ("[augment=alexnet]", "recipe=early needs augment=alexnet, which is not there yet; needs=null trains without"),
-        ("[a=b, c.d=2]", "recipe=early needs a=b and c.d=2, which are not there yet; needs=null trains without"),
-        ("[crops]", "needs=[crops]: out of range; accepted: a list of group=answer and key=value, or null"),
-    ],
-)
-def test_a_recipe_that_needs_what_is_not_there_yet_is_refused_by_name(tmp_path: Path, needs: str, line: str) -> None:
-    (tmp_path / "recipe").mkdir()
-    (tmp_path / "recipe" / "early.yaml").write_text(f"# @package _global_\nneeds: {needs}\nbatch_size: 16\n")
-    conf = Conf(str(tmp_path))
-    assert refused(conf, "recipe=early") == line
-    assert conf.compose(["recipe=early", "needs=null"]).config["batch_size"] == 16
-
-
 def test_an_architecture_is_one_python_file_and_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf" / "arch").mkdir(parents=True)
     (tmp_path / "conf" / "arch" / "mine.yaml").write_text(

@@ -1,10 +1,12 @@
 """The verbs on a run as the command line has them: words in, lines and an exit code out."""
 
 import csv
+import hashlib
 import io
 import json
 import struct
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +95,7 @@ def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run
     metrics = told.pop("metrics")
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
     assert told.pop("device")
-    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "overrides": []}
+    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "views": "1 crop", "overrides": []}
 
 
 def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Outcome], tm
     assert outcome == (0, f"mnist: is in {tmp_path / 'sets'}\n", "")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "emnist", "svhn", "stl10"])
 def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
     convarium: Callable[..., Outcome], tmp_path: Path, name: str
 ) -> None:
@@ -208,6 +210,47 @@ def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
     assert outcome.err.startswith(f"error: data={name}: could not download it in {tmp_path / 'sets'}")
     assert outcome.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["imagenette", "tiny_imagenet"])
+def test_without_a_network_the_relatives_of_imagenet_leave_nothing(
+    convarium: Callable[..., Outcome], tmp_path: Path, name: str
+) -> None:
+    outcome = convarium("data", "fetch", name, "data.root=sets/deep")
+    assert outcome.code == 2
+    assert f"a copy of it is unpacked by: convarium data fetch {name} from=" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("imagenet", "from=nowhere"), "error: from=nowhere: no such file"),
+        (("imagenet", "from=[a.tar,b.tar]"), "error: from=a.tar: no such file"),
+        (("imagenet", "from=."), "error: from=.: none of ILSVRC2012_img_train.tar, "),
+        (("imagenet", "from="), "error: from: must name an archive, several as from=[A,B]"),
+        (("imagenette", "from=mine.tgz"), "error: from=mine.tgz: no such file; accepted: imagenette2-160.tgz"),
+        (("mnist", "from=mine.tgz"), "error: from=mine.tgz: data=mnist is not made from archives on this disk"),
+        (("imagenet", "form=."), "error: form: no such key"),
+    ],
+)
+def test_archives_that_cannot_be_used_are_refused(
+    convarium: Callable[..., Outcome], words: tuple[str, ...], message: str
+) -> None:
+    outcome = convarium("data", "fetch", *words, "data.root=sets")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith(message)
+
+
+def test_a_dataset_is_made_from_an_archive(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a,b.zip", "w") as bundle:
+        for split in ("train", "val"):
+            bundle.writestr(f"top/{split}/n1/1.JPEG", b"")
+    md5 = hashlib.md5((tmp_path / "a,b.zip").read_bytes()).hexdigest()
+    words = ("data", "fetch", "tiny_imagenet", "from=a,b.zip", f"data.md5={md5}", "data.root=sets")
+    assert convarium(*words).out == f"tiny_imagenet: train and val from a,b.zip, in {tmp_path / 'sets'}\n"
+    assert convarium(*words).out == f"tiny_imagenet: is in {tmp_path / 'sets'}\n"
 
 
 def test_imagenet_and_one_s_own_folder_are_not_ours_to_fetch(convarium: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -1,21 +1,23 @@
 """What can be known about a dataset without torch: the facts that a config needs before anything is trained.
 
-`register()` gives them to the yaml files as resolvers: `${folder_classes:PATH}`, `${folder_image_size:PATH}`.
+`register()` gives them to the yaml files as resolvers: `${folder_classes:PATH}`, `${folder_image_size:PATH}`,
+`${emnist:SPLIT,FACT}`.
 """
 
-import os
+import string
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+from convarium.data.listing import class_folders, class_names, is_table, split_folder, table_files, walk
 from convarium.errors import ConfigError
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
-"""What we take for an image file."""
 DEFAULT_IMAGE_SIZE = 224
 """For folders whose images are of several sizes or not square."""
 _SAMPLED = 32
+_PASSED_OVER = 8  # bad files in a row
 
 
 def carved_size(size: int, fraction: float) -> int:
@@ -23,78 +25,105 @@ def carved_size(size: int, fraction: float) -> int:
     return round(size * fraction)
 
 
-def split_folder(root: str | Path, split: str) -> Path | None:
-    """The folder of class folders of train, val or test; None if there is no such split.
+# folders and tables
 
-    A root without a folder `train` is itself the training split.
+
+def folder_classes(root: str | Path, num_classes: object = None) -> list[str]:
+    """The classes of a folder or table of images in the order of their numbers.
+
+    num_classes: how many class numbers a table of numbers may have, if not its largest plus one.
     """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(f"data.root={root}: no such folder; accepted: a folder of class folders of images")
-    if (folder / "train").is_dir():
-        return folder / split if (folder / split).is_dir() else None
-    return folder if split == "train" else None
+    if num_classes is None or not is_table(root):
+        return class_names(root)
+    counted = isinstance(num_classes, int) and num_classes > 0
+    return class_names(root, cast(int, num_classes)) if counted else []  # refused where it stands
 
 
-def class_folders(root: str | Path, split: str = "train") -> list[str]:
-    """The names of a split's class folders, sorted; a hidden folder is none. Raises ConfigError if there are none."""
-    folder = split_folder(root, split)
-    if folder is None:
-        raise ConfigError(f"data.root={root}: has no folder {split}")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    if folder == Path(root).expanduser() and names and set(names) <= {"val", "test"}:
-        raise ConfigError(f"data.root={root}: has {' and '.join(names)} but no folder train")
-    if not names:
-        raise ConfigError(f"data.root={root}: no class folders in {folder}; expected one folder of images per class")
-    return names
-
-
-def image_files(folder: Path) -> list[str]:
-    """The paths of every image below a folder, in a fixed order."""
-    return list(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield os.path.join(place, name)
-
-
-def num_class_folders(root: str | Path) -> int:
-    """How many classes a folder has."""
-    return len(class_folders(root))
+def folder_num_classes(root: str | Path) -> int:
+    """How many classes a folder or table of images has."""
+    return len(class_names(root))
 
 
 def folder_image_size(root: str | Path) -> int:
     """The side of the images if a sample of them, from all classes alike, is square and of one size; else 224.
 
-    Raises ConfigError, naming the file, for an image that cannot be opened, and for a class without images.
+    A file that cannot be opened is passed over: it is named when it is read. Raises ConfigError for a class folder
+    without images.
     """
-    from PIL import Image, UnidentifiedImageError  # 50 ms that only a folder has to pay
-
-    names = class_folders(root)
-    folder = split_folder(root, "train")
-    assert folder is not None
-    sizes = set()
-    each = max(1, _SAMPLED // len(names))
-    for name in names[:: max(1, len(names) // _SAMPLED)]:
-        paths = list(islice(_walk(folder / name), each))
-        if not paths:
-            raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
-        for path in paths:
-            try:
-                with Image.open(path) as picture:
-                    sizes.add(picture.size)
-            except (OSError, UnidentifiedImageError) as error:
-                raise ConfigError(f"data.root={root}: unreadable image {path} ({type(error).__name__})") from None
+    sizes: set[tuple[int, int]] = set()
+    for count, paths in _sampled(root):
+        opened = (size for size in map(_size, islice(paths, count + _PASSED_OVER)) if size is not None)
+        sizes.update(islice(opened, count))
     if len(sizes) == 1:
         width, height = sizes.pop()
         if width == height:
             return width
     return DEFAULT_IMAGE_SIZE
+
+
+def _sampled(root: str | Path) -> Iterator[tuple[int, Iterator[str]]]:
+    """How many images to take, and from which files, in each of about 32 parts of the training split."""
+    if is_table(root):
+        files = table_files(root)
+        step = max(1, len(files) // _SAMPLED)
+        for start in range(0, len(files), step):
+            yield 1, iter(files[start : start + step])
+        return
+    names, folder = class_folders(root), split_folder(root, "train")
+    assert folder is not None
+    for name in names[:: max(1, len(names) // _SAMPLED)]:
+        paths = walk(folder / name)
+        first = next(paths, None)
+        if first is None:
+            raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
+        yield max(1, _SAMPLED // len(names)), _with(first, paths)
+
+
+def _with(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _size(path: str) -> tuple[int, int] | None:
+    """Width and height; None if the file does not say."""
+    from PIL import Image  # 50 ms that only a folder has to pay
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:  # of bombs, EXIF, transparency
+            return picture.size
+    except Exception:  # Pillow has no common class for what a damaged header may raise
+        return None
+
+
+# EMNIST
+
+
+class Emnist(NamedTuple):
+    """One of the ways in which EMNIST's images are put together (Cohen et al. 2017, Table II)."""
+
+    classes: list[str]
+    train_size: int
+    test_size: int
+
+
+_LETTERS = [*string.digits, *string.ascii_uppercase]
+_MERGED = [*_LETTERS, *"abdefghnqrt"]  # the lower-case letters that do not look like their capitals
+EMNIST = {
+    "balanced": Emnist(_MERGED, 112_800, 18_800),
+    "byclass": Emnist([*_LETTERS, *string.ascii_lowercase], 697_932, 116_323),
+    "bymerge": Emnist(_MERGED, 697_932, 116_323),
+    "letters": Emnist([*string.ascii_lowercase], 124_800, 20_800),
+    "digits": Emnist([*string.digits], 240_000, 40_000),
+    "mnist": Emnist([*string.digits], 60_000, 10_000),
+}
+
+
+def emnist(split: str, fact: str) -> Any:
+    """`num_classes` or a field of `Emnist`. Raises ConfigError for an unknown split."""
+    if split not in EMNIST:
+        raise ConfigError(f"data.split={split}: accepted are {', '.join(EMNIST)}")
+    found = EMNIST[split]
+    return len(found.classes) if fact == "num_classes" else getattr(found, fact)
 
 
 def register() -> None:
@@ -103,11 +132,12 @@ def register() -> None:
 
     from convarium.data.packed.facts import FACTS
 
-    facts: dict[str, Callable[[str], Any]] = {
+    facts: dict[str, Callable[..., Any]] = {
         **FACTS,
-        "folder_classes": class_folders,
-        "folder_num_classes": num_class_folders,
+        "folder_classes": folder_classes,
+        "folder_num_classes": folder_num_classes,
         "folder_image_size": folder_image_size,
+        "emnist": emnist,
     }
     for name, fact in facts.items():
         OmegaConf.register_new_resolver(name, fact, replace=True)

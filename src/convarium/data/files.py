@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey, Crop
 from convarium.data.readers.choice import read_square
-from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.readers.reader import BatchReader, Box, Reader, Unreadable
 from convarium.data.sources import InMemory
 
 T = TypeVar("T")
@@ -100,10 +100,11 @@ class Files:
         heads = self._workers.map(self._head, few)
         return all(head.size == (self.shape.image_size,) * 2 for head in heads if head is not None)
 
-    def whole(self, indices: Tensor) -> list[Tensor]:
-        """The pictures at `indices` in their own sizes, uint8 (C, H, W) each. Raises BadFile as `fetch` does."""
-        results = self._workers.map(lambda sample: self._whole(int(sample)), indices.tolist())
-        return [picture for picture in results if picture is not None]
+    def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The pictures in their own sizes, uint8 (C, H, W) each, and the samples they are of; else as `fetch`."""
+        pictures = self._workers.map(self._whole, indices.tolist())
+        kept = torch.tensor([row for row, picture in enumerate(pictures) if picture is not None], dtype=torch.int64)
+        return [picture for picture in pictures if picture is not None], indices[kept]
 
     def _whole(self, sample: int) -> Tensor | None:
         return self._attempt(sample, lambda data: self.reader.read(data, None, None, channels=self.shape.channels))
@@ -112,7 +113,9 @@ class Files:
         """uint8 (n, C, H, W), and the rows that could not be read."""
         channels, side, share = self.shape
         with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
-            out = torch.empty((len(indices), channels, side, side), dtype=torch.uint8, pin_memory=self.pin_memory)
+            # as readers have it, with the channels last, which the device puts in their place for the whole batch
+            out = torch.empty((len(indices), side, side, channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+            out = out.permute(0, 3, 1, 2)
         samples = indices.tolist()
 
         def square(row: int) -> bool:
@@ -128,7 +131,13 @@ class Files:
 
         heads = self._workers.map(self._head, samples)
         sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
-        boxes = self.crop.boxes(sizes, key, side).tolist()
+        boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
+        if isinstance(self.reader, BatchReader) and all(heads):
+            try:
+                data = [head.data for head in heads if head is not None]
+                return self.reader.read_many(data, boxes, image_size=side, channels=channels), []
+            except Unreadable:
+                pass  # one by one, to find out which
 
         def part(row: int) -> bool:
             head = heads[row]
@@ -136,7 +145,7 @@ class Files:
                 return False
             image = self._attempt(
                 samples[row],
-                lambda data: self.reader.read(data, Box(*boxes[row]), (side, side), channels=channels),
+                lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
                 head.data,
             )
             return _put(image, out, row)

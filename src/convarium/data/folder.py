@@ -1,23 +1,24 @@
-"""Photographs in folders, one folder per class: anybody's own, and ImageNet's."""
+"""One's own images, in a folder per class or as a table of paths and labels."""
 
 import csv
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from convarium.data.decoded import decoded
-from convarium.data.facts import class_folders, image_files, split_folder
 from convarium.data.files import ON_BAD_FILE, Files, Shape
+from convarium.data.listing import listing
 from convarium.data.module import ImageData
 from convarium.data.pictures import read_picture
 from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader
 from convarium.data.sources import Source
-from convarium.errors import ConfigError, MissingData
+from convarium.errors import ConfigError
 
 IN_MEMORY_LIMIT = 4 << 30
 """Bytes up to which a split is decoded once and kept when `in_memory` is not set."""
@@ -28,9 +29,9 @@ BAD_FILES = "bad_files.csv"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FolderImages(ImageData):
-    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone.
+    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone; or a table of paths and labels (`listing`).
 
-    Without a folder val it is carved from train; without a folder test, validation is the test.
+    Without a split val it is carved from train; without a split test, validation is the test.
     An image's shorter side is resized to image_size / crop_share and the central square kept.
     """
 
@@ -57,35 +58,21 @@ class FolderImages(ImageData):
             raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
 
     def read(self, split: str) -> Source | None:
-        folder = split_folder(self.root, split)
-        if folder is None:
+        found = listing(self.root, split, self._labels)
+        if found is None:
             return None
-        expected = class_folders(self.root, "train") if self.classes is None else self.classes
-        found = class_folders(self.root, split)
-        if found != expected:
-            more, less = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
-            told = [
-                f"{where}: {_shortened(labels)}"
-                for where, labels in ((f"only in {split}", more), ("missing there", less))
-                if labels
-            ]
-            raise ConfigError(f"data.root={self.root}: the classes of {split} differ from train's; {'; '.join(told)}")
-        if len(found) != self.num_classes:
-            raise ConfigError(f"data.num_classes={self.num_classes}: but {folder} has {len(found)} class folders")
-        files = [image_files(folder / name) for name in found]
-        for name, paths in zip(found, files, strict=True):
-            if not paths:
-                raise ConfigError(f"data.root={self.root}: no images in class folder {folder / name}")
+        if len(found.classes) != self.num_classes:
+            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(found.classes)} classes")
         source = Files(
-            [path for paths in files for path in paths],
-            torch.arange(len(found)).repeat_interleave(torch.tensor([len(paths) for paths in files])),
+            found.paths,
+            torch.tensor(found.targets),
             shape=Shape(self.channels, self.image_size, self.crop_share),
             reader=self._decoder,
             threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
             on_bad_file=self.on_bad_file,
             note=self._note,
         )
-        if not self._fits_in_memory(source, split):
+        if self.whole or not self._fits_in_memory(source, split):  # what is kept in memory are images
             return source
         return source.load() if self.cache is None else decoded(source, Path(self.cache).expanduser())
 
@@ -117,62 +104,26 @@ class FolderImages(ImageData):
         with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow((path, why, self.on_bad_file))
 
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
+
     def count_test(self) -> int:
         return self._count("test")
 
+    @property
+    def _labels(self) -> list[str] | None:
+        """What the class folders are called, or the table's labels, in the order of the class numbers."""
+        return self.classes
+
     def _count(self, split: str) -> int:
-        folder = split_folder(self.root, split)
-        return 0 if folder is None else len(image_files(folder))
+        found = listing(self.root, split, self._labels)
+        return 0 if found is None else len(found.paths)
 
     def open_image(self, path: Path) -> Tensor:
         return read_picture(path, channels=self.channels, image_size=self.image_size, crop_share=self.crop_share)
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: a folder of your own; there is nothing to fetch")
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class ImageNet(FolderImages):
-    """ILSVRC 2012 as root/{train,val}/WNID/*.JPEG; the official validation split is validation and test.
-
-    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone.
-    """
-
-    @property
-    def class_names(self) -> list[str]:
-        """The usual English names, or the class numbers for a part of ImageNet."""
-        from torchvision.models import ResNet50_Weights
-
-        english: list[str] = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
-        return english if len(english) == self.num_classes else super().class_names
-
-    def read(self, split: str) -> Source | None:
-        self._require()
-        if self.val_fraction > 0 and split != "train":
-            return super().read("val") if split == "test" else None
-        return super().read(split)
-
-    def count_test(self) -> int:
-        self._require()
-        return self._count("val" if self.val_fraction > 0 else "test")
-
-    def fetch(self) -> None:
-        raise ConfigError(self._instructions())
-
-    def _require(self) -> None:
-        for split in ("train", "val"):
-            if not Path(self.root, split).expanduser().is_dir():
-                raise MissingData(f"data=imagenet: no folder {Path(self.root, split)}; {self._instructions()}")
-
-    def _instructions(self) -> str:
-        return (
-            "convarium data fetch cannot download ImageNet: register at image-net.org, get ILSVRC2012_img_train and"
-            f" _val, and unpack them as {self.root}/train/WNID and {self.root}/val/WNID"
-        )
-
-
-def _shortened(labels: list[str]) -> str:
-    return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _cores() -> int:

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
-from convarium.data.sources import Source
+from convarium.data.sources import Cropping, Source
 from convarium.randomness import permutation
 
 AHEAD = 2  # batches that a slow source decodes while the device computes: the threads stay busy at the end of each
+DECODED_TOGETHER = 16  # whole pictures, which may be large
 
+T = TypeVar("T")
 Fetched = tuple[Tensor, Tensor, Tensor]
 KeyOf = Callable[[Tensor], AugmentKey | None]
 
@@ -37,14 +39,20 @@ def _in_order(source: Source, pieces: Sequence[Tensor], key_of: KeyOf, start: in
             images, index = fetch(piece)
             yield images, targets.index_select(0, index), index
         return
-    with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as ahead:
-        following = iter(wanted)
-        coming = deque(ahead.submit(fetch, piece) for piece in islice(following, AHEAD))
+    for images, index in _ahead(fetch, wanted):
+        yield images, source.targets.index_select(0, index), index
+
+
+def _ahead(fetch: Callable[[Tensor], T], pieces: Sequence[Tensor]) -> Iterator[T]:
+    """`fetch` of each piece in order, that of the next ones begun in threads."""
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as threads:
+        following = iter(pieces)
+        coming = deque(threads.submit(fetch, piece) for piece in islice(following, AHEAD))
         try:
             while coming:
-                images, index = coming.popleft().result()
-                coming.extend(ahead.submit(fetch, piece) for piece in islice(following, 1))
-                yield images, source.targets.index_select(0, index), index
+                fetched = coming.popleft().result()
+                coming.extend(threads.submit(fetch, piece) for piece in islice(following, 1))
+                yield fetched
         finally:
             for future in coming:
                 future.cancel()
@@ -187,3 +195,22 @@ class EvalBatches:
         for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces, lambda piece: None)):
             if len(index):  # else none could be read
                 yield Batch(images, targets, index, 0, number)
+
+
+class PictureBatches:
+    """This rank's share of a split as `EvalBatches` has it, but whole pictures of any size, one a batch."""
+
+    def __init__(self, source: Cropping, members: Tensor, *, world_size: int = 1, rank: int = 0) -> None:
+        self.source = source
+        self._own = members[rank::world_size].to(source.targets.device)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __iter__(self) -> Iterator[Batch]:
+        pieces = [index for index in self._own.split(DECODED_TOGETHER) if len(index)]  # type: ignore[no-untyped-call]
+        number = 0
+        for pictures, index in _ahead(self.source.whole, pieces):
+            for picture, one in zip(pictures, index.split(1), strict=True):
+                yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, number)
+                number += 1

@@ -1,10 +1,10 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import lightning.pytorch as L
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.loaders import EvalBatches, TrainBatches
+from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
 from convarium.data.sources import Cropping, InMemory, Source
 from convarium.data.splits import carve
 
@@ -65,6 +65,8 @@ class ImageData(L.LightningDataModule):
     """The parts of the augmentation by name, see `Pipeline`."""
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
+    whole: bool = field(init=False, default=False)
+    """Whether evaluation gets whole pictures, one a batch where they are files, in the place of images."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -114,6 +116,21 @@ class ImageData(L.LightningDataModule):
         if self.pipeline:
             return f"the augmentation ({', '.join(self.augment)}) keeps the device waiting; a lighter one is faster"
         return "slicing batches keeps the device waiting; a larger batch_size has fewer of them"
+
+    def showing(self, what: str) -> Self:
+        """The same data, of which an evaluation is shown the "image", the "whole" picture, or the "square" that the
+        image is the centre of: its `image_size` is the side of that square, and an image has no part in it any more.
+        """
+        if what == "image":
+            return self
+        if what == "square":
+            return self._as_squares()
+        shown = replace(self)
+        shown.whole = True
+        return shown
+
+    def _as_squares(self) -> Self:
+        raise ValueError("its images are the whole pictures, there is nothing around them")
 
     # facts
 
@@ -198,7 +215,7 @@ class ImageData(L.LightningDataModule):
         places = torch.linspace(0, len(by_class) - 1, min(count, len(by_class))).round().long()
         chosen = by_class[places]
         source = self._train
-        stored = source.whole(chosen) if isinstance(source, Cropping) else list(source.fetch(chosen)[0])
+        stored = list(source.whole(chosen)[0] if isinstance(source, Cropping) else source.fetch(chosen)[0])
         if self._crops_as_it_reads and isinstance(source, Cropping) and self.pipeline.crop is not None:
             source = source.cropped(self.pipeline.crop)
         seen = []
@@ -239,13 +256,13 @@ class ImageData(L.LightningDataModule):
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 
-    def val_dataloader(self) -> EvalBatches:
+    def val_dataloader(self) -> EvalBatches | PictureBatches:
         """This rank's share of the validation split; without batches if there is none."""
         if self._own_val is not None:
             return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
         return self._evaluation(self._train, self._members[1])
 
-    def test_dataloader(self) -> EvalBatches:
+    def test_dataloader(self) -> EvalBatches | PictureBatches:
         """This rank's share of the test split, which is read here and nowhere else."""
         if self._own_test_size == 0:
             return self.val_dataloader()
@@ -260,6 +277,8 @@ class ImageData(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment (training only) and normalize, batched, on the device."""
+        if not batch.images.is_contiguous():  # decoded, with the channels last
+            batch = batch._replace(images=batch.images.contiguous())
         if not batch.training or not self.pipeline:
             return Batch(self.normalize(batch.images), *batch[1:])
         key = AugmentKey(self.seed, batch.epoch, batch.index)
@@ -287,8 +306,10 @@ class ImageData(L.LightningDataModule):
         mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images * (255 * std) + 255 * mean).round().clamp(0, 255).to(torch.uint8)
 
-    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
+    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches | PictureBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if self.whole and isinstance(source, Cropping):
+            return PictureBatches(source, members, world_size=world_size, rank=rank)
         return EvalBatches(
             self._placed(source),
             members,

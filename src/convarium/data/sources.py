@@ -35,8 +35,8 @@ class Cropping(Source, Protocol):
         """The same pictures, cut by `crop` where they are fetched with a key."""
         ...
 
-    def whole(self, indices: Tensor) -> list[Tensor]:
-        """The pictures themselves, uint8 (C, H, W) each; without those that cannot be read."""
+    def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The pictures of which the images are made, each uint8 (C, H, W) of a size of its own, and which they are."""
         ...
 
 

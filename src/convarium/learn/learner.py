@@ -17,6 +17,7 @@ from convarium.learn.lengths import Clock
 from convarium.learn.metrics import Tally
 from convarium.learn.optimizers import OptimizerFactory, build_optimizer
 from convarium.learn.schedules import Plateau, Schedule
+from convarium.learn.views import Views
 from convarium.randomness import scalar_seed
 
 
@@ -58,6 +59,8 @@ class Learner(L.LightningModule):
         self.clip = clip
         self.decay: Decay = decay
         self.seed = seed
+        self.views: Views | None = None
+        """What validation and test show of a picture; None: the image as it is."""
         self.latest: dict[str, float] = {}
         """The last logged value under each name."""
         self._make_optimizer = optimizer
@@ -171,10 +174,11 @@ class Learner(L.LightningModule):
         self._log({f"test/{name}": value for name, value in self._close(self.eval_tally).items()})
 
     def _score(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self(batch.images)
+        logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
         losses = self.loss(logits, batch.targets)
         self.eval_tally.update(losses, logits, batch.targets)
-        return {"logits": logits, "losses": losses}
+        scores = {"logits": logits, "losses": losses}
+        return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
     # State ------------------------------------------------------------------------------------------------------------
 

@@ -67,9 +67,10 @@ class Mistake:
 class Figures(L.Callback):
     """Write learning_curves, training_images, confusion_matrix and worst_mistakes.png into RUN/figures.
 
-    The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes; the batch
-    has `images` (normalized), `targets` and `index`; the data module has `class_names`, `mean`, `std` and `samples`. A
-    figure that cannot be drawn costs one line of log and nothing else.
+    The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes, and
+    `images` if those to be drawn are not the batch's; the batch has `images` (normalized), `targets` and `index`; the
+    data module has `class_names`, `mean`, `std` and `samples`. A figure that cannot be drawn costs one line of log and
+    nothing else.
     """
 
     def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
@@ -109,12 +110,13 @@ class Figures(L.Callback):
         if self._broken:
             return
         try:
-            self._collect(outputs["logits"].detach(), outputs["losses"].detach(), batch)
+            logits, losses = outputs["logits"].detach(), outputs["losses"].detach()
+            self._collect(logits, losses, batch, outputs.get("images", batch.images))
         except Exception as error:  # a figure never ends a run
             self._broken = True  # and this rank still takes part in the gathering below
             _warn("test figures", error)
 
-    def _collect(self, logits: Tensor, losses: Tensor, batch: Any) -> None:
+    def _collect(self, logits: Tensor, losses: Tensor, batch: Any, images: Tensor) -> None:
         logits = logits.float()
         if logits.shape[1] == 1:
             logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
@@ -125,7 +127,7 @@ class Figures(L.Callback):
         # torchmetrics' matrix takes N x C^2 numbers in deterministic mode: 2 TB for a batch of 256 and 1,000 classes
         cells = targets * classes + logits.argmax(1)
         self._counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
-        self._mistakes.update(logits, losses, batch.images, targets, batch.index)
+        self._mistakes.update(logits, losses, images, targets, batch.index)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring every rank's share to rank 0, in one collective that all ranks enter whatever befell them, and draw."""

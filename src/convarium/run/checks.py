@@ -5,6 +5,7 @@ from typing import Any
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
 from convarium.run.build import RULES
+from convarium.run.ranges import shown
 
 Choices = dict[str, str | list[str]]
 
@@ -29,15 +30,30 @@ def check_choices(choices: Choices) -> None:
             raise ConfigError(f"{together}: 'none' cannot stand beside others")
 
 
-def check_needs(config: dict[str, Any], choices: Choices) -> None:
-    """Refuse a recipe that names what is not there yet; raises ConfigError."""
-    needs = config.get("needs") or []
-    named = [needs] if isinstance(needs, str) else needs
-    if named:
-        verb = "are" if len(named) > 1 else "is"
+def check_test(config: dict[str, Any]) -> None:
+    """Refuse what cannot be shown in a test, or has no effect there; raises ConfigError."""
+    test, data = config["test"], config["data"]
+    views, dense, scales, flip = test.get("views", 1), test.get("dense"), test.get("scales"), test.get("flip")
+    size, share = data["image_size"], data.get("crop_share", 1.0)
+    if dense and views != 1:
+        raise ConfigError(f"test.views={views}: has no part in test.dense=true, which shows the whole; accepted: 1")
+    if flip and views != 1:
+        raise ConfigError(f"test.flip=true: the mirror images are among test.views={views} already; accepted: false")
+    if scales is not None:
+        written = f"test.scales={shown(scales)}"
+        if not isinstance(scales, list) or not scales:
+            raise ConfigError(f"{written}: expected a list of whole numbers, e.g. [{round(size / share)}]")
+        if not dense:
+            raise ConfigError(f"{written}: has a part in test.dense=true only; accepted: null")
+        for scale in scales:
+            if scale < size:
+                raise ConfigError(
+                    f"{written}: {scale} is smaller than data.image_size={size}; accepted: {size} or more"
+                )
+    if views == 10 and round(size / share) <= size:
+        instead = "e.g. data.crop_share=0.875" if "crop_share" in data else "test.views=1 or 144"
         raise ConfigError(
-            f"recipe={choices['recipe']} needs {' and '.join(named)}, which {verb} not there yet; "
-            "needs=null trains without"
+            f"test.views=10: images of {size} pixels are all of the {size} they are cut from; accepted: {instead}"
         )
 
 

@@ -33,7 +33,7 @@ from convarium.data import facts
 from convarium.errors import ConfigError
 from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
-from convarium.run.checks import Choices, check, check_choices, check_needs
+from convarium.run.checks import Choices, check, check_choices, check_test
 from convarium.run.compare import Comparison
 from convarium.run.identity import leaves
 from convarium.run.ranges import RANGES, check_ranges
@@ -249,8 +249,8 @@ def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = T
     check_targets(config)
     check_ranges(config)
     check_choices(choices)
+    check_test(config)
     if to_train:
-        check_needs(config, choices)
         check(config)
 
 

@@ -20,12 +20,15 @@ from convarium.errors import ConfigError
 from convarium.learn.learner import Learner
 from convarium.learn.lengths import Clock
 from convarium.learn.schedules import Constant
+from convarium.learn.views import Views
 from convarium.run.build import build
+from convarium.run.checks import check_test
 from convarium.run.compose import Conf, readable
 from convarium.run.interrupt import die_with_parent
 from convarium.run.job import cluster, our_words_only, surroundings
 from convarium.run.launch import cores, launch, scrub_rank_variables
-from convarium.run.preflight import Placement, check_precision, place
+from convarium.run.preflight import Placement, check_dense, check_precision, place
+from convarium.run.protocol import KEYS, views_of
 from convarium.run.ranges import shown
 from convarium.run.record import RunDirectory
 from convarium.run.reload import load_run
@@ -35,11 +38,15 @@ from convarium.run.weights import load_weights
 
 SPLITS = ("test", "val")
 
-# What an evaluation may change: these groups, of trainer only some keys, of data all but some, and threads
+# What an evaluation may change: these groups, of trainer and test only some keys, of data all but some, and threads
 GROUPS = ("data", "precision", "trainer")
 OF_TRAINER = ("limit_test_batches", "limit_val_batches", "deterministic", "benchmark")
 NOT_OF_DATA = ("batch_size", "seed", "augment", "drop_last")  # these have a part in training only
-ACCEPTED = ("threads", *GROUPS, "data.*", *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)))
+OF_TEST = tuple(f"test.{name}" for name in KEYS)
+ACCEPTED = (
+    *("threads", *GROUPS, "data.*", *OF_TEST),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)),
+)
 OF_NETWORK = ("arch", "norm", "activation", "pool", "loss", "weights")  # without a run these are asked for as well
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
 
@@ -53,6 +60,8 @@ class Evaluation(NamedTuple):
     split: str
     config: dict[str, Any]
     placement: Placement
+    views: Views | None
+    """None: the image of one crop."""
 
 
 def plan(
@@ -67,7 +76,7 @@ def plan(
     """
     _require_split(split)
     config, named = _config(run, overrides)
-    return Evaluation(run, weights, split, config, _place(config, named))
+    return _evaluation(run, weights, split, config, named)
 
 
 def plan_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
@@ -84,7 +93,18 @@ def plan_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
     config = Conf().compose(words, to_train=False).config
     if config["weights"] is None:
         raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
-    return Evaluation(None, config["weights"], split, config, _place(config, named))
+    return _evaluation(None, config["weights"], split, config, named)
+
+
+def _evaluation(
+    run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str]
+) -> Evaluation:
+    placement = _place(config, named)
+    if split == "val" and not any(key in OF_TEST for key in named):  # as validation is measured in training
+        return Evaluation(run, weights, split, config, placement, None)
+    check_test(config)
+    check_dense(config)
+    return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks))
 
 
 def _require_split(split: str) -> None:
@@ -140,6 +160,7 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
             config[group] = frozen[group] | asked
     if "threads" in named:
         config["threads"] = new["threads"]
+    config["test"] = frozen["test"] | {name: new["test"][name] for name in KEYS if f"test.{name}" in named}
     _require_same_classes(frozen["data"], config["data"])
     kept = {name: value for name, value in frozen["data"].items() if name in INPUT and f"data.{name}" not in named}
     config["data"] = config["data"] | kept
@@ -174,11 +195,11 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
 
     Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
     """
-    run, _, _, config, placement = evaluation
+    run, _, _, config, placement, _ = evaluation
     net = _load(evaluation)
     data = _read(evaluation)
     if run is None or config["data"]["image_size"] != run.config()["data"]["image_size"]:
-        _require_size(net, data, "this network" if run is None else "the network of this run")
+        _require_size(net, config["data"], "this network" if run is None else "the network of this run")
     scrub_rank_variables()
     if placement.ranks == 1:
         return _score(evaluation, net, data)
@@ -196,14 +217,14 @@ def score_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
     """One rank of `measure`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
     die_with_parent(parent)
     net = _load(evaluation)
-    metrics = _score(evaluation, net, build(evaluation.config["data"], "data"))
+    metrics = _score(evaluation, net, _data(evaluation))
     if os.environ["RANK"] == "0":
         answer.write_text(json.dumps(metrics))
 
 
 def _load(evaluation: Evaluation) -> nn.Module:
     """The network with its weights. Raises ConfigError or RunError."""
-    run, weights, _, config, _ = evaluation
+    run, weights, _, config, *_ = evaluation
     if run is not None:
         return load_run(run.path, weights=weights)
     with torch.random.fork_rng(devices=[]):  # the weights it draws are not kept
@@ -222,7 +243,7 @@ def _read(evaluation: Evaluation) -> ImageData:
     if not limit:
         raise ConfigError(f"trainer.limit_{split}_batches={limit}: leaves nothing to measure")
     try:
-        data: ImageData = build(evaluation.config["data"], "data")
+        data = _data(evaluation)
         batches = data.test_dataloader() if split == "test" else data.val_dataloader()
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -232,21 +253,26 @@ def _read(evaluation: Evaluation) -> ImageData:
     return data
 
 
-def _require_size(net: nn.Module, data: ImageData, called: str) -> None:
-    size = data.image_size
+def _data(evaluation: Evaluation) -> ImageData:
+    data: ImageData = build(evaluation.config["data"], "data")
+    return data if evaluation.views is None else data.showing(evaluation.views.shows)
+
+
+def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
+    size = data["image_size"]
     try:
         with torch.inference_mode():
-            logits = net.eval()(torch.zeros(1, data.channels, size, size))
+            logits = net.eval()(torch.zeros(1, data["channels"], size, size))
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"data.image_size={size}: {called} does not take it ({why})") from error
-    if logits.shape[1] != data.num_classes:
-        raise ConfigError(f"data.num_classes={data.num_classes}: {called} has {logits.shape[1]}")
+    if logits.shape[1] != data["num_classes"]:
+        raise ConfigError(f"data.num_classes={data['num_classes']}: {called} has {logits.shape[1]}")
 
 
 def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
     """Measure in this process, which is all there is or one rank of several; the metrics are those of all ranks."""
-    _, _, split, config, placement = evaluation
+    _, _, split, config, placement, views = evaluation
     precision = build(config["precision"], "precision")
     precision.apply()
     torch.set_num_threads(config["threads"])
@@ -258,6 +284,7 @@ def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str,
         schedule=Constant(),
         clock=Clock(1, 1),
     )
+    learner.views = views
     with our_words_only():
         trainer = L.Trainer(
             **surroundings(placement, precision),

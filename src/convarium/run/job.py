@@ -39,6 +39,7 @@ from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
 from convarium.run.precision import Precision
 from convarium.run.preflight import Placement, Preflight
+from convarium.run.protocol import in_words, views_of
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
 from convarium.run.screen import header, our_lines_shown, summary
@@ -220,7 +221,12 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
         result = Result(run, config) if trainer.global_rank == 0 else None
         try:
             if result:
-                result.write(params=found.params, macs=found.macs, device=found.placement.description)
+                result.write(
+                    params=found.params,
+                    macs=found.macs,
+                    device=found.placement.description,
+                    test_views=in_words(views_of(config, ranks=found.placement.ranks)),
+                )
                 trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
                 print(header(run, config, found, parts.data, learner.clock, parts.weights), flush=True)
             start = run.last if resume and run.last.is_file() else None
@@ -282,6 +288,8 @@ def connect(parts: Assembly, run: RunDirectory, config: dict[str, Any], start: P
 def test(parts: Assembly, run: RunDirectory, config: dict[str, Any]) -> None:
     """Touch the test split once, with the weights that `test.weights` names, and leave these in weights.safetensors."""
     trainer, learner = parts.trainer, parts.learner
+    learner.views = views_of(config, ranks=trainer.world_size)
+    data = parts.data if learner.views is None else parts.data.showing(learner.views.shows)
     best = (
         config["test"]["weights"] == "best"
         and parts.checkpoint is not None
@@ -300,14 +308,15 @@ def test(parts: Assembly, run: RunDirectory, config: dict[str, Any]) -> None:
     if parts.averaging is not None:  # what is tested is in place: the last average has no more say
         trainer.callbacks.remove(parts.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
+        shown = f", {learner.views}" if learner.views else ""
         epoch = f"best, of epoch {parts.checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
-        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights", flush=True)
+        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights{shown}", flush=True)
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
         temporary = run.weights.with_suffix(".tmp")
         save_file(state, temporary, metadata={"format": "pt", "convarium": config["name"]})
         temporary.chmod(0o644)  # safetensors makes it ours alone
         os.replace(temporary, run.weights)
-    trainer.test(learner, datamodule=parts.data, verbose=False, weights_only=True)
+    trainer.test(learner, datamodule=data, verbose=False, weights_only=True)
 
 
 def finish(result: Result, parts: Assembly, status: Status, error: str | None, trackers: list[Tracker]) -> None:

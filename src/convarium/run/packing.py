@@ -39,7 +39,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "shard_mb": (),
     "threads": (),
 }
-"""What `convarium data pack` takes beside a dataset and its keys, as run.verbs.read_options wants it."""
+"""What `convarium data pack` takes beside a dataset and its keys, as run.options.read_options wants it."""
 BAD_FILES = "bad_files.csv"
 JPEG_START = b"\xff\xd8\xff"
 LARGEST_SAMPLE = 1 << 31
@@ -178,7 +178,7 @@ def command(words: list[str]) -> int:
     from convarium.data.readers.choice import reader
     from convarium.run.build import build
     from convarium.run.compose import Conf
-    from convarium.run.verbs import read_options
+    from convarium.run.options import read_options
 
     usage = f"convarium data pack data=folder data.root=PICTURES to=FOLDER [{'=...] ['.join(list(OPTIONS)[1:])}=...]"
     options, overrides = read_options(words, OPTIONS)

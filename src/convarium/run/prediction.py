@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convarium.data.facts import image_files
+from convarium.data.listing import image_files
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.run.build import build

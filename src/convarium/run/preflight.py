@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
+from convarium.learn.dense import dense_logits
 from convarium.run.build import build
 
 
@@ -106,6 +107,7 @@ def preflight(config: dict[str, Any]) -> Preflight:
     check_precision(config["precision"], placement)
     params, macs = check_net(config, placement)
     check_loss(config)
+    check_dense(config)
     return Preflight(placement, params, macs)
 
 
@@ -193,6 +195,21 @@ def check_loss(config: dict[str, Any]) -> None:
         loss(logits, torch.zeros(1, dtype=torch.long))
     except ValueError as error:
         raise ConfigError(f"data.num_classes={config['data']['num_classes']}: {error}") from error
+
+
+def check_dense(config: dict[str, Any]) -> None:
+    """Refuse test.dense=true of a network that does not take pictures larger than its images."""
+    if not config["test"].get("dense"):
+        return
+    net, size = without_values(config).eval(), int(config["data"]["image_size"])
+    with torch.device("meta"):
+        picture = torch.zeros(1, int(config["data"]["channels"]), size, 2 * size)
+    try:
+        with torch.no_grad():
+            dense_logits(net, picture)
+    except (RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"test.dense=true: arch={_choice(config, 'arch')} {why}; accepted: false") from error
 
 
 def without_values(config: dict[str, Any]) -> nn.Module:

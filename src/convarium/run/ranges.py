@@ -62,6 +62,10 @@ def _share_or_count(value: float) -> bool:
     return value >= 0 if isinstance(value, int) else 0 <= value <= 1
 
 
+def _is_count(value: object) -> bool:
+    return has_type(value, (int,)) and isinstance(value, int) and value >= 1
+
+
 def _is_length(value: float | str) -> bool:
     try:
         parse_length(value)
@@ -94,11 +98,12 @@ RANGES: dict[str, Accepts] = {
     "threads": COUNT.of(int).or_null(),
     "run_dir": NOT_EMPTY.or_null(),
     "resume": NOT_EMPTY.or_null(),
-    "needs": Accepts("a list of group=answer and key=value", lambda value: "=" in value).or_null(),
     "weights": matching(
         r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
     ).or_null(),
     "test.weights": words("best", "last"),
+    "test.views": Accepts("1, 10, 144", lambda value: value in (1, 10, 144)),
+    "test.scales": Accepts("a list of whole numbers from 1", _is_count).or_null(),
     "sweep.name": NOT_EMPTY.or_null(),
     # where, and until when
     "trainer.accelerator": words("auto", "cpu", "gpu", "cuda", "mps"),
@@ -140,8 +145,12 @@ RANGES: dict[str, Accepts] = {
     "data.stored_size": COUNT,
     "data.resize": words("bilinear", "pad"),
     "data.crop_share": Accepts("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "data.class_order": words("sorted", "devkit"),
+    "data.archive": NOT_EMPTY,
+    "data.md5": matching("[0-9a-f]{32}", "32 hexadecimal digits"),
     "data.in_memory": Accepts("true or false", lambda value: True, (bool,)).or_null(),
     "data.num_workers": at_least(0).of(int).or_null(),
+    "data.reader": words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow", "dali"),
     "data.on_bad_file": words("raise", "skip", "replace"),
     "data.cache": NOT_EMPTY.or_null(),
     "data.cache_dir": NOT_EMPTY.or_null(),

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from convarium.data.module import ImageData
 from convarium.learn.lengths import Clock
 from convarium.run.preflight import Preflight
+from convarium.run.protocol import views_of
 from convarium.run.record import RunDirectory
 from convarium.run.weights import Loaded
 
@@ -91,19 +92,20 @@ def header(
     """The lines before the first step."""
     trainer, ranks = config["trainer"], found.placement.ranks
     accumulate, batch = trainer["accumulate_grad_batches"], config["batch_size"]
-    size = data.image_size
+    size, views = data.image_size, views_of(config, ranks=ranks)
     left_out = f" ({data.remainder:,} left out of each epoch)" if data.remainder else ""
-    test = "tested on val" if data.test_is_val else f"{data.num_test:,} test"
+    val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
     rows = {
         "run": str(run.path),
         "network": f"{config['name']}: {found.params:,} parameters, {found.macs:,} multiply-adds per image",
         **({"weights": str(weights)} if weights else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
-        f"{data.num_val:,} val, {test}",
+        f"{data.num_val:,} {val}",
         "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",
         "batch": f"{batch} = {ranks} devices x {accumulate} accumulated x {batch // (ranks * accumulate)} images",
         "length": f"{clock.total_steps:,} steps, {clock.steps_per_epoch:,} per epoch",
+        **({"test": str(views)} if views else {}),
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
     return "\n".join(f"{name:>8}  {value}" for name, value in rows.items()) + "\n"

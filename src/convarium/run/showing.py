@@ -6,7 +6,7 @@ from convarium.errors import ConfigError
 from convarium.observe.contact_sheet import contact_sheet
 from convarium.run.compose import Conf, readable
 from convarium.run.job import build_data
-from convarium.run.verbs import ANYTHING, read_options
+from convarium.run.options import ANYTHING, read_options
 
 USAGE = "convarium data show [data=NAME] [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")

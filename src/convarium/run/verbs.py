@@ -3,48 +3,22 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from convarium.errors import ConfigError, MissingData
+from convarium.run.options import ANYTHING, only_options, read_options
 from convarium.run.record import RunDirectory
 from convarium.run.reload import WEIGHTS
-from convarium.run.spelling import nearest
-
-Accepted = tuple[str, ...]
-ANYTHING: Accepted = ()
-
-
-def read_options(words: Sequence[str], options: Mapping[str, Accepted]) -> tuple[dict[str, str], list[str]]:
-    """The key=value words whose key is an option, and the other words. Raises ConfigError for a value not accepted."""
-    found: dict[str, str] = {}
-    rest: list[str] = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in options:
-            rest.append(word)
-        elif options[key] and value not in options[key]:
-            raise ConfigError(f"{word}: unknown{nearest(value, options[key])} One of: {', '.join(options[key])}")
-        else:
-            found[key] = value
-    return found, rest
-
-
-def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[str, str]:
-    """`read_options` where nothing else is accepted."""
-    found, rest = read_options(words, options)
-    for word in rest:
-        key = word.partition("=")[0]
-        raise ConfigError(f"{key}: not accepted{nearest(key, options)} One of: {', '.join(options)}")
-    return found
 
 
 def evaluate(run: Path | None, overrides: list[str]) -> int:
     """`convarium evaluate RUN`, or `arch=... weights=FILE`: the loss and the accuracies of the weights on a split."""
     from convarium.run.evaluation import SPLITS, measure, plan, plan_file
     from convarium.run.launch import RankFailed, Stopped
+    from convarium.run.protocol import in_words
 
     accepted = {"split": SPLITS, "format": ("text", "json")}
     options, words = read_options(overrides, accepted if run is None else accepted | {"weights": WEIGHTS})
@@ -66,6 +40,7 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
         "run": str(place.path) if place else None,
         "weights": weights,
         "split": split,
+        "views": in_words(evaluation.views),
         "overrides": words,
         "device": evaluation.placement.description,
         "metrics": metrics,
@@ -75,7 +50,8 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
         return 0
     as_tested = place is not None and weights == "final" and split == "test" and not words
     logged = place.result().get("metrics", {}) if place and as_tested else {}
-    print(f"{evaluation.config['name']}, {weights} weights, {split} split, on {told['device']}\n")
+    shown = f", {evaluation.views}" if evaluation.views else ""
+    print(f"{evaluation.config['name']}, {weights} weights, {split} split{shown}, on {told['device']}\n")
     print(f"{'':>8}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
     for name, value in metrics.items():
         before = logged.get(name)
@@ -143,13 +119,24 @@ def export(run: Path, overrides: list[str]) -> int:
 
 
 def fetch(name: str, overrides: list[str]) -> None:
-    """`convarium data fetch NAME`: download a dataset, unless it is here already."""
+    """`convarium data fetch NAME`: download a dataset, or unpack it `from=ARCHIVES`, unless it is here already."""
+    from convarium.data.imagenet import OfficialFolders
     from convarium.data.module import ImageData
     from convarium.run.build import build
     from convarium.run.compose import Conf
 
-    config = Conf().compose([f"data={name}", *overrides], to_train=False).config
+    options, words = read_options(overrides, {"from": ANYTHING})
+    archives = _files_of(options["from"]) if "from" in options else []
+    config = Conf().compose([f"data={name}", *words], to_train=False).config
     data: ImageData = build(config["data"], "data")
+    if isinstance(data, OfficialFolders):
+        root = Path(data.root)
+        with _no_empty_folders_of(root):
+            made = data.prepare(archives)
+        print(f"{name}: {'; '.join(made)}, in {root}" if made else f"{name}: is in {root}")
+        return
+    if archives:
+        raise ConfigError(f"from={options['from']}: data={name} is not made from archives on this disk")
     if type(data).fetch is ImageData.fetch:
         print(f"{name}: nothing to fetch, it is shipped with the package or made")
         return
@@ -164,15 +151,27 @@ def fetch(name: str, overrides: list[str]) -> None:
     print(f"{name}: {'is in' if there else 'fetched to'} {root}")
 
 
+def _files_of(words: str) -> list[Path]:
+    """`FILE`, `A,B` or `[A,B]`."""
+    names = (
+        [words] if Path(words).expanduser().exists() else words.strip().removeprefix("[").removesuffix("]").split(",")
+    )
+    paths = [Path(name.strip()).expanduser() for name in names if name.strip()]
+    if not paths:
+        raise ConfigError("from: must name an archive, several as from=[A,B], or the folder that holds them")
+    return paths
+
+
 @contextmanager
 def _no_empty_folders_of(root: Path) -> Iterator[None]:
     """If it fails to fill a folder that was not there, do not leave an empty one."""
-    existed = root.exists()
+    above = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        if not existed:
-            for folder in sorted((path for path in (root, *root.rglob("*")) if path.is_dir()), reverse=True):
+        if above:
+            inside = sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True)
+            for folder in (*inside, *above):
                 with suppress(OSError):
                     folder.rmdir()
         raise

@@ -9,6 +9,7 @@ from convarium.data.augment import tones
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.draws import normals, uniforms
 from convarium.data.augment.operations import Operation, each
+from convarium.data.augment.pieces import piecewise
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,8 @@ class FancyPCA:
         shift = torch.stack([a * one + b * two + c * three for a, b, c in EIGENVECTORS], dim=1)  # (N, 3) levels
         if images.shape[1] == 1:
             shift = shift.mean(1, keepdim=True)
-        return (images + shift.float()[..., None, None]).round_().clamp_(0, 255).to(torch.uint8)
+        return piecewise(_shifted, images, shift.float()[..., None, None])
+
+
+def _shifted(images: Tensor, shift: Tensor) -> Tensor:
+    return (images + shift).round_().clamp_(0, 255).to(torch.uint8)

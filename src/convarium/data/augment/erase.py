@@ -14,7 +14,7 @@ TRIES = 10
 
 
 def inside(rectangles: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels lie in the rectangles (N, 4) of top, left, height, width: bool (N, 1, H, W). Boxes may reach beyond."""
+    """Which pixels lie in rectangles (N, 4) of top, left, height, width, which may reach beyond: bool (N, 1, H, W)."""
     top, left, tall, wide = rectangles.unsqueeze(2).unbind(1)  # (N, 1)
     row, column = (torch.arange(side, device=rectangles.device) for side in (height, width))
     rows = (row >= top) & (row < top + tall)
@@ -57,7 +57,8 @@ class RandomErasing:
                 erased, noise(key, "random_erasing noise", (channels, height, width), torch.uint8), images
             )
         if self.value == "mean":
-            means = images.sum((2, 3), keepdim=True).double() / (height * width)
+            rows = images.sum(3, keepdim=True, dtype=torch.float32)  # whole numbers below 2**24: exact, and quick
+            means = rows.sum(2, keepdim=True, dtype=torch.float64) / (height * width)
             return torch.where(erased, means.round().to(torch.uint8), images)
         return images.masked_fill(erased, 0)
 

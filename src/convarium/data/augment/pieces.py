@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-AT_ONCE = 1 << 16
+AT_ONCE = 1 << 18
 """Values (of N x C x H x W) that a CPU handles together."""
 
 

@@ -188,7 +188,7 @@ class AutoAugment:
         pair = _pick(drawn[:, 0], len(steps.which))
         for number in range(2):
             taken, sign = drawn[:, 1 + 2 * number], drawn[:, 2 + 2 * number]
-            which = torch.where(taken < steps.probability[pair, number], steps.which[pair, number], 0)
+            which = torch.where(taken < steps.probability[pair, number], steps.which[pair, number], 0)  # identity
             images = each(images, which, magnitudes.of(which, steps.level[pair, number], sign), operations)
         return images
 

@@ -84,9 +84,9 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     rows = pixels[..., :-2, :] + pixels[..., 1:-1, :] + pixels[..., 2:, :]
     inner = pixels[..., 1:-1, 1:-1]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner
-    smooth = (total / 13).round_()
+    away = (total / 13).round_().sub_(inner)
     sharp = images.clone()
-    sharp[..., 1:-1, 1:-1] = _blended(inner, smooth, factor)
+    sharp[..., 1:-1, 1:-1] = _levels(away.mul_(_per_image(1 - factor.double())).add_(inner))
     return sharp
 
 
@@ -98,7 +98,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Levels from `threshold` on, 0 to 255, are inverted."""
-    at_least = images >= threshold.ceil().clamp(0, 255).to(torch.uint8).view(-1, 1, 1, 1)
+    at_least = images >= threshold.float().ceil().clamp(0, 255).to(torch.uint8).view(-1, 1, 1, 1)
     return images ^ at_least.to(torch.uint8).mul_(255)
 
 

@@ -1,14 +1,14 @@
 """A packed dataset as a data module."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from convarium.batch import Batch
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
 from convarium.data.packed.place import Place, is_url, open_place
@@ -120,9 +120,8 @@ class PackedImages(ImageData):
         cut = central(height, width, self.image_size, self.crop_share)
         return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """As every dataset's, with the channels in their place first."""
-        return super().on_after_batch_transfer(batch._replace(images=batch.images.contiguous()), dataloader_idx)
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0)
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: packed by convarium data pack; there is nothing to fetch")

@@ -132,23 +132,21 @@ class Packed:
             list(self._pool.map(fill, [range(share, len(samples), shares) for share in range(shares)]))
         return out, indices
 
-    def whole(self, indices: Tensor) -> list[Tensor]:
-        """The stored pictures at `indices`, uint8 (C, H, W) each. Raises ConfigError as `fetch` does."""
+    def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The stored pictures, uint8 (C, H, W) each, and `indices`. Raises ConfigError as `fetch` does."""
         found = []
         for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
             height, width = self.sizes[sample].tolist()
             whole = Cut(Box(0, 0, height, width), (height, width))
             found.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
-        return found
+        return found, indices
 
     def _empty(self, n: int) -> Tensor:
         """Room for n images. Pixels come with the channels last, and turning them would take a quarter of the time in
         which they are made: they stay so, and the device turns the batch."""
         size = self.image_size
-        if self.reader is None:
-            stored = torch.empty((n, size, size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
-            return stored.permute(0, 3, 1, 2)
-        return torch.empty((n, self.channels, size, size), dtype=torch.uint8, pin_memory=self.pin_memory)
+        stored = torch.empty((n, size, size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        return stored.permute(0, 3, 1, 2)
 
     def _cuts(self, indices: Tensor, key: AugmentKey | None) -> list[Cut]:
         sizes = self.sizes[indices]

@@ -28,7 +28,7 @@ FAST = {
 }
 """Readers of JPEG files, the fastest first (benchmarks/decode.py)."""
 
-NAMES = ("auto", *FAST, "pillow")
+NAMES = ("auto", *FAST, "pillow", "dali")
 
 
 def reader(name: str = "auto") -> Reader:
@@ -40,6 +40,14 @@ def reader(name: str = "auto") -> Reader:
         return reader(next(iter(installed())))
     if name == "pillow":
         return PillowReader()
+    if name == "dali":
+        try:
+            return cast(Reader, importlib.import_module("convarium.data.readers.dali").DaliReader())
+        except ImportError as error:
+            raise ConfigError(
+                f"data.reader=dali: DALI is not installed ({error}); pip install 'convarium[dali]', or take"
+                " data.reader=auto"
+            ) from None
     if name not in FAST:
         near = difflib.get_close_matches(name, NAMES, n=1)
         told = f"; did you mean {near[0]}?" if near else ""
@@ -54,7 +62,7 @@ def reader(name: str = "auto") -> Reader:
 
 
 def installed() -> list[str]:
-    """The names of the readers that work here, the fastest first."""
+    """The names of the readers of single pictures that work here, the fastest first."""
     found = []
     for name in FAST:
         try:

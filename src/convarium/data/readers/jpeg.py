@@ -103,11 +103,11 @@ class JpegReader(ABC):
 
     def size(self, data: bytes) -> tuple[int, int]:
         found = head(data)
-        return _turn(data, found).size(found.height, found.width)
+        return turn_of(data, found).size(found.height, found.width)
 
     def read(self, data: bytes, box: Box | None, size: tuple[int, int] | None, *, channels: int) -> Tensor:
         found = head(data)
-        turn = _turn(data, found)
+        turn = turn_of(data, found)
         seen = turn.size(found.height, found.width)
         box = Box(0, 0, *seen) if box is None else checked(box, seen)
         pixels = self.decode(data, found, turn.stored(box, seen))
@@ -130,7 +130,8 @@ def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return image[0]
 
 
-def _turn(data: bytes, head: Head) -> Turn:
+def turn_of(data: bytes, head: Head) -> Turn:
+    """How the picture is to be turned; UPRIGHT itself if it is not."""
     return TURNS.get(orientation(opened(data)), UPRIGHT) if head.tagged else UPRIGHT
 
 

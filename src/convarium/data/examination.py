@@ -1,0 +1,183 @@
+"""What can be said of one image file: whether it decodes to its end, and what is odd about it. No torch here."""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# the plugins of FORMATS that Pillow does not load by itself, so that it need not load all it has
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+
+FORMATS = {
+    ".jpg": ("JPEG", "MPO"),  # MPO: a camera's JPEG with more pictures behind the first
+    ".jpeg": ("JPEG", "MPO"),
+    ".png": ("PNG",),
+    ".bmp": ("BMP",),
+    ".gif": ("GIF",),
+    ".ppm": ("PPM",),
+    ".pgm": ("PPM",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+    ".webp": ("WEBP",),
+}
+"""Pillow's names of the formats that a suffix stands for. No other is opened: Pillow hands PostScript to a program."""
+_OPENED = tuple(dict.fromkeys(names[0] for names in FORMATS.values()))  # Pillow finds out by itself that it is an MPO
+
+_BAND = 1 << 22
+"""Pixels converted at a time."""
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held: 1 to 8."""
+TURNED = (5, 6, 7, 8)
+"""Those of its values that swap width and height."""
+
+_HEADS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file",
+    b"<": "a web page",
+    b"{": "JSON",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"%!PS": "PostScript",
+    b"\xff\xd8\xff": "it begins as a JPEG",
+    b"\x89PNG": "it begins as a PNG",
+    b"GIF8": "it begins as a GIF",
+}
+"""What else lies in a file named as a picture, by its first bytes."""
+
+
+class Examined(NamedTuple):
+    """An image file, decoded and thrown away. Of one that does not decode `bad` says why, and pixels are not known."""
+
+    stored: int = 0
+    """Bytes of the file."""
+    width: int = 0
+    """As a person sees it, turned as its EXIF orientation says."""
+    height: int = 0
+    mode: str = ""
+    """Pillow's."""
+    digest: bytes = b""
+    """16 bytes, the same for the same pixels: as stored, in colour of 8 bits, without transparency."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What is odd about it, as kind and detail."""
+    bad: str = ""
+
+
+def examine(path: str) -> Examined:
+    """Decode an image file to its last pixel. Raises nothing that a file can cause, but fatal errors of the decoder."""
+    size = 0
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return Examined(bad="unreadable: not a file but a pipe, socket or device")
+            data = file.read()
+        size = len(data)
+        if not size:
+            return Examined(bad="empty: 0 bytes")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            return _decode(path, data, said)
+    except UnidentifiedImageError:
+        head = next((what for start, what in _HEADS.items() if data.lstrip().startswith(start)), "")
+        return Examined(size, bad=f"not a picture: {head or 'of no format we read'}")
+    except Image.DecompressionBombError as error:
+        return Examined(size, bad=f"too large: {_one_line(error).partition(',')[0]}")
+    except MemoryError:
+        return Examined(size, bad="too large: not enough memory to decode it")
+    except Exception as error:  # a damaged file brings any error out of a decoder, and none may stop a scan
+        return Examined(size, bad=_why(error, path))
+
+
+def digest(pixels: bytes, width: int, height: int) -> bytes:
+    """16 bytes that are the same for the same pixels of the same size."""
+    return hashlib.sha256(b"%d,%d," % (width, height) + pixels).digest()[:16]
+
+
+def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Examined:
+    with Image.open(io.BytesIO(data), formats=_OPENED) as picture:
+        deep = any(_is_deep(tile[3]) for tile in picture.tile)
+        picture.load()
+        mode, form = picture.mode, str(picture.format)
+        notes = []
+        suffix = os.path.splitext(path)[1].lower()
+        if form not in FORMATS.get(suffix, (form,)):
+            notes.append(("other format", f"is {form}, named {suffix}"))
+        if mode == "CMYK":
+            notes.append(("CMYK", "four inks, read as colour"))
+        if deep or mode.startswith(("I", "F")):
+            notes.append(("16-bit", f"{'32' if mode in ('I', 'F') else '16'} bits a channel, read as 8"))
+        if mode in ("P", "PA"):
+            notes.append(("palette", "numbers of a palette, read as colour"))
+        if mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in picture.info:
+            notes.append(("alpha", "transparency, dropped when read"))
+        if getattr(picture, "is_animated", False):
+            notes.append(
+                ("several pictures", f"{getattr(picture, 'n_frames', 'several')} in one file, the first is read")
+            )
+        orientation = picture.getexif().get(ORIENTATION, 1)
+        if orientation in range(2, 9):
+            notes.append(("rotated", f"EXIF orientation {orientation}"))
+        width, height = picture.size
+        if min(width, height) == 1:
+            notes.append(("1 pixel", f"{width}x{height}"))
+        hashed, last_row = hashlib.sha256(b"%d,%d," % (width, height)), b""
+        for pixels in _bands(picture):
+            hashed.update(pixels)
+            last_row = pixels[-3 * width :]
+    if form == "JPEG" and last_row == b"\x80" * (3 * width):
+        notes.append(("grey end", "its last row is the grey that stands for missing data"))
+    for warning in said:
+        kind = "very large" if issubclass(warning.category, Image.DecompressionBombWarning) else "warning"
+        notes.append((kind, f"{width}x{height}" if kind == "very large" else _one_line(warning.message)))
+    if orientation in TURNED:
+        width, height = height, width
+    return Examined(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))
+
+
+def _is_deep(layout: object) -> bool:
+    """Whether the stored pixels have 16 bits a channel, of which Pillow keeps 8 if they are coloured."""
+    name = str(layout[0] if isinstance(layout, tuple) and layout else layout)
+    return ";16" in name and not name.startswith("BGR")  # 16 bits for all three
+
+
+def _bands(picture: Image.Image) -> Iterator[bytes]:
+    """The pixels in colour, top to bottom; a huge picture is not held twice."""
+    width, height = picture.size
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        yield _in_colour(picture).tobytes()
+        return
+    for top in range(0, height, rows):
+        yield _in_colour(picture.crop((0, top, width, min(top + rows, height)))).tobytes()
+
+
+def _in_colour(picture: Image.Image) -> Image.Image:
+    """8 bits each of red, green and blue; 16-bit grey keeps its high byte, transparency is dropped."""
+    if picture.mode.startswith("I"):
+        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe nobody writes to would otherwise be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _why(error: Exception, path: str) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ENOENT:
+            return f"broken link to {os.readlink(path)}" if os.path.islink(path) else "unreadable: it is gone"
+        return f"unreadable: {os.strerror(error.errno)}"
+    told = _one_line(error)
+    if "truncated" in told.lower():
+        left = told.partition("(")[2].partition(")")[0]
+        return f"truncated: {left}" if left else "truncated"
+    return f"damaged: {told}"
+
+
+def _one_line(error: object) -> str:
+    """A message without line breaks, of bounded length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
