@@ -20,7 +20,7 @@ from PIL import Image
 
 from convarium.cli import main
 from convarium.data.examination import FORMATS, examine
-from convarium.data.facts import SUFFIXES
+from convarium.data.listing import SUFFIXES
 from convarium.errors import RunError
 from convarium.run.scan import Workers, find
 from convarium.run.scan_progress import Progress

@@ -208,9 +208,10 @@ class PictureBatches:
         return len(self._own)
 
     def __iter__(self) -> Iterator[Batch]:
-        pieces = [index for index in self._own.split(DECODED_TOGETHER) if len(index)]  # type: ignore[no-untyped-call]
+        firsts = range(0, len(self._own), DECODED_TOGETHER)
+        pieces = [self._own[first : first + DECODED_TOGETHER] for first in firsts]
         number = 0
         for pictures, index in _ahead(self.source.whole, pieces):
-            for picture, one in zip(pictures, index.split(1), strict=True):
+            for picture, one in zip(pictures, index.unsqueeze(1), strict=True):
                 yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, number)
                 number += 1

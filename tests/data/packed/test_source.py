@@ -186,7 +186,7 @@ def test_the_shorter_side_is_shrunk_and_never_enlarged(found, size, stored):
 
 def test_the_stored_pictures_are_to_be_had_whole(photograph, tmp_path, store):
     packing_of(photograph, tmp_path / "packed", format=store, size=40)
-    [cat, dog] = packed_of(tmp_path / "packed").read("train").whole(torch.tensor([0, 1]))
+    [cat, dog] = packed_of(tmp_path / "packed").read("train").whole(torch.tensor([0, 1]))[0]
     assert cat.shape == dog.shape == (3, 40, 54)
     if store == "raw":
         with Image.open(photograph / "cat" / "1.png") as picture:
