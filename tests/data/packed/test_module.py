@@ -113,7 +113,7 @@ def test_the_header_tells_a_person_what_is_in_it(packed, store):
 
 
 def test_a_device_that_waits_is_told_what_to_change(packed, in_memory, store):
-    assert packed_of(packed, num_workers=0).advice().startswith("reading in 0 threads (")
+    assert packed_of(packed, num_workers=0).advice().startswith("reading shards in 0 threads (")
     assert ("format=raw" in packed_of(packed).advice()) == (store == "jpeg")
     assert "data.cache_dir=FOLDER" in packed_of(in_memory).advice()
     assert "data.cache_dir=FOLDER" not in packed_of(packed).advice()
