@@ -136,10 +136,8 @@ def main(pairs: int) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
     grown = ", then ".join(f"{later - earlier:+.1f} MB" for earlier, later in pairwise(memory))
-    print(
-        f"memory: {grown} over {GROWTH_EPOCHS} epochs of either of ours; peak {peak:,.0f} MB with torch and all readers,"
-    )
-    print(f"        and {children:,.0f} MB in the largest worker of the peer that has ended")
+    print(f"memory: {grown} over {GROWTH_EPOCHS} epochs of either of ours; peak {peak:,.0f} MB with torch and")
+    print(f"        all readers, and {children:,.0f} MB in the largest worker of the peer that has ended")
     print(f"at least {LEAST}: {'reached' if ratio >= LEAST else 'NOT reached'}")
     return 0 if ratio >= LEAST else 1
 
