@@ -94,7 +94,7 @@ def ours(section: str, folder: Path) -> Callable[[int], Iterator[int]]:
                 images = data.on_after_batch_transfer(batch, 0).images
             else:
                 key = AugmentKey(data.seed, batch.epoch, batch.index)
-                images = data.pipeline.change(batch.images, key, cropped=True)
+                images = data.pipeline.change(batch.images.contiguous(), key, cropped=True)
             yield len(images)
 
     return epoch
