@@ -251,11 +251,6 @@ def _work(pipe: Connection, examine: Callable[[str], Examined]) -> None:
             pipe.send([examine(path) for path in pipe.recv()])
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def examine_all(root: str, paths: Sequence[str], workers: int) -> Generator[tuple[int, Examined]]:
     """Every file below `root`, with its number, in any order; with 0 workers in this process."""
     if workers == 0:

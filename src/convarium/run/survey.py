@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from convarium.data.examination import Examined, digest
 from convarium.errors import ConfigError
-from convarium.run.scan import CHUNK, SPLITS, Finding, Place, Tree, cores, examine_all, find
+from convarium.machine import cores
+from convarium.run.scan import CHUNK, SPLITS, Finding, Place, Tree, examine_all, find
 from convarium.run.scan_progress import Progress
 
 if TYPE_CHECKING:
