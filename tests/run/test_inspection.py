@@ -443,7 +443,10 @@ def test_a_dataset_of_folders_is_checked_where_it_lies_bad_files_and_all(
         (["nowhere"], "nowhere: no such folder or dataset. Datasets: "),
         (["mnits"], "mnits: no such folder or dataset; did you mean 'mnist'? Datasets: "),
         (["data=mnits"], "mnits: unknown dataset; did you mean 'mnist'? Datasets: "),
-        (["a.txt"], "data.root=a.txt: a file; accepted: a folder of class folders of images, or a table of paths and labels"),
+        (
+            ["a.txt"],
+            "data.root=a.txt: a file; accepted: a folder of class folders of images, or a table of paths and labels",
+        ),
         (["set"], "set: no pictures in this folder or below (it is empty)"),
         (["."], ".: no pictures in this folder or below (there are: 1 .txt)"),
         (["set", "set"], "set: one too many; usage: "),
