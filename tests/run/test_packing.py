@@ -11,6 +11,7 @@ from PIL import Image
 from convarium.data.digits import Digits
 from convarium.data.readers.choice import reader
 from convarium.errors import ConfigError
+from convarium.run.inspection import check
 from convarium.run.packing import command, pack
 from data.packed.packs import folder_of, packed_of, packing_of
 
@@ -180,3 +181,15 @@ def test_the_command_packs_what_a_config_describes(pictures, tmp_path, capsys):
 def test_a_command_that_cannot_be_read_is_told_why(words, message):
     with pytest.raises(ConfigError, match=message):
         command(words)
+
+
+def test_a_changed_byte_of_a_shard_is_found_by_checking_it(pictures, tmp_path, capsys):
+    packing_of(pictures, tmp_path / "packed", format="raw")
+    assert check([str(tmp_path / "packed")], []) == 0
+    assert "packed, 8 train\n  every file is as it was written" in capsys.readouterr().out
+    shard = next((tmp_path / "packed").glob("*.raw"))
+    pixels = bytearray(shard.read_bytes())
+    pixels[100] ^= 1
+    shard.write_bytes(pixels)
+    assert check([str(tmp_path / "packed")], []) == 1
+    assert f"{shard.name}: its checksum differs" in capsys.readouterr().out

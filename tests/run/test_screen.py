@@ -21,13 +21,16 @@ RESULT = {
 
 
 def test_the_header_says_what_is_trained_on_what_and_for_how_long(capsys: pytest.CaptureFixture[str]) -> None:
-    experiment("data.train_size=500", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=2", "clip=none")
+    words = ("data.train_size=500", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=2", "clip=none")
+    experiment(*words, "augment=[crop_flip,mixup]")
     out = capsys.readouterr().out
     header = [line.split(maxsplit=1) for line in out.split("\n\n")[0].splitlines()]
     assert dict(header) == {
         "run": str(Path("run").absolute()),
         "network": "mlp-synthetic: 1,210 parameters, 1,184 multiply-adds per image",
         "images": "1x8x8, 10 classes: 400 train (16 left out of each epoch), 100 val, 128 test",
+        "from": "SyntheticImages, made by formula",
+        "augment": "CropFlip, MixUp",
         "device": "cpu, 1 threads each, 32-true",
         "batch": "32 = 1 devices x 2 accumulated x 16 images",
         "length": "24 steps, 12 per epoch",

@@ -73,6 +73,9 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __str__(self) -> str:
+        return f"files read by {self.reader.name} in {self.threads} threads"
+
     @property
     def bytes_in_memory(self) -> int:
         """What the decoded split would take."""

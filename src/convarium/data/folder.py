@@ -1,7 +1,6 @@
 """One's own images, in a folder per class or as a table of paths and labels."""
 
 import csv
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader
 from convarium.data.sources import Source
 from convarium.errors import ConfigError
+from convarium.machine import cores_of_a_rank
 
 IN_MEMORY_LIMIT = 4 << 30
 """Bytes up to which a split is decoded once and kept when `in_memory` is not set."""
@@ -54,6 +54,7 @@ class FolderImages(ImageData):
         super().__post_init__()
         if not 0 < self.crop_share <= 1:
             raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
+        self._noted: list[tuple[str, str]] = []
         if self.on_bad_file not in ON_BAD_FILE:
             raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
 
@@ -68,7 +69,7 @@ class FolderImages(ImageData):
             torch.tensor(found.targets),
             shape=Shape(self.channels, self.image_size, self.crop_share),
             reader=self._decoder,
-            threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
+            threads=min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers,
             on_bad_file=self.on_bad_file,
             note=self._note,
         )
@@ -92,17 +93,28 @@ class FolderImages(ImageData):
         source = self._train
         if not isinstance(source, Files):
             return super().advice()
-        there, have = source.threads, _cores()
+        there, have = source.threads, cores_of_a_rank()
         ways = [f"data.num_workers={have}"] if there < have else []
         ways += ["convarium data pack once, then data=packed", "a smaller data.image_size"]
         return f"decoding in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
 
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        noted, self._noted = self._noted, []
+        if self.trainer is not None and self.trainer.is_global_zero:  # every rank met them when it read the data
+            self._list(noted)
+
     def _note(self, path: str, why: str) -> None:
-        """Add a file that cannot be read to the list in the run directory."""
+        """List a file that cannot be read; once there is a run directory."""
         if self.trainer is None:
-            return
-        with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow((path, why, self.on_bad_file))
+            self._noted.append((path, why))
+        else:
+            self._list([(path, why)])
+
+    def _list(self, noted: list[tuple[str, str]]) -> None:
+        if self.trainer is not None and noted:
+            with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows((path, why, self.on_bad_file) for path, why in noted)
 
     def _as_squares(self) -> Self:
         return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
@@ -124,7 +136,3 @@ class FolderImages(ImageData):
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: a folder of your own; there is nothing to fetch")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -160,6 +160,11 @@ class ImageData(L.LightningDataModule):
         return self._own_test_size == 0 and self.num_val > 0
 
     @property
+    def training_source(self) -> str:
+        """Where training images come from, in words."""
+        return str(self._train)
+
+    @property
     def remainder(self) -> int:
         """Training images that an epoch leaves out because they do not fill a batch."""
         return self.train_dataloader().remainder

@@ -59,6 +59,9 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __str__(self) -> str:
+        return f"{self.pixels.nbytes / 1e6:,.1f} MB in memory"
+
     def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
         chosen = self.pixels.index_select(0, indices)
         return chosen if self.fit is None else self.fit(chosen), indices
@@ -100,6 +103,9 @@ class Synthetic:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __str__(self) -> str:
+        return "made by formula"
 
     def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
         pattern = self._patterns.index_select(0, self.targets[indices])

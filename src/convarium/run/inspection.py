@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from convarium.data.listing import is_table
+from convarium.data.packed.shards import HEADER, read_header
+from convarium.data.packed.verify import verify
 from convarium.errors import ConfigError, RunError
 from convarium.run.catalog import members
 from convarium.run.findings import as_csv, as_json, as_text
@@ -12,7 +15,7 @@ from convarium.run.scan_progress import Progress
 from convarium.run.spelling import nearest
 from convarium.run.survey import Survey, survey_dataset, survey_folder
 
-USAGE = "convarium data check ROOT|NAME [workers=N] [format=text|json] [to=FILE.csv] [key=value ...]"
+USAGE = "convarium data check ROOT|TABLE.csv|NAME [workers=N] [format=text|json] [to=FILE.csv] [key=value ...]"
 OPTIONS = {"workers": ANYTHING, "format": ("text", "json"), "to": ANYTHING}
 
 
@@ -32,12 +35,14 @@ def check(words: Sequence[str], overrides: Sequence[str]) -> int:
     if to is not None and (to.is_dir() or not to.absolute().parent.is_dir() or to.suffix != ".csv"):
         raise ConfigError(f"to={to}: expected the name of a file that ends in .csv, in a folder that exists")
     rest = [word for word in rest if not word.startswith("data=")]
-    is_folder = not chosen and Path(asked[0]).expanduser().is_dir()
+    is_folder = not chosen and (Path(asked[0]).expanduser().is_dir() or is_table(asked[0]))
     accepted = [*OPTIONS] if is_folder else [*OPTIONS, "data.KEY"]
     for word in rest:
         key = word.partition("=")[0]
         if is_folder or not key.startswith("data."):
             raise ConfigError(f"{key}: not accepted{nearest(key, accepted)} One of: {', '.join(accepted)}")
+    if is_folder and (Path(asked[0]).expanduser() / HEADER).is_file():
+        return _check_packed(asked[0])
     with Progress() as progress:
         if is_folder:
             survey = survey_folder(Path(asked[0]).expanduser(), workers=number, progress=progress)
@@ -53,6 +58,15 @@ def check(words: Sequence[str], overrides: Sequence[str]) -> int:
     if failure is not None:
         raise failure
     return survey.exit_code
+
+
+def _check_packed(root: str) -> int:
+    """Whether every byte of a packed dataset is the one that was written; the exit code."""
+    wrong = verify(root)
+    splits = ", ".join(f"{split.samples:,} {name}" for name, split in read_header(root).splits.items())
+    print(f"{root}: packed, {splits}")
+    print("\n".join(f"  {line}" for line in wrong) or "  every file is as it was written")
+    return 1 if wrong else 0
 
 
 def _survey_named(
@@ -78,6 +92,8 @@ def _survey_named(
         node = conf.merge(words)["data"]
         kind = find_target({"_target_": node["_target_"]}, "data")
         root = str(node["root"]) if issubclass(kind, FolderImages) else None
+    if root is not None and is_table(root):
+        return survey_folder(Path(root).expanduser(), workers=workers, progress=progress)
     if root is None:
         config = conf.compose(words, to_train=False).config
         return survey_dataset(build(config["data"], "data"), name, progress=progress)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convarium.errors import RunError
 from convarium.learn.lengths import Clock
+from convarium.machine import cores
 from convarium.run.checks import check_batch_divides
 from convarium.run.preflight import Preflight, preflight
 from convarium.run.record import FINISHED, Result, RunDirectory, Status
@@ -86,11 +87,6 @@ def check_resumable(run: RunDirectory, config: dict[str, Any], clock: Clock) -> 
         name = "max_epochs" if config["trainer"]["max_steps"] == -1 else "max_steps"
         longer = 2 * config["trainer"][name]
         raise RunError(f"resume={run.path}: it is finished; trainer.{name}={longer} would go on with it")
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def scrub_rank_variables() -> None:

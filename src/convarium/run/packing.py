@@ -29,7 +29,7 @@ from convarium.data.packed.writing import SplitWriter
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
 from convarium.errors import ConfigError
-from convarium.run.launch import cores
+from convarium.machine import cores
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "to": (),

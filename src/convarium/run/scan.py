@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from convarium.data.examination import Examined, examine
-from convarium.data.listing import SUFFIXES
+from convarium.data.listing import SUFFIXES, listing
 from convarium.errors import RunError
 
 SPLITS = ("train", "val", "test")
@@ -86,6 +86,18 @@ def find(root: str) -> Tree:
         labels.sort()
     if not tree.splits and not tree.labels[""]:
         del tree.labels[""]  # pictures without classes
+    return tree
+
+
+def find_table(table: str) -> Tree:
+    """The pictures that a table of paths and labels names. Raises ConfigError for a line that is not right."""
+    listed = {split: found for split in SPLITS if (found := listing(table, split)) is not None}
+    tree = Tree(os.path.dirname(os.path.abspath(table)), tuple(listed) if len(listed) > 1 else ())
+    for split, found in listed.items():
+        called = split if tree.splits else ""
+        tree.labels[called] = list(found.classes)
+        tree.paths += [os.path.relpath(path, tree.root) for path in found.paths]
+        tree.places += [Place(called, found.classes[target]) for target in found.targets]
     return tree
 
 
@@ -249,11 +261,6 @@ def _work(pipe: Connection, examine: Callable[[str], Examined]) -> None:
         pipe.send(None)
         while True:
             pipe.send([examine(path) for path in pipe.recv()])
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def examine_all(root: str, paths: Sequence[str], workers: int) -> Generator[tuple[int, Examined]]:

@@ -102,6 +102,8 @@ def header(
         **({"weights": str(weights)} if weights else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} {val}",
+        "from": f"{config['data']['_target_'].rpartition('.')[2]}, {data.training_source}",
+        **({"augment": str(data.pipeline)} if data.pipeline else {}),
         "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",
         "batch": f"{batch} = {ranks} devices x {accumulate} accumulated x {batch // (ranks * accumulate)} images",
         "length": f"{clock.total_steps:,} steps, {clock.steps_per_epoch:,} per epoch",

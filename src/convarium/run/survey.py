@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convarium.data.examination import Examined, digest
+from convarium.data.listing import is_table
 from convarium.errors import ConfigError
-from convarium.run.scan import CHUNK, SPLITS, Finding, Place, Tree, cores, examine_all, find
+from convarium.machine import cores
+from convarium.run.scan import CHUNK, SPLITS, Finding, Place, Tree, examine_all, find, find_table
 from convarium.run.scan_progress import Progress
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ class Ledger:
 
 
 def survey_folder(root: Path, *, workers: int | None = None, progress: Progress) -> Survey:
-    """Find and decode every picture below a folder.
+    """Find and decode every picture below a folder, or of a table of paths and labels.
 
     workers: processes that decode; None: one per core, fewer for a few files; 0: none but this one.
     Raises ConfigError if there is no picture.
@@ -125,7 +127,7 @@ def survey_folder(root: Path, *, workers: int | None = None, progress: Progress)
     began = time.perf_counter()
     progress.say("looking for pictures")
     try:
-        tree = find(str(root))
+        tree = find_table(str(root)) if is_table(root) else find(str(root))
     except OSError as error:
         raise ConfigError(f"{root}: unreadable folder ({error.strerror})") from None
     if not tree.paths and not tree.bad:

@@ -36,6 +36,9 @@ class Pipeline:
     def __bool__(self) -> bool:
         return bool(self.crop or self.changes or self.mixer)
 
+    def __str__(self) -> str:
+        return ", ".join(type(part).__name__ for part in (self.crop, *self.changes, self.mixer) if part is not None)
+
     def change(self, images: Tensor, key: AugmentKey, *, cropped: bool) -> Tensor:
         """uint8 (N, C, H, W) to the same; `cropped`: the source has done the crop."""
         if self.crop is not None and not cropped:

@@ -1,6 +1,5 @@
 """A packed dataset as a data module."""
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
 from convarium.errors import ConfigError
+from convarium.machine import cores_of_a_rank
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -88,11 +88,11 @@ class PackedImages(ImageData):
             image_size=self.image_size,
             crop_share=self.crop_share,
             reader=None if header.store == "raw" else self._reader,
-            threads=min(16, _cores()) if self.num_workers is None else self.num_workers,
+            threads=min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers,
         )
 
     def advice(self) -> str:
-        there, have = min(16, _cores()) if self.num_workers is None else self.num_workers, _cores()
+        there, have = min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers, cores_of_a_rank()
         ways = [f"data.num_workers={have}"] if there < have else []
         ways += ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
         ways += ["convarium data pack format=raw, which needs no decoding"] if self._header.store == "jpeg" else []
@@ -125,7 +125,3 @@ class PackedImages(ImageData):
 
     def fetch(self) -> None:
         raise ConfigError(f"data.root={self.root}: packed by convarium data pack; there is nothing to fetch")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

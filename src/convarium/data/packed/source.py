@@ -103,6 +103,10 @@ class Packed:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __str__(self) -> str:
+        kind = "pixels" if self.reader is None else f"JPEG read by {self.reader.name}"
+        return f"shards of {kind} in {self.threads} threads"
+
     def cropped(self, crop: Crop) -> "Packed":
         """The same split, which cuts a training image out of the stored picture by `crop`."""
         other = copy.copy(self)
