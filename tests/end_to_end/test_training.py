@@ -58,6 +58,7 @@ def test_a_run_leaves_exactly_the_files_of_its_directory(default_run: RunDirecto
         "checkpoints/best.ckpt",
         "figures/learning_curves.png",
         "figures/confusion_matrix.png",
+        "figures/training_images.png",
         "figures/worst_mistakes.png",
     }
     assert {path.name for path in default_run.path.parents[2].iterdir()} == {"runs", "log"}

@@ -256,7 +256,14 @@ VERBS = [
     Wrong("export run --fast", "--fast: unknown option; accepted: --json", a_run),
     Wrong("list archs", "archs: unknown group; did you mean 'arch'?"),
     Wrong("data fetch mnits", "mnits: unknown dataset; did you mean 'mnist'?"),
-    Wrong("data", "usage: convarium data fetch NAME"),
+    Wrong("data", "usage: convarium data fetch|check|show|pack"),
+    Wrong("data shwo data=mnist", "shwo: unknown; did you mean 'show'?"),
+    Wrong("data show data=digits images=0", "images=0: accepted are whole numbers from 1 to 100"),
+    Wrong("data show data=digits to=sheet.doc", "to=sheet.doc: accepted are files ending in .png"),
+    Wrong("data show data=digits augment=crop_flop", "augment=crop_flop: unknown; did you mean 'crop_flip'?"),
+    Wrong("data pack data=digits", "to must be given; usage: convarium data pack"),
+    Wrong("data pack data=digits to=packed format=jpg", "format=jpg: unknown; did you mean 'jpeg'?"),
+    Wrong("data check nowhere", "nowhere: no such folder or dataset"),
 ]
 
 

@@ -39,7 +39,7 @@ from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
 from convarium.run.precision import Precision
 from convarium.run.preflight import Placement, Preflight
-from convarium.run.protocol import in_words, views_of
+from convarium.run.protocol import views_of
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
 from convarium.run.screen import header, our_lines_shown, summary
@@ -221,11 +221,12 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
         result = Result(run, config) if trainer.global_rank == 0 else None
         try:
             if result:
+                views = views_of(config, ranks=found.placement.ranks)
                 result.write(
                     params=found.params,
                     macs=found.macs,
                     device=found.placement.description,
-                    test_views=in_words(views_of(config, ranks=found.placement.ranks)),
+                    **({"test_views": str(views)} if views else {}),
                 )
                 trainer.callbacks.insert(0, Recorder(result))  # type: ignore[attr-defined]
                 print(header(run, config, found, parts.data, learner.clock, parts.weights), flush=True)
