@@ -40,7 +40,9 @@ def trained_on(data, epoch):
     loader.set_epoch(epoch)
     prepared = [data.on_after_batch_transfer(batch, 0) for batch in loader]
     return {
-        index: image for batch in prepared for index, image in zip(batch.index.tolist(), data.denormalize(batch.images))
+        index: image
+        for batch in prepared
+        for index, image in zip(batch.index.tolist(), data.denormalize(batch.images), strict=True)
     }
 
 
@@ -286,7 +288,7 @@ def test_samples_of_pictures_in_memory_are_seen_as_the_training_sees_them(class_
 
 
 def test_data_that_keep_the_device_waiting_say_what_to_change(class_folders, monkeypatch):
-    monkeypatch.setattr("convarium.data.folder._cores", lambda: 8)
+    monkeypatch.setattr("convarium.data.folder.cores_of_a_rank", lambda: 8)
     assert synthetic().advice() == ("slicing batches keeps the device waiting; a larger batch_size has fewer of them")
     assert synthetic(augment={"crop": CropFlip(), "erase": Cutout(size=2)}).advice() == (
         "the augmentation (crop, erase) keeps the device waiting; a lighter one is faster"
