@@ -6,7 +6,12 @@ import torch
 
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
-from convarium.data.augment.crop import CropFlip
+from convarium.data.augment.crop import CropFlip, RandomResizedCrop
+from convarium.data.augment.erase import Cutout
+from convarium.data.augment.flip import Flip
+from convarium.data.augment.mix import MixUp, beta
+from convarium.data.folder import FolderImages
+from convarium.data.sources import Cropping
 from convarium.data.synthetic import SyntheticImages
 
 
@@ -14,6 +19,31 @@ def synthetic(**options):
     facts = {"num_classes": 4, "channels": 3, "image_size": 8, "mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
     sizes = {"train_size": 50, "test_size": 23, "val_fraction": 0.2, "batch_size": 8, "eval_batch_size": 8}
     return SyntheticImages(**{**facts, **sizes, **options})
+
+
+def folder(root, **options):
+    facts = {
+        "num_classes": 2,
+        "classes": ["cat", "dog"],
+        "channels": 3,
+        "image_size": 12,
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.1, 0.2, 0.3],
+    }
+    sizes = {"in_memory": False, "val_fraction": 0.0, "batch_size": 2, "num_workers": 0}
+    return FolderImages(root=str(root), **{**facts, **sizes, **options})
+
+
+def trained_on(data, epoch):
+    """What the network sees of each sample in an epoch, as uint8, by sample number."""
+    loader = data.train_dataloader()
+    loader.set_epoch(epoch)
+    prepared = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+    return {
+        index: image
+        for batch in prepared
+        for index, image in zip(batch.index.tolist(), data.denormalize(batch.images), strict=True)
+    }
 
 
 class Recorder(L.LightningModule):
@@ -135,6 +165,143 @@ def test_training_batches_are_augmented_by_their_key_and_others_are_not():
     assert prepared[1:] == batch[1:]
     shown = data.on_after_batch_transfer(batch._replace(training=False), 0)
     assert torch.equal(shown.images, data.normalize(images))
+
+
+def test_the_parts_of_an_augmentation_come_one_after_the_other():
+    parts = {"erase": Cutout(size=3, value=(0.5,)), "flip": Flip(), "crop": CropFlip(pad=2, mirror="none")}
+    data = synthetic(augment=parts, seed=5)
+    batch = next(iter(data.train_dataloader()))
+    key = AugmentKey(5, 0, batch.index)
+    changed = parts["erase"](parts["flip"](parts["crop"](batch.images, key), key), key)
+    assert torch.equal(data.on_after_batch_transfer(batch, 0).images, data.normalize(changed))
+
+
+def test_a_part_of_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="augment=croop: accepted are crop, flip"):
+        synthetic(augment={"croop": CropFlip()})
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_with_their_channels_last_are_put_in_order(training):
+    data = synthetic(augment={"crop": CropFlip(pad=2)})
+    images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    index = torch.arange(6)
+    batch = Batch(images, index % 4, index, 3, 17, 1.0, training)
+    last = batch._replace(images=images.contiguous(memory_format=torch.channels_last))
+    assert not last.images.is_contiguous()
+    prepared = data.on_after_batch_transfer(last, 0)
+    assert prepared.images.is_contiguous()
+    assert torch.equal(prepared.images, data.on_after_batch_transfer(batch, 0).images)
+
+
+def test_a_mixed_batch_has_its_partners_and_their_share():
+    data, plain = synthetic(augment={"mix": MixUp(alpha=0.7)}, seed=5), synthetic()
+    images = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    index, targets = torch.arange(6) + 10, torch.tensor([0, 1, 2, 3, 1, 2])
+    batch = Batch(images, targets, index, 3, 17, 1.0, True)
+    mixed = data.on_after_batch_transfer(batch, 0)
+    partners, share = mixed.mix
+    assert partners.tolist() == [2, 0, 1, 2, 3, 1]
+    assert torch.equal(share, beta(0.7, AugmentKey(5, 3, index), "mixup"))
+    assert mixed[1:7] == batch[1:7]
+    normalized, own = plain.normalize(images), share.view(-1, 1, 1, 1)
+    torch.testing.assert_close(mixed.images, own * normalized + (1 - own) * normalized.roll(1, 0))
+
+
+def test_nothing_is_mixed_without_a_mix_or_out_of_training():
+    batch = next(iter(synthetic().train_dataloader()))
+    assert synthetic(augment={"flip": Flip()}).on_after_batch_transfer(batch, 0).mix is None
+    shown = synthetic(augment={"mix": MixUp()}).on_after_batch_transfer(batch._replace(training=False), 0)
+    assert shown.mix is None
+    assert torch.equal(shown.images, synthetic().normalize(batch.images))
+
+
+def test_denormalized_images_are_what_was_normalized():
+    levels = torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8).expand(4, 3, 8, 8)
+    for options in ({}, {"mean": [0.5], "std": [1.0]}, {"mean": [0.1307], "std": [0.3081]}):
+        data = synthetic(**options)
+        assert torch.equal(data.denormalize(data.normalize(levels)), levels)
+
+
+def test_denormalized_images_beyond_the_scale_are_its_ends():
+    data = synthetic(mean=[0.5], std=[0.25])
+    assert data.denormalize(torch.tensor([-9.0, 0.0, 9.0]).view(3, 1, 1, 1)).flatten().tolist() == [0, 128, 255]
+
+
+# samples
+
+
+def test_samples_are_of_all_classes_and_without_augmentation_seen_as_stored():
+    data = synthetic()
+    stored, seen, labels = data.samples(8, 3)
+    assert labels == ["0", "0", "1", "1", "2", "2", "3", "3"]
+    assert [tuple(image.shape) for image in stored] == [(3, 8, 8)] * 8
+    assert len(seen) == 3
+    assert all(torch.equal(images, torch.stack(stored)) for images in seen)
+
+
+def test_samples_are_called_by_their_classes_names():
+    assert synthetic(classes=["a", "b", "c", "d"]).samples(4, 1).labels == ["a", "b", "c", "d"]
+
+
+def test_samples_are_trained_on():
+    data = synthetic()
+    stored = data.samples(1000, 1).stored
+    assert len(stored) == data.num_train == 40
+    members = {tuple(image.flatten().tolist()) for image in data._train.fetch(data._members[0])[0]}
+    assert {tuple(image.flatten().tolist()) for image in stored} == members
+
+
+def test_samples_are_the_same_when_asked_for_again_and_others_in_every_epoch():
+    options = {"augment": {"crop": CropFlip(pad=2), "mix": MixUp()}}
+    first, again = synthetic(**options).samples(6, 2), synthetic(**options).samples(6, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first.seen, again.seen, strict=True))
+    assert not torch.equal(first.seen[0], first.seen[1])
+    other = synthetic(**options, seed=2).samples(6, 2)
+    assert torch.equal(torch.stack(other.stored), torch.stack(first.stored))
+    assert not torch.equal(other.seen[0], first.seen[0])
+
+
+@pytest.mark.parametrize("cutting", [True, False])
+def test_samples_are_seen_as_the_training_sees_them(class_folders, cutting):
+    crop = RandomResizedCrop() if cutting else CropFlip(pad=3)
+    data = folder(class_folders(size=(30, 20)), augment={"crop": crop, "flip": Flip()})
+    assert isinstance(data._train, Cropping)
+    stored, seen, labels = data.samples(8, 2)
+    assert [tuple(image.shape) for image in stored] == [(3, 20, 30)] * 8
+    assert labels == ["cat"] * 4 + ["dog"] * 4
+    for epoch, images in enumerate(seen):
+        assert images.shape == (8, 3, 12, 12)
+        in_training = trained_on(data, epoch)
+        assert all(torch.equal(image, in_training[index]) for index, image in enumerate(images))
+
+
+def test_samples_of_pictures_in_memory_are_seen_as_the_training_sees_them(class_folders):
+    data = folder(class_folders(size=(30, 20)), in_memory=True, augment={"crop": RandomResizedCrop()})
+    stored, seen, _ = data.samples(8, 1)
+    assert [tuple(image.shape) for image in stored] == [(3, 12, 12)] * 8
+    in_training = trained_on(data, 0)
+    assert all(torch.equal(image, in_training[index]) for index, image in enumerate(seen[0]))
+
+
+# advice
+
+
+def test_data_that_keep_the_device_waiting_say_what_to_change(class_folders, monkeypatch):
+    monkeypatch.setattr("convarium.data.folder.cores_of_a_rank", lambda: 8)
+    assert synthetic().advice() == ("slicing batches keeps the device waiting; a larger batch_size has fewer of them")
+    assert synthetic(augment={"crop": CropFlip(), "erase": Cutout(size=2)}).advice() == (
+        "the augmentation (crop, erase) keeps the device waiting; a lighter one is faster"
+    )
+    root = class_folders()
+    packed = "convarium data pack once, then data=packed, or a smaller data.image_size"
+    assert folder(root, num_workers=3).advice() == (
+        f"decoding in 3 threads (8 cores) keeps the device waiting; faster: data.num_workers=8, or {packed}"
+    )
+    assert folder(root, num_workers=8).advice() == (
+        f"decoding in 8 threads (8 cores) keeps the device waiting; faster: {packed}"
+    )
+    assert folder(root, in_memory=True).advice() == synthetic().advice()
 
 
 def test_a_batch_already_on_its_device_is_not_copied():

@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convarium.batch import Batch
 from convarium.data.module import ImageData
+from convarium.layers.outputs import Outputs
+from convarium.learn.learner import Learner
 from convarium.learn.lengths import Clock
-from convarium.learn.schedules import Cosine
+from convarium.learn.losses import ClassificationLoss, CrossEntropy, Hinge, MeanSquaredError
+from convarium.learn.schedules import Constant, Cosine
 from convarium.run.build import build as build_node
 from convarium.run.checkpoint_file import read_checkpoint
 from convarium.run.record import RunDirectory
@@ -134,6 +138,106 @@ def test_one_logit_tells_two_classes_apart(loss: str, own_directory: Path, monke
     metrics = run.result()["metrics"]
     assert metrics["test/acc1"] == 1.0
     assert "test/acc5" not in metrics
+
+
+# mixed images ---------------------------------------------------------------------------------------------------------
+
+SHARE = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0])
+OWN, PARTNERS = torch.tensor([0, 1, 2, 3, 0]), torch.tensor([0, 0, 1, 2, 3])
+
+
+class Headed(nn.Module):
+    """One linear layer, and another as an auxiliary head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.side = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Outputs:
+        return Outputs(self.main(x), (self.side(x),))
+
+
+def learner_of(net: nn.Module, loss: ClassificationLoss) -> Learner:
+    return Learner(net, num_classes=4, loss=loss, optimizer=torch.optim.SGD, schedule=Constant(), clock=Clock(1, 1))
+
+
+def mixed_batch() -> Batch:
+    return Batch(torch.randn(5, 6), OWN, torch.arange(5), 0, 0, 1.0, True, (PARTNERS, SHARE))
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(label_smoothing=0.1), MeanSquaredError(), Hinge()])
+def test_the_loss_of_mixed_images_is_that_of_each_class_by_its_share(loss: ClassificationLoss) -> None:
+    net, batch = nn.Linear(6, 4), mixed_batch()
+    learner = learner_of(net, loss)
+    logits = net(batch.images)
+    expected = SHARE * loss(logits, OWN) + (1 - SHARE) * loss(logits, PARTNERS)
+    torch.testing.assert_close(learner.training_step(batch, 0), expected.mean())
+    torch.testing.assert_close(learner.train_tally.compute()["loss"], expected.mean().double())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_cross_entropy_of_mixed_images_is_that_of_their_soft_target(smoothing: float) -> None:
+    net, batch = nn.Linear(6, 4), mixed_batch()
+    own, other = F.one_hot(OWN, 4), F.one_hot(PARTNERS, 4)
+    target = (1 - smoothing) * (SHARE[:, None] * own + (1 - SHARE[:, None]) * other) + smoothing / 4
+    found = learner_of(net, CrossEntropy(label_smoothing=smoothing)).training_step(batch, 0)
+    torch.testing.assert_close(found, F.cross_entropy(net(batch.images), target))
+
+
+def test_images_mixed_with_nothing_cost_what_they_cost_alone() -> None:
+    net, batch = nn.Linear(6, 4), mixed_batch()
+    whole = batch._replace(mix=(PARTNERS, torch.ones(5)))
+    found, plain = (learner_of(net, CrossEntropy()).training_step(b, 0) for b in (whole, batch._replace(mix=None)))
+    assert torch.equal(found, plain)
+
+
+def test_auxiliary_heads_learn_the_mixture_too_and_are_not_in_the_loss_that_is_logged() -> None:
+    net, batch, loss = Headed(), mixed_batch(), CrossEntropy(label_smoothing=0.1, aux_weight=0.3)
+    learner = learner_of(net, loss)
+    main, side = (
+        SHARE * loss(head(batch.images), OWN) + (1 - SHARE) * loss(head(batch.images), PARTNERS)
+        for head in (net.main, net.side)
+    )
+    torch.testing.assert_close(learner.training_step(batch, 0), (main + 0.3 * side).mean())
+    scores = learner.train_tally.compute()
+    torch.testing.assert_close(scores["loss"], main.mean().double())
+    assert scores["acc1"] == (net.main(batch.images).argmax(1) == OWN).double().mean()
+
+
+def test_a_short_last_batch_of_mixed_images_counts_by_its_weight() -> None:
+    net, batch = nn.Linear(6, 4), mixed_batch()
+    whole, half = (
+        learner_of(net, CrossEntropy()).training_step(batch._replace(weight=weight), 0) for weight in (1.0, 0.5)
+    )
+    assert torch.equal(half, whole * 0.5)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_a_run_on_mixed_images_logs_the_loss_of_the_mixture_and_the_accuracy_on_the_own_class(mix: str) -> None:
+    run = experiment(
+        f"augment=[crop_flip,{mix}]", "augment.mix.alpha=1.0", "optimizer.lr=0", "loss.label_smoothing=0.1"
+    )
+    data, net = data_of(run), load_run(run.path, weights="last").double()
+    losses, right = [], []
+    with torch.no_grad():
+        for batch in data.train_dataloader():
+            prepared = data.on_after_batch_transfer(batch, 0)
+            assert prepared.mix is not None
+            logits, (partners, share) = net(prepared.images.double()), prepared.mix
+            own, other = (
+                F.cross_entropy(logits, classes, reduction="none", label_smoothing=0.1)
+                for classes in (batch.targets, partners)
+            )
+            losses.append(share * own + (1 - share) * other)
+            right.append(logits.argmax(1) == batch.targets)
+    metrics = run.result()["metrics"]
+    assert metrics["train/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
+    assert metrics["train/acc1"] == pytest.approx(torch.cat(right).double().mean().item(), rel=1e-6)
+    assert metrics["train/images"] == 512
+    again = scored(
+        net, data, data.val_dataloader(), lambda *of: F.cross_entropy(*of, reduction="none", label_smoothing=0.1)
+    )
+    assert metrics["val/loss"] == pytest.approx(again["loss"], rel=1e-6)  # nothing is mixed there
 
 
 # what a step is -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from convarium.observe.figures import (
     learning_curves,
     worst_mistakes,
 )
+from convarium.run.build import build
+from experiments import experiment
 
 NAMES = ["learning_curves", "confusion_matrix", "worst_mistakes"]
 
@@ -87,6 +89,35 @@ def test_every_run_has_its_figures(
         assert mistake.probability == pytest.approx(float(share[mistake.index].sub(0.5).abs() + 0.5), abs=1e-5)
         assert mistake.probability + mistake.truth_probability == pytest.approx(1.0, abs=1e-5)
         assert torch.allclose(mistake.image, data.images[mistake.index] * 0.25 + 0.5, atol=1e-6)
+
+
+def test_a_run_shows_the_images_it_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets: list[tuple[Any, ...]] = []
+    draw = figures.contact_sheet
+    monkeypatch.setattr(figures, "contact_sheet", lambda *samples: sheets.append(samples) or draw(*samples))
+    run = experiment("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", "augment=crop_flip")
+    found = sorted(path.name for path in (run.path / "figures").iterdir())
+    assert found == sorted(f"{name}.png" for name in [*NAMES, "training_images"])
+    with Image.open(run.path / "figures" / "training_images.png") as image:
+        assert len(image.convert("RGB").getcolors(10**6) or [0] * 11) > 10
+    [(stored, seen, labels)] = sheets
+    expected = build(run.config()["data"], "data").samples(10, 4)
+    assert labels == expected.labels == [str(k) for k in range(10)]
+    assert torch.equal(torch.stack(stored), torch.stack(expected.stored))
+    assert torch.equal(torch.stack(seen), torch.stack(expected.seen))
+
+
+def test_training_images_that_cannot_be_had_cost_one_line(
+    learner: type, squares: type, make_trainer: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gone(squares):
+        def samples(self, count: int, epochs: int) -> Any:
+            raise OSError("the disk is gone")
+
+    trainer, _ = make_trainer(Figures(dpi=40), max_epochs=1)
+    trainer.fit(learner(), datamodule=Gone())
+    assert messages(caplog) == ["figures: training_images.png not drawn (OSError: the disk is gone)"]
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["learning_curves.png"]
 
 
 def test_observers_change_no_weight(

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from convarium.observe import throughput
 from convarium.observe.throughput import Throughput
 
 STEP, WAIT = 0.02, 0.02  # seconds in the step and before each batch
@@ -92,3 +94,87 @@ def test_rows_come_once_per_optimizer_step_when_accumulating(
 def test_a_negative_warm_up_is_refused() -> None:
     with pytest.raises(ValueError, match="warmup_batches=-1"):
         Throughput(warmup_batches=-1)
+
+
+# advice
+
+
+@pytest.fixture
+def advised(
+    learner: type, squares: type, make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[int]]:
+    """Train 10 batches an epoch by a clock of our own; the epochs, from 0, at whose end advice was asked for."""
+
+    def train(step: float, wait: float, **options: Any) -> list[int]:
+        clock, asked = SimpleNamespace(now=0.0), []
+        monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+        class Slow:
+            def __init__(self, batches: Any) -> None:
+                self.batches = batches
+
+            def __len__(self) -> int:
+                return len(self.batches)
+
+            def __iter__(self) -> Iterator[Any]:
+                for batch in self.batches:
+                    clock.now += wait
+                    yield batch
+
+        class Timed(squares):
+            def train_dataloader(self) -> Any:
+                return Slow(super().train_dataloader())
+
+            def advice(self) -> str:
+                asked.append(self.trainer.current_epoch)
+                return "take your time"
+
+        class Steps(learner):
+            def training_step(self, batch: Any, batch_idx: int) -> Any:
+                clock.now += step
+                return super().training_step(batch, batch_idx)
+
+        trainer, _ = make_trainer(Throughput(), **options)
+        trainer.fit(Steps(), datamodule=Timed())
+        return asked
+
+    return train
+
+
+def test_advice_is_shown_once_at_the_end_of_the_first_epoch_that_waited(
+    advised: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert advised(step=0.5, wait=0.5, max_epochs=4) == [1]  # the first ten batches are warm-up
+    lines = [line for line in capsys.readouterr().out.splitlines() if "data_wait" in line]
+    assert lines == ["data_wait 47%: take your time"]  # 9 waits and 10 steps: an epoch's first batch is not counted
+
+
+def test_advice_is_given_anew_in_another_fit(advised: Callable[..., list[int]]) -> None:
+    assert advised(step=0.5, wait=0.5) == advised(step=0.5, wait=0.5) == [1]
+
+
+def test_a_loader_that_takes_a_tenth_of_the_time_is_not_spoken_of(
+    advised: Callable[..., list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert advised(step=50.0, wait=6.0, max_epochs=5) == []  # 54 of 554 seconds
+    assert advised(step=50.0, wait=6.5, max_epochs=5) == [1]  # 58.5 of 558.5
+    assert capsys.readouterr().out.count("data_wait") == 1
+
+
+def test_a_wait_of_less_than_a_second_is_not_spoken_of_until_it_is_more(advised: Callable[..., list[int]]) -> None:
+    assert advised(step=0.05, wait=0.05, max_epochs=3) == []  # 18 waits in all
+    assert advised(step=0.05, wait=0.05, max_epochs=5) == [3]  # 27 of them are 1.35 s
+
+
+def test_a_run_of_warm_up_alone_gets_no_advice(advised: Callable[..., list[int]]) -> None:
+    assert advised(step=0.5, wait=5.0, max_epochs=1) == []
+
+
+def test_data_without_advice_are_left_alone(
+    timed: tuple[Any, Any], make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(throughput, "SHORT", 0.01)
+    module, data = timed
+    trainer, _ = make_trainer(Throughput(warmup_batches=0), max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    assert "data_wait" not in capsys.readouterr().out

@@ -100,8 +100,10 @@ class FolderImages(ImageData):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
+        if self.trainer is None:  # data are read before there is one
+            return
         noted, self._noted = self._noted, []
-        if self.trainer is not None and self.trainer.is_global_zero:  # every rank met them when it read the data
+        if self.trainer.is_global_zero:  # every rank met them when it read the data
             self._list(noted)
 
     def _note(self, path: str, why: str) -> None:
@@ -113,8 +115,11 @@ class FolderImages(ImageData):
 
     def _list(self, noted: list[tuple[str, str]]) -> None:
         if self.trainer is not None and noted:
-            with open(Path(self.trainer.default_root_dir, BAD_FILES), "a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows((path, why, self.on_bad_file) for path, why in noted)
+            with open(Path(self.trainer.default_root_dir, BAD_FILES), "a+", newline="", encoding="utf-8") as file:
+                file.seek(0)
+                known = {row[0] for row in csv.reader(file)}  # by another rank, or before a resume
+                rows = ((path, why, self.on_bad_file) for path, why in noted if path not in known)
+                csv.writer(file, lineterminator="\n").writerows(rows)
 
     def _as_squares(self) -> Self:
         return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
