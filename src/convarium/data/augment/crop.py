@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.draws import uniforms
 from convarium.data.augment.flip import mirror_some, mirrored, require_mirror
 from convarium.randomness import bits
-
-SMALL_FLOAT = 2.0**-24  # a draw keeps 24 bits, which is what a float32 can tell apart
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class RandomResizedCrop:
             raise ValueError(f"ratio={list(self.ratio)}: accepted are two ascending numbers above 0")
 
     def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
-        drawn = _uniform(key, "random_resized_crop", (10, 2))  # ten draws of (area, ratio)
+        drawn = uniforms(key, "random_resized_crop", 20).view(-1, 10, 2)  # ten draws of (area, ratio)
         height, width = (side.unsqueeze(1).double() for side in sizes.unbind(1))  # (N, 1)
         area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * drawn[..., 0])
         low, high = (math.log(ratio) for ratio in self.ratio)
@@ -100,7 +99,7 @@ class RandomResizedCrop:
         wide = torch.where(found, wide.gather(1, first)[:, 0], (height * self.ratio[1]).round().minimum(width))
         wide = torch.where(~found & (whole < self.ratio[0]), width, wide)
         tall = torch.where(~found & (whole > self.ratio[1]), height, tall)
-        place = _uniform(key, "random_resized_crop place", (2,))
+        place = uniforms(key, "random_resized_crop place", 2)
         place = torch.where(found.unsqueeze(1), place, 0.5)
         top = (place[:, 0] * (height - tall + found)).floor()
         left = (place[:, 1] * (width - wide + found)).floor()
@@ -125,7 +124,7 @@ class ScaleCrop:
             raise ValueError(f"shorter={list(self.shorter)}: accepted are two ascending whole numbers from 224")
 
     def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
-        drawn = _uniform(key, "scale_crop", (3,))
+        drawn = uniforms(key, "scale_crop", 3)
         low, high = self.shorter
         resized = low + (drawn[:, 0] * (high - low + 1)).floor()
         short = sizes.amin(1)
@@ -135,14 +134,6 @@ class ScaleCrop:
         if self.central:
             corner = corner + (sizes - short.unsqueeze(1)).div(2, rounding_mode="floor")
         return torch.cat((corner, side.unsqueeze(1).expand(-1, 2)), 1).long()
-
-
-def _uniform(key: AugmentKey, purpose: str, shape: tuple[int, ...]) -> Tensor:
-    """Draws in [0, 1) for each sample, float64 (N, *shape)."""
-    count = math.prod(shape)
-    index = key.index.unsqueeze(1) * count + torch.arange(count, device=key.index.device)
-    drawn = (bits(key.seed, purpose, epoch=key.epoch, index=index) >> 40) & ((1 << 24) - 1)
-    return (drawn.double() * SMALL_FLOAT).view(-1, *shape)
 
 
 def cut(images: Tensor, boxes: Tensor) -> Tensor:

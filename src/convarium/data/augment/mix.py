@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.draws import normals, uniforms
 from convarium.randomness import uniform
 
 
@@ -88,17 +89,15 @@ def _log_gamma_draw(alpha: float, key: AugmentKey, purpose: str) -> Tensor:
     Marsaglia & Tsang 2000, "A simple method for generating gamma variables": of eight proposals the first that is
     accepted (one sample in a million takes the last as it is).
     """
-    tries = torch.arange(8, device=key.index.device)
-
-    def drawn(name: str) -> Tensor:
-        index = key.index.unsqueeze(1) * len(tries) + tries
-        # an odd multiple of 2**-25: never 0, whose logarithm is none
-        return uniform(key.seed, f"{purpose} {name}", epoch=key.epoch, index=index).double() + 2.0**-25
-
     d = alpha + 1 - 1 / 3  # of Gamma(alpha + 1), which is brought down to alpha at the end
-    normal = (-2 * drawn("radius").log()).sqrt() * (2 * math.pi * drawn("angle")).cos()
+    normal = normals(key, f"{purpose} proposal", 8)
     v = (1 + normal / math.sqrt(9 * d)).clamp(min=1e-12) ** 3
-    accepted = drawn("accept").log() < 0.5 * normal**2 + d - d * v + d * v.log()
+    accepted = _above_zero(uniforms(key, f"{purpose} accept", 8)).log() < 0.5 * normal**2 + d - d * v + d * v.log()
     first = accepted.int().argmax(1, keepdim=True)
     v = torch.where(accepted.any(1, keepdim=True), v.gather(1, first), v[:, -1:])[:, 0]
-    return (d * v).log() + drawn("power")[:, 0].log() / alpha
+    return (d * v).log() + _above_zero(uniforms(key, f"{purpose} power", 1))[:, 0].log() / alpha
+
+
+def _above_zero(drawn: Tensor) -> Tensor:
+    """Never 0, whose logarithm is none."""
+    return drawn + 2.0**-33
