@@ -167,6 +167,7 @@ TRAIN = [
     Wrong("arch=vgg16 init=recipe/vgg_from_a_2014", "init.weights: must be given; accepted: the weights.safetensors"),
     Wrong("arch=vgg16 init=recipe/vgg_from_a_2014 init.weights=a.safetensors", "a.safetensors: no such file; accepted"),
     Wrong("norm.groups=3", "norm.groups: norm=paper takes no such key"),
+    Wrong("augment.policy.magnitude=5", "augment.policy: not chosen; brought by augment=augmix or autoaugment or"),
     Wrong("logger.wandb.project=x", "logger.wandb: 'wandb' is not chosen; add logger=wandb"),
     Wrong("lenet5", "did you mean arch=lenet5?"),
     Wrong("--multirn", "--multirn: unknown option; did you mean '--multirun'?"),

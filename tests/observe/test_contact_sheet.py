@@ -84,7 +84,6 @@ def test_rows_and_columns_are_named() -> None:
     assert long not in found
 
 
-@pytest.mark.xfail(reason="a dollar sign in a class name is read as mathematics", raises=ValueError, strict=True)
 def test_a_class_name_is_no_mathematics() -> None:
     contact_sheet([noise(3, 8, 8)], [], [r"$\oops{$"]).draw_without_rendering()
 

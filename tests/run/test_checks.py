@@ -147,9 +147,16 @@ def test_what_is_watched_must_be_measured(conf: Conf) -> None:
         conf.compose(["stop=early", "trainer.limit_val_batches=0"])
 
 
-def test_only_loggers_and_callbacks_have_several_answers(conf: Conf) -> None:
+def test_only_some_groups_have_several_answers(conf: Conf) -> None:
     assert list(conf.compose(["logger=[wandb,tensorboard]"]).config["logger"]) == ["wandb", "tensorboard"]
     with pytest.raises(ConfigError, match="-m optimizer=sgd,adam"):
         conf.compose(["optimizer=[sgd,adam]"])
     with pytest.raises(ConfigError, match="'none' cannot stand beside others"):
         conf.compose(["logger=[wandb,none]"])
+
+
+def test_two_answers_that_bring_the_same_part_are_refused(conf: Conf) -> None:
+    assert list(conf.compose(["augment=[crop_flip,mixup]"]).config["augment"]) == ["crop", "mix"]
+    for chosen, part in (("mixup,cutmix", "mix"), ("flip,vgg", "flip"), ("crop_flip,alexnet", "crop")):
+        with pytest.raises(ConfigError, match=rf"augment=\[{chosen}\]: .* both bring augment\.{part}; choose one"):
+            conf.compose([f"augment=[{chosen}]"])

@@ -81,6 +81,22 @@ def test_a_folder_is_shown_in_its_own_sizes_and_names(shown: list[Any], tmp_path
     assert seen[0].shape == (2, 3, 12, 12)
 
 
+def test_a_sheet_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").mkdir()
+    with pytest.raises(ConfigError, match=r"^to=sheet\.png: cannot be written: Is a directory$"):
+        show([*QUICK, "to=sheet.png", "images=1", "epochs=1"])
+
+
+def test_classes_of_any_name_are_shown_without_a_warning(tmp_path: Path) -> None:
+    for label in ("明るい", r"$\oops{$"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for k in range(2):
+            Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / label / f"{k}.png")
+    assert (
+        show(["data=folder", "data.root=pictures", "data.val_fraction=0", "batch_size=1", "images=2", "epochs=1"]) == 0
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -67,4 +67,5 @@ def _bordered(cell: Tensor) -> Tensor:
 
 
 def _shortened(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    short = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    return short.replace("$", r"\$")  # no mathematics

@@ -23,6 +23,14 @@ def members(group: str) -> dict[str, str]:
     return {path.stem: first_comment(path) for path in sorted((conf_dir() / group).glob("*.yaml"))}
 
 
+def entries(group: str, name: str) -> list[str]:
+    """The top-level keys of an answer's file; none if it is not one of ours, or says them elsewhere."""
+    path = conf_dir() / group / f"{name}.yaml"
+    if not path.is_file():
+        return []
+    return re.findall(r"^(?!defaults\b)(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def first_comment(path: Path) -> str:
     """The first comment line of a yaml that is not its `@package`; empty if there is none."""
     return next(iter(opening_comments(path)), "")

@@ -5,6 +5,7 @@ from typing import Any
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
 from convarium.run.build import RULES
+from convarium.run.catalog import entries
 from convarium.run.ranges import shown
 
 Choices = dict[str, str | list[str]]
@@ -28,6 +29,12 @@ def check_choices(choices: Choices) -> None:
             )
         if "none" in chosen and len(chosen) > 1:
             raise ConfigError(f"{together}: 'none' cannot stand beside others")
+        brought: dict[str, str] = {}
+        for name in chosen:
+            for entry in entries(group, name):
+                if entry in brought:
+                    raise ConfigError(f"{together}: {brought[entry]} and {name} both bring {group}.{entry}; choose one")
+                brought[entry] = name
 
 
 def check_test(config: dict[str, Any]) -> None:

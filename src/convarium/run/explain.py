@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convarium.errors import ConfigError
 from convarium.run.build import RULES
+from convarium.run.catalog import entries
 from convarium.run.checks import Choices
 from convarium.run.identity import leaves
 from convarium.run.spelling import nearest
@@ -54,6 +55,9 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, conf: "Con
         if name in conf.members(group):
             add = f"+{group}={name}" if isinstance(choices.get(group), list) else f"{group}={name}"
             return f"{key}: '{name}' is not chosen; add {add}"
+        bringing = [member for member in conf.members(group) if name in entries(group, member)]
+        if bringing:
+            return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
         return f"{key}: unknown{nearest(name, conf.members(group))} One of: {', '.join(conf.members(group))}"
     chosen = choices.get(group)
     where = f" in {group}={chosen}" if isinstance(chosen, str) else ""

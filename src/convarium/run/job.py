@@ -25,6 +25,7 @@ from lightning.pytorch.plugins.environments import (
 )
 from safetensors.torch import save_file
 
+from convarium.data.files import BadFile
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError, RunError
 from convarium.learn.averaging import Averaging
@@ -244,7 +245,7 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
             status, error, code = judge(failure)
             if not alone:
                 raise
-            if status == "failed":
+            if status == "failed" and not isinstance(failure, BadFile):  # that one says all there is to say
                 traceback.print_exc()
         finally:
             parts.stop.waits = True  # also for the SIGTERM that comes when another rank leaves first

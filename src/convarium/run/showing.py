@@ -1,11 +1,13 @@
 """`convarium data show`: a sheet of training images before and after augmentation, as the network sees them."""
 
+import warnings
 from pathlib import Path
 
+from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.observe.contact_sheet import contact_sheet
+from convarium.run.build import build
 from convarium.run.compose import Conf, readable
-from convarium.run.job import build_data
 from convarium.run.options import ANYTHING, read_options
 
 USAGE = "convarium data show [data=NAME] [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]"
@@ -27,10 +29,19 @@ def show(words: list[str]) -> int:
             raise ConfigError(f"{name}={text}: accepted are whole numbers from 1 to 100")
         numbers[name] = int(text)
     config = Conf().compose(readable(overrides), to_train=False).config
-    data = build_data(config)
-    samples = data.samples(numbers["images"], numbers["epochs"])
+    try:
+        data: ImageData = build(config["data"], "data")
+        data.setup("fit")
+        samples = data.samples(numbers["images"], numbers["epochs"])
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
     figure = contact_sheet(*samples)
-    figure.savefig(target, dpi=150)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class name in a script that the font lacks
+        try:
+            figure.savefig(target, dpi=150)
+        except OSError as error:
+            raise ConfigError(f"to={target}: cannot be written: {error.strerror or error}") from error
     parts = ", ".join(data.augment) or "none"
     print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {parts}")
     return 0
