@@ -156,6 +156,7 @@ def test_the_worst_mistakes_are_drawn_also_of_pictures_of_many_sizes(run: RunDir
     assert "not drawn" not in (run.path / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_count_each_picture_once(run: RunDirectory, own_directory: Path) -> None:
     log = own_directory / "log"
     words = ("trainer.accelerator=cpu", "trainer.devices=2", "format=json")
