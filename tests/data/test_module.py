@@ -291,7 +291,7 @@ def test_data_that_keep_the_device_waiting_say_what_to_change(class_folders, mon
     monkeypatch.setattr("convarium.data.folder.cores_of_a_rank", lambda: 8)
     assert synthetic().advice() == ("slicing batches keeps the device waiting; a larger batch_size has fewer of them")
     assert synthetic(augment={"crop": CropFlip(), "erase": Cutout(size=2)}).advice() == (
-        "the augmentation (crop, erase) keeps the device waiting; a lighter one is faster"
+        "the augmentation (CropFlip, Cutout) keeps the device waiting; a lighter one is faster"
     )
     root = class_folders()
     packed = "convarium data pack once, then data=packed, or a smaller data.image_size"

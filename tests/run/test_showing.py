@@ -30,7 +30,7 @@ def test_the_sheet_is_written_where_it_is_said(shown: list[Any], capsys: pytest.
         assert image.format == "PNG"
         assert len(image.convert("RGB").getcolors(10**6) or [0] * 11) > 10
     assert capsys.readouterr().out == (
-        "training_images.png: 10 training images of SyntheticImages(3x8x8, 10 classes), augmentation: crop\n"
+        "training_images.png: 10 training images of SyntheticImages(3x8x8, 10 classes), augmentation: CropFlip\n"
     )
     [(stored, seen, labels)] = shown
     assert (len(stored), len(seen), len(labels)) == (10, 4, 10)

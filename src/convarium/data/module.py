@@ -61,8 +61,8 @@ class ImageData(L.LightningDataModule):
     """Global as well; each device takes its part."""
     seed: int = 1
     """Of the sample order and the augmentation."""
-    augment: Mapping[str, Any] = field(default_factory=dict)
-    """The parts of the augmentation by name, see `Pipeline`."""
+    augment: Mapping[str, Any] | None = None
+    """The parts of the augmentation by name, see `Pipeline`; None: none."""
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
     whole: bool = field(init=False, default=False)
@@ -83,7 +83,7 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"data.std={self.std}: accepted are numbers above 0")
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
-        self.pipeline = Pipeline(self.augment)
+        self.pipeline = Pipeline(self.augment or {})
         self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._on_device: dict[int, InMemory] = {}
 
@@ -114,7 +114,7 @@ class ImageData(L.LightningDataModule):
     def advice(self) -> str:
         """What to change where the device waits for data, in one line."""
         if self.pipeline:
-            return f"the augmentation ({', '.join(self.augment)}) keeps the device waiting; a lighter one is faster"
+            return f"the augmentation ({self.pipeline}) keeps the device waiting; a lighter one is faster"
         return "slicing batches keeps the device waiting; a larger batch_size has fewer of them"
 
     def showing(self, what: str) -> Self:

@@ -42,6 +42,5 @@ def show(words: list[str]) -> int:
             figure.savefig(target, dpi=150)
         except OSError as error:
             raise ConfigError(f"to={target}: cannot be written: {error.strerror or error}") from error
-    parts = ", ".join(data.augment) or "none"
-    print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {parts}")
+    print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {data.pipeline}")
     return 0

@@ -37,7 +37,8 @@ class Pipeline:
         return bool(self.crop or self.changes or self.mixer)
 
     def __str__(self) -> str:
-        return ", ".join(type(part).__name__ for part in (self.crop, *self.changes, self.mixer) if part is not None)
+        parts = [part for part in (self.crop, *self.changes, self.mixer) if part is not None]
+        return ", ".join(type(part).__name__ for part in parts) or "none"
 
     def change(self, images: Tensor, key: AugmentKey, *, cropped: bool) -> Tensor:
         """uint8 (N, C, H, W) to the same; `cropped`: the source has done the crop."""
