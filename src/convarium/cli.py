@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.catalog import architectures, conf_dir, groups, members
+from convarium.run.options import DATA_USAGE
 from convarium.run.spelling import nearest
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ HELP = """convarium: an experiment platform for convolutional networks
   convarium data fetch NAME...                 download datasets
   convarium data check ROOT                    bad files, pictures in two splits, classes and sizes of a folder
   convarium data show data=NAME                a picture of what the network sees, before and after augmentation
-  convarium data pack ROOT to=FOLDER           a folder of pictures as few large files
+  convarium data pack data=folder data.root=ROOT to=FOLDER   a folder of pictures as few large files
 
 RUN is the folder of a run. Everything else is key=value, as in Hydra. --json: the answer for programs.
 """
@@ -47,6 +48,7 @@ OURS = {
     "hydra.output_subdir": "run_dir=FOLDER",
     "hydra.job.chdir": "nothing: paths are relative to the current folder",
 }
+HELPS = ("--help", "-h", "help")
 FOREIGN = re.compile(r"[+~]*(study|recipe|hydra\W)")  # words that can bring settings of Hydra's own
 
 
@@ -60,7 +62,7 @@ class JobEnd(NamedTuple):
 def main() -> NoReturn:
     """`convarium VERB ...`"""
     verb, *words = sys.argv[1:] or ["--help"]
-    if verb in ("--help", "-h", "help"):
+    if verb in HELPS:
         print(HELP, end="")
         sys.exit(0)
     if verb == "train":
@@ -306,6 +308,9 @@ def _data(words: Words) -> int | None:
     actions = {"fetch": _data_fetch, "check": _data_check, "show": _data_show, "pack": _data_pack}
     usage = f"convarium data {'|'.join(actions)} ..."
     action, *rest = words or [""]
+    if action in HELPS or any(word in HELPS for word in rest):
+        print("\n".join(line for name, line in DATA_USAGE.items() if action in (name, *HELPS)))
+        return 0
     if action not in actions:
         told = f"{action}: unknown{nearest(action, actions)}" if action else "what to do?"
         raise ConfigError(f"{told} One of: {', '.join(actions)}; usage: {usage}")
@@ -313,7 +318,7 @@ def _data(words: Words) -> int | None:
 
 
 def _data_fetch(words: Words) -> int | None:
-    usage = "convarium data fetch NAME... [key=value ...]"
+    usage = DATA_USAGE["fetch"]
     names, overrides = _split(words)
     known = list(members("data"))
     if not names:

@@ -48,6 +48,29 @@ def test_bad_files_are_remembered(class_folders, tmp_path):
         decoded(files_of(root), tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda array, notes: array.unlink(),
+        lambda array, notes: array.write_bytes(array.read_bytes()[:-1]),
+        lambda array, notes: notes.write_text(""),
+        lambda array, notes: notes.write_text("[]"),
+    ],
+)
+def test_what_is_not_whole_any_more_is_decoded_anew(class_folders, tmp_path, spoil):
+    files = files_of(class_folders())
+    expected = decoded(files, tmp_path / "cache").pixels.clone()
+    spoil(*sorted((tmp_path / "cache").iterdir(), reverse=True))
+    assert torch.equal(decoded(files, tmp_path / "cache").pixels, expected)
+
+
+def test_a_place_that_cannot_be_written_to_costs_a_line(class_folders, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    files = files_of(class_folders())
+    assert torch.equal(decoded(files, tmp_path / "file").pixels, files.load().pixels)
+    assert "cannot be written to" in caplog.text
+
+
 def test_an_error_leaves_nothing_half_written(class_folders, tmp_path):
     root = class_folders()
     (root / "train" / "dog" / "2.png").write_bytes(b"?")

@@ -110,6 +110,20 @@ def test_replaced_files_give_way_to_the_next_that_can_be_read(class_folders):
     assert torch.equal(images[1], files.fetch(torch.tensor([3]), key(3))[0][0])
 
 
+def test_only_training_samples_take_the_place_of_another(class_folders):
+    files = files_of(spoil(class_folders(), "cat/1.png", "dog/3.png"), on_bad_file="replace")
+    files = files.among(torch.tensor([0, 1, 4, 5, 7]))  # 2, 3 and 6 are set aside
+    images, index = files.fetch(torch.tensor([1, 7]), key(1, 7))
+    assert index.tolist() == [4, 0]
+    assert torch.equal(images, files.fetch(index)[0])
+
+
+def test_a_training_batch_with_nothing_left_has_one_replaced(class_folders):
+    files = files_of(spoil(class_folders(), "cat/1.png", "cat/2.png"), on_bad_file="skip")
+    assert files.fetch(torch.tensor([1, 2]), key(1, 2))[1].tolist() == [3]
+    assert files.fetch(torch.tensor([1, 2]))[1].tolist() == []  # in evaluation none
+
+
 def test_evaluation_never_counts_a_replacement(class_folders):
     files = files_of(spoil(class_folders(), "cat/1.png"), on_bad_file="replace")
     assert files.fetch(torch.arange(4))[1].tolist() == [0, 2, 3]

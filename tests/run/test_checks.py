@@ -155,6 +155,13 @@ def test_only_some_groups_have_several_answers(conf: Conf) -> None:
         conf.compose(["logger=[wandb,none]"])
 
 
+@pytest.mark.parametrize("view", ["test.views=144", "test.dense=true", "test.flip=true"])
+def test_a_loss_that_is_no_function_of_probabilities_has_one_view(conf: Conf, view: str) -> None:
+    conf.compose([view, "loss=hinge"])
+    with pytest.raises(ConfigError, match=rf"{view}: averages probabilities, of which this loss \(MeanSquaredError\)"):
+        conf.compose([view, "loss=mse"])
+
+
 def test_two_answers_that_bring_the_same_part_are_refused(conf: Conf) -> None:
     assert list(conf.compose(["augment=[crop_flip,mixup]"]).config["augment"]) == ["crop", "mix"]
     for chosen, part in (("mixup,cutmix", "mix"), ("flip,vgg", "flip"), ("crop_flip,alexnet", "crop")):

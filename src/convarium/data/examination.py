@@ -121,6 +121,8 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Exam
         if orientation in range(2, 9):
             notes.append(("rotated", f"EXIF orientation {orientation}"))
         width, height = picture.size
+        if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(f"{width}x{height} is more than {Image.MAX_IMAGE_PIXELS} pixels")
         if min(width, height) == 1:
             notes.append(("1 pixel", f"{width}x{height}"))
         hashed, last_row = hashlib.sha256(b"%d,%d," % (width, height)), b""
@@ -130,8 +132,7 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Exam
     if form == "JPEG" and last_row == b"\x80" * (3 * width):
         notes.append(("grey end", "its last row is the grey that stands for missing data"))
     for warning in said:
-        kind = "very large" if issubclass(warning.category, Image.DecompressionBombWarning) else "warning"
-        notes.append((kind, f"{width}x{height}" if kind == "very large" else _one_line(warning.message)))
+        notes.append(("warning", _one_line(warning.message)))
     if orientation in TURNED:
         width, height = height, width
     return Examined(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))

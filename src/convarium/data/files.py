@@ -36,8 +36,9 @@ class Files:
     """Image files and their class numbers.
 
     threads: how many decode at once (readers free the interpreter); 0: the caller's own, and nothing ahead of time.
-    on_bad_file: raise (BadFile), skip (the batch is smaller) or replace (by the next sample that can be read; in
-    evaluation, where a picture must not count twice, this is skip as well).
+    on_bad_file: raise (BadFile), skip (the batch is smaller; of a training batch with nothing left, one is replaced) or
+    replace (by the next sample that can be read; in evaluation, where a picture must not count twice, and in memory
+    this is skip as well).
     note: told once of each file that cannot be read, with the reason.
     """
 
@@ -66,6 +67,7 @@ class Files:
         self.prefetches = threads > 0
         self.pin_memory = False
         self.crop: Crop | None = None
+        self.members: Tensor | None = None
         self.bad: dict[int, str] = {}
         """Why samples could not be read, as far as they were asked for."""
         self._workers = _Workers(threads)
@@ -87,12 +89,20 @@ class Files:
         other.crop = crop
         return other
 
+    def among(self, members: Tensor) -> "Files":
+        """The same files, of which only `members` (ascending) take the place of one that cannot be read."""
+        other = copy.copy(self)
+        other.members = members
+        return other
+
     def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
         """The images and the samples they are of. Raises BadFile for the first that cannot be read, if so told."""
         images, failed = self._decode(indices, key)
         if not failed:
             return images, indices
-        if self.on_bad_file == "replace" and key is not None:
+        if key is not None and (self.on_bad_file == "replace" or len(failed) == len(indices)):
+            if self.on_bad_file == "skip":  # a training batch is never empty: one is replaced all the same
+                images, indices, failed = images[:1], indices[:1], failed[:1]
             return self._replace(images, indices.clone(), failed, key)
         kept = torch.tensor([row for row in range(len(indices)) if row not in set(failed)], dtype=torch.int64)
         return images[kept], indices[kept]
@@ -160,9 +170,10 @@ class Files:
         return self._attempt(sample, lambda data: _Head(data, self.reader.size(data)))
 
     def _replace(self, images: Tensor, indices: Tensor, failed: list[int], key: AugmentKey) -> tuple[Tensor, Tensor]:
+        members = torch.arange(len(self)) if self.members is None else self.members
         for row in failed:
-            for step in range(1, len(self)):
-                other = (indices[row] + step) % len(self)
+            after = int(torch.searchsorted(members, indices[row], right=True))
+            for other in members.roll(-after):
                 other_key = AugmentKey(key.seed, key.epoch, other.view(1))
                 if int(other) in self.bad:
                     continue

@@ -13,6 +13,7 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
+from convarium.data.files import Files
 from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
 from convarium.data.sources import Cropping, InMemory, Source
 from convarium.data.splits import carve
@@ -220,7 +221,10 @@ class ImageData(L.LightningDataModule):
         places = torch.linspace(0, len(by_class) - 1, min(count, len(by_class))).round().long()
         chosen = by_class[places]
         source = self._train
-        stored = list(source.whole(chosen)[0] if isinstance(source, Cropping) else source.fetch(chosen)[0])
+        if isinstance(source, Cropping):
+            stored, chosen = source.whole(chosen)  # without those that cannot be read
+        else:
+            stored = list(source.fetch(chosen)[0])
         if self._crops_as_it_reads and isinstance(source, Cropping) and self.pipeline.crop is not None:
             source = source.cropped(self.pipeline.crop)
         seen = []
@@ -245,6 +249,8 @@ class ImageData(L.LightningDataModule):
         """This rank's training batches."""
         trainer = self.trainer
         source = self._placed(self._train)
+        if isinstance(source, Files):
+            source = source.among(self._members[0])
         if self._crops_as_it_reads:
             assert isinstance(source, Cropping)
             assert self.pipeline.crop is not None

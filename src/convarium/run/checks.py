@@ -8,6 +8,9 @@ from convarium.run.build import RULES
 from convarium.run.catalog import entries
 from convarium.run.ranges import shown
 
+OF_SOFTMAX = ("CrossEntropy", "Hinge")
+"""The losses that are the same for the logits and for the logarithm of their softmax."""
+
 Choices = dict[str, str | list[str]]
 
 
@@ -42,6 +45,14 @@ def check_test(config: dict[str, Any]) -> None:
     test, data = config["test"], config["data"]
     views, dense, scales, flip = test.get("views", 1), test.get("dense"), test.get("scales"), test.get("flip")
     size, share = data["image_size"], data.get("crop_share", 1.0)
+    shown_many = views != 1 or dense or flip
+    loss = config["loss"]["_target_"].rpartition(".")[2]
+    if shown_many and loss not in OF_SOFTMAX and not (loss == "BinaryCrossEntropy" and data["num_classes"] == 1):
+        key = "test.dense=true" if dense else f"test.views={views}" if views != 1 else "test.flip=true"
+        raise ConfigError(
+            f"{key}: averages probabilities, of which this loss ({loss}) is no function; accepted: loss=cross_entropy,"
+            " hinge, or bce of binary data; else test.views=1"
+        )
     if dense and views != 1:
         raise ConfigError(f"test.views={views}: has no part in test.dense=true, which shows the whole; accepted: 1")
     if flip and views != 1:

@@ -27,7 +27,6 @@ LAYOUT = frozenset(
         "trainer.detect_anomaly",
         "data.root",
         "data.num_workers",
-        "data.in_memory",
         "data.cache",
         "data.cache_dir",
         "data.cache_gb",

@@ -9,13 +9,13 @@ from convarium.data.packed.verify import verify
 from convarium.errors import ConfigError, RunError
 from convarium.run.catalog import members
 from convarium.run.findings import as_csv, as_json, as_text
-from convarium.run.options import ANYTHING, read_options
+from convarium.run.options import ANYTHING, DATA_USAGE, read_options
 from convarium.run.record import write_atomically
 from convarium.run.scan_progress import Progress
 from convarium.run.spelling import nearest
 from convarium.run.survey import Survey, survey_dataset, survey_folder
 
-USAGE = "convarium data check ROOT|TABLE.csv|NAME [workers=N] [format=text|json] [to=FILE.csv] [key=value ...]"
+USAGE = DATA_USAGE["check"]
 OPTIONS = {"workers": ANYTHING, "format": ("text", "json"), "to": ANYTHING}
 
 

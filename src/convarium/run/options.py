@@ -31,3 +31,13 @@ def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[
         key = word.partition("=")[0]
         raise ConfigError(f"{key}: not accepted{nearest(key, options)} One of: {', '.join(options)}")
     return found
+
+
+DATA_USAGE = {
+    "fetch": "convarium data fetch NAME... [from=FILE|FOLDER|[FILE,FILE]] [key=value ...]",
+    "check": "convarium data check ROOT|TABLE.csv|NAME [workers=N] [format=text|json] [to=FILE.csv] [key=value ...]",
+    "show": "convarium data show data=NAME [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]",
+    "pack": "convarium data pack data=folder data.root=PICTURES to=FOLDER [format=jpeg|raw] [size=256|null]"
+    " [quality=90] [shard_mb=64] [threads=N] [key=value ...]",
+}
+"""How each action of `convarium data` is written."""

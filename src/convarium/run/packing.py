@@ -178,9 +178,9 @@ def command(words: list[str]) -> int:
     from convarium.data.readers.choice import reader
     from convarium.run.build import build
     from convarium.run.compose import Conf
-    from convarium.run.options import read_options
+    from convarium.run.options import DATA_USAGE, read_options
 
-    usage = f"convarium data pack data=folder data.root=PICTURES to=FOLDER [{'=...] ['.join(list(OPTIONS)[1:])}=...]"
+    usage = DATA_USAGE["pack"]
     options, overrides = read_options(words, OPTIONS)
     if "to" not in options or not any(word.startswith("data=") for word in overrides):
         raise ConfigError(f"{'to' if 'to' not in options else 'data'} must be given; usage: {usage}")

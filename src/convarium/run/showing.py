@@ -10,7 +10,6 @@ from convarium.run.build import build
 from convarium.run.compose import Conf, readable
 from convarium.run.options import ANYTHING, read_options
 
-USAGE = "convarium data show [data=NAME] [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]"
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 

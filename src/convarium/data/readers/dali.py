@@ -4,7 +4,6 @@ Differs: a pixel may be up to 16 grey levels from Pillow's (0.2 on average), as 
 upsamples colours otherwise at a part's edges. On a CPU it is slower than TurboJPEG (benchmarks/decode.py).
 """
 
-import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from convarium.data.readers.jpeg import UPRIGHT, head, turn_of
 from convarium.data.readers.pillow import PillowReader
 from convarium.data.readers.reader import Box, Unreadable, checked
+from convarium.machine import cores
 
 
 class DaliReader:
@@ -30,7 +30,7 @@ class DaliReader:
         import nvidia.dali  # noqa: F401  (here, so that a missing package is told at once)
 
         self.pillow = PillowReader()
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         self._lock = threading.Lock()
         self._pipelines: dict[tuple[int, int], Any] = {}
 
