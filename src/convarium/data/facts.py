@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from convarium.data.listing import class_folders, class_names, is_table, split_folder, table_files, walk
+from convarium.data.listing import class_folders, class_names, is_table, split_folder, walk
+from convarium.data.tables import training_files
 from convarium.errors import ConfigError
 
 DEFAULT_IMAGE_SIZE = 224
@@ -64,7 +65,7 @@ def folder_image_size(root: str | Path) -> int:
 def _sampled(root: str | Path) -> Iterator[tuple[int, Iterator[str]]]:
     """How many images to take, and from which files, in each of about 32 parts of the training split."""
     if is_table(root):
-        files = table_files(root)
+        files = training_files(root)
         step = max(1, len(files) // _SAMPLED)
         for start in range(0, len(files), step):
             yield 1, iter(files[start : start + step])
