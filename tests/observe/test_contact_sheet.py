@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from convarium.observe.bitmap import Bitmap
 from convarium.observe.contact_sheet import CELL, GAP, contact_sheet
 
 STEP = CELL + 2 * GAP
@@ -19,8 +20,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 def sheet_of(figure: Any) -> Tensor:
     """The pixels that the figure shows, (3, H, W)."""
     [axes] = figure.axes
-    [shown] = axes.images
-    return torch.from_numpy(shown.get_array().data).permute(2, 0, 1)
+    [shown] = axes.artists
+    assert isinstance(shown, Bitmap)
+    return shown.pixels
 
 
 def cell(sheet: Tensor, row: int, column: int) -> Tensor:

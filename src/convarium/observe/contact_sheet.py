@@ -22,18 +22,25 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     """
     from matplotlib.figure import Figure
 
+    from convarium.observe.bitmap import Bitmap
+
     if not stored:
         raise ValueError("there are no training images")
-    rows = [[_cell(image) for image in stored], *([_cell(image) for image in images] for images in seen)]
-    across = [torch.cat([_bordered(cell) for cell in row], 2) for row in rows]
+    rows = [[cell(image) for image in stored], *([cell(image) for image in images] for images in seen)]
+    across = [torch.cat([_bordered(square) for square in row], 2) for row in rows]
     # the stored pictures stand a little apart
     apart = torch.full((3, 2 * GAP, across[0].shape[2]), 255, dtype=torch.uint8)
-    sheet = torch.cat([across[0], apart, *across[1:]], 1).permute(1, 2, 0).numpy()
-    height, width, _ = sheet.shape
+    sheet = torch.cat([across[0], apart, *across[1:]], 1)
+    _, height, width = sheet.shape
     inches = 0.9 / CELL
-    figure = Figure(figsize=(width * inches + 0.9, height * inches + 0.45), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(sheet, interpolation="nearest")
+    left, above, margin = 0.65, 0.3, 0.1  # inches: the labels are known, and a layout to be found takes its time
+    full_width, full_height = width * inches + left + margin, height * inches + above + margin
+    figure = Figure(figsize=(full_width, full_height))
+    axes = figure.add_axes(
+        (left / full_width, margin / full_height, width * inches / full_width, height * inches / full_height)
+    )
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.add_artist(Bitmap(sheet, axes.bbox))
     step = CELL + 2 * GAP
     axes.set_xticks([step * (k + 0.5) for k in range(len(stored))], [_shortened(label) for label in labels], fontsize=8)
     axes.xaxis.tick_top()
@@ -44,7 +51,7 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     return figure
 
 
-def _cell(image: Tensor) -> Tensor:
+def cell(image: Tensor) -> Tensor:
     """uint8 (C, H, W) on a white square of CELL pixels, (3, CELL, CELL); small images in whole multiples of a pixel."""
     channels, height, width = image.shape
     scale: float = CELL / max(height, width)
@@ -62,8 +69,8 @@ def _cell(image: Tensor) -> Tensor:
     return square
 
 
-def _bordered(cell: Tensor) -> Tensor:
-    return F.pad(cell, [GAP] * 4, value=255)
+def _bordered(square: Tensor) -> Tensor:
+    return F.pad(square, [GAP] * 4, value=255)
 
 
 def _shortened(label: str) -> str:
