@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
-import processes
 from convarium.run.catalog import conf_dir
-from processes import run
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 CONVARIUM = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"
@@ -110,9 +106,9 @@ QUICK = (
 )
 
 
-def results(cwd: Path) -> list[dict[str, Any]]:
-    """The records of all runs below a folder, oldest first."""
-    return [json.loads(path.read_text()) for path in sorted(cwd.glob("runs/*/*/result.json"))]
+def results(cwd: Path, where: str = "sweeps/*/jobs/*") -> list[dict[str, Any]]:
+    """The records of all runs below a folder, in the order of their names."""
+    return [json.loads(path.read_text()) for path in sorted(cwd.glob(f"{where}/result.json"))]
 
 
 def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tmp_path: Path) -> None:
@@ -121,24 +117,37 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
     ends = sorted((result["seed"], result["status"]) for result in results(tmp_path))
     assert ends == [(1, "diverged"), (1, "ok"), (2, "diverged"), (2, "ok")]
     assert "2 of 4 jobs ended well" in done.stdout
+    assert done.stderr.count("diverged") == 2
+    [sweep] = tmp_path.glob("sweeps/*")
+    assert sweep.name.startswith("mlp-none-lr-seed-")
+    names = {yaml.safe_load(path.read_text())[-1] for path in tmp_path.glob("sweeps/*/jobs/*/overrides.yaml")}
+    assert names == {f"sweep.name={sweep.name}"}
+    assert {path.name for path in sweep.iterdir()} == {
+        *(".lock", "jobs", "sweep.yaml", "manifest.jsonl", "leaderboard.csv", "leaderboard.md", "seeds.csv")
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"sweeps"}
+
+
+def test_a_launcher_of_hydras_runs_the_jobs_one_after_the_other_in_one_process(tmp_path: Path) -> None:
+    basic = ("-m", "hydra/launcher=basic", "seed=1,2", "optimizer.lr=1e-3,3e38", "clip=none", "arch=mlp")
+    done = train(*basic, *QUICK, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    found = results(tmp_path, "runs/*/*")
+    assert sorted((result["seed"], result["status"]) for result in found) == [
+        *((1, "diverged"), (1, "ok"), (2, "diverged"), (2, "ok"))
+    ]
+    assert len({result["pid"] for result in found}) == 1
+    assert "2 of 4 jobs ended well" in done.stdout
     assert done.stderr.count("exit 1") == 2
-    names = {yaml.safe_load(path.read_text())[-1] for path in tmp_path.glob("runs/*/*/overrides.yaml")}
-    assert len(names) == 1
-    assert names.pop().startswith("sweep.name=mlp-none-lr-seed-")
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-def test_a_job_of_a_sweep_is_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place, words in (("sweep", ("-m", "seed=1,2")), ("alone", ("seed=2",))):
-        (tmp_path / place).mkdir()
-        monkeypatch.chdir(tmp_path / place)
-        log = tmp_path / f"{place}.log"
-        assert run(processes.train, *words, "norm=batch", *QUICK, log=log) == 0, log.read_text()
-    second = sorted(tmp_path.glob("sweep/runs/*/*/weights.safetensors"))[1]
-    alone = next(tmp_path.glob("alone/runs/*/*/weights.safetensors"))
-    assert load_file(second).keys() == load_file(alone).keys()
-    assert all(torch.equal(value, load_file(alone)[name]) for name, value in load_file(second).items())
-    assert results(tmp_path / "sweep")[1]["config_hash"] == results(tmp_path / "alone")[0]["config_hash"]
+def test_a_sweeper_of_hydras_hands_its_points_to_our_launcher(tmp_path: Path) -> None:
+    done = train("-m", "hydra/sweeper=basic", "seed=1,2", "arch=mlp", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(result["seed"] for result in results(tmp_path)) == [1, 2]
+    [table] = tmp_path.glob("sweeps/*/leaderboard.csv")
+    assert table.read_text().startswith("seed,status,")
 
 
 def test_a_study_sweeps_without_m_and_an_axis_can_be_replaced(tmp_path: Path) -> None:
@@ -155,8 +164,10 @@ def test_a_study_sweeps_without_m_and_an_axis_can_be_replaced(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_job_and_the_sweep(tmp_path: Path) -> None:
-    command = [sys.executable, str(TRAIN), "-m", "seed=1,2", "trainer.max_epochs=500", "trainer.accelerator=cpu"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+    command = [sys.executable, str(TRAIN), "-m", "hydra/launcher=basic", "seed=1,2", "trainer.max_epochs=500"]
+    with subprocess.Popen(
+        [*command, "trainer.accelerator=cpu"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as sweep:
         assert sweep.stdout is not None
         for line in sweep.stdout:
             if line.startswith("epoch"):
@@ -165,11 +176,17 @@ def test_ctrl_c_ends_the_job_and_the_sweep(tmp_path: Path) -> None:
         _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
     assert "sweep stopped: 0 of 2 jobs had ended" in err
-    assert [result["status"] for result in results(tmp_path)] == ["interrupted"]
+    assert [result["status"] for result in results(tmp_path, "runs/*/*")] == ["interrupted"]
 
 
-@pytest.mark.slow
-def test_a_sweep_of_two_processes_each(tmp_path: Path) -> None:
-    words = ("seed=1,2", "trainer.devices=2", "arch=lenet5", *QUICK)
-    assert train("-m", *words, cwd=tmp_path).returncode == 0
-    assert [result["device"] for result in results(tmp_path)] == ["2 x cpu", "2 x cpu"]
+def test_the_front_door_of_sweeps_knows_its_words(tmp_path: Path) -> None:
+    for words, said in (
+        (("resum", "DIR"), "resum: unknown; did you mean 'resume'?"),
+        (("resume",), "no sweep given; usage: convarium sweep resume DIR"),
+        (("resume", "nowhere"), "nowhere: no such sweep directory"),
+        (("status", "."), ".: not a sweep directory (it has no sweep.yaml)"),
+    ):
+        done = convarium("sweep", *words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {said}")
+        assert done.stderr.count("\n") == 1

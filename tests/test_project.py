@@ -18,7 +18,7 @@ from PIL import Image
 from convarium.errors import ConfigError
 from convarium.run.catalog import groups, members
 from convarium.run.compose import compose, readable
-from hydra_plugins.convarium.grid import grid
+from convarium.sweep.points import grid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -180,7 +180,11 @@ def test_the_wheel_carries_the_package_and_its_configs(wheel: zipfile.ZipFile) -
     package = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     configs = {f"convarium/conf/{path.relative_to(conf).as_posix()}" for path in conf.rglob("*.yaml")}
     expected = {name for name in package if "__pycache__" not in name} | configs
-    assert {"convarium/data/optdigits/digits.npz", "convarium/py.typed", "hydra_plugins/convarium/grid.py"} < expected
+    assert {
+        "convarium/data/optdigits/digits.npz",
+        "convarium/py.typed",
+        "hydra_plugins/convarium/sweeping.py",
+    } < expected
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.catalog import architectures, conf_dir, groups, members
-from convarium.run.options import DATA_USAGE
+from convarium.run.options import DATA_USAGE, only_options
 from convarium.run.spelling import nearest
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ HELP = """convarium: an experiment platform for convolutional networks
   convarium train arch=resnet20 data=cifar10   train a network (convarium train --help: all there is to choose)
   convarium train -m arch=vgg16,resnet50 seed=1,2,3   train one for every combination
   convarium train resume=RUN                   go on where a run ended
+  convarium sweep resume|status DIR            go on with a sweep; where it stands
   convarium evaluate RUN                       the test metrics of a run's weights
   convarium evaluate arch=resnet20 weights=FILE data=cifar10   those of a file of weights
   convarium predict RUN IMAGES...              what it sees in images
@@ -234,6 +235,7 @@ def _verb(name: str) -> Callable[[Words], int | None]:
         "export": _export,
         "list": _list,
         "data": _data,
+        "sweep": _sweep,
     }
     if name in verbs:
         return verbs[name]
@@ -352,6 +354,27 @@ def _data_pack(words: Words) -> int | None:
     from convarium.run.packing import command
 
     return command(words)
+
+
+def _sweep(words: Words) -> int:
+    usage = "convarium sweep resume DIR [sweep.KEY=VALUE ...] | convarium sweep status DIR [format=json]"
+    if not words or any(word in HELPS for word in words):
+        print(usage)
+        return 0
+    action, *rest = words
+    if action not in ("resume", "status"):
+        raise ConfigError(f"{action}: unknown{nearest(action, ('resume', 'status'))} usage: {usage}")
+    places, overrides = _split(rest)
+    if not places:
+        raise ConfigError(f"no sweep given; usage: {usage}")
+    _no_more(places[1:], usage)
+    from convarium.sweep import verbs
+
+    path = Path(places[0]).expanduser()
+    if action == "status":
+        options = only_options(overrides, {"format": ("text", "json")})
+        return verbs.status(path, as_json=options.get("format") == "json")
+    return verbs.resume(path, overrides)
 
 
 def _list(words: Words) -> None:

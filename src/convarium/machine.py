@@ -1,13 +1,38 @@
-"""What this process may use of its machine."""
+"""What this process may use of its machine, and with whom it ends. No torch here."""
 
+import ctypes
 import os
+import signal
+import sys
+
+CORES = "CONVARIUM_CORES"
+"""The variable by which whoever shares out a machine tells a process how many of its cores are meant for it."""
+
+PR_SET_PDEATHSIG = 1
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The processor cores that this process may use, or those that it was told to use."""
+    told = os.environ.get(CORES, "")
+    return int(told) if told.isdecimal() and int(told) > 0 else available_cores()
+
+
+def available_cores() -> int:
+    """The processor cores that the system lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores_of_a_rank() -> int:
     """The cores shared out among the ranks on this machine, as their launcher counts them."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process, whatever it is doing, when process `parent` ends (Linux; elsewhere torch's launcher tries).
+
+    The kernel sends the signal when the parent's *thread* that started this process ends: start from the main thread.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the line above
+            os._exit(1)

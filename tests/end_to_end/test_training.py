@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from archs.catalog import EACH_EXPERIMENT, cost
+from archs.catalog import EACH_EXPERIMENT, cost, stated
 from convarium.run.checkpoint_file import read_checkpoint
 from convarium.run.compose import compose
 from convarium.run.launch import run_experiment
@@ -21,6 +21,8 @@ from processes import run, train
 QUICK = 10_000_000  # multiply-adds up to which two epochs take seconds on one core
 # epochs of few steps for the others
 FEW = ("trainer.limit_train_batches=16", "trainer.limit_val_batches=1", "trainer.limit_test_batches=2")
+VAST = 200_000_000  # parameters beyond which a batch of 32 needs more memory than 24 GB: the same steps, of parts of it
+IN_PARTS = ("trainer.accumulate_grad_batches=8", "trainer.limit_train_batches=128", "data.eval_batch_size=8")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,7 @@ def test_a_trained_network_comes_back_from_its_folder(default_run: RunDirectory)
 def test_an_architecture_with_defaults_learns_in_its_first_epochs(arch: str) -> None:
     words = [f"arch={arch}", "trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[]", "run_dir=run"]
     words += FEW if cost(arch) > QUICK else ()
+    words += IN_PARTS if stated(arch).parameters > VAST else ()
     assert run_experiment(compose(words).config, words) == 0
     run = RunDirectory.open("run")
     metrics = run.result()["metrics"]

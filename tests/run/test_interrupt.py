@@ -233,7 +233,7 @@ def test_the_handlers_of_before_are_back_afterwards() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own signal")
 def test_a_process_dies_with_its_parent_whatever_it_is_doing(own_directory: Path) -> None:
     child = (
-        "import os, signal, sys, time; from convarium.run.interrupt import die_with_parent\n"
+        "import os, signal, sys, time; from convarium.machine import die_with_parent\n"
         "die_with_parent(int(sys.argv[1])); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print(os.getpid(), flush=True); time.sleep(60)"
     )

@@ -75,7 +75,7 @@ def test_a_batch_larger_than_what_is_left_to_train_on_is_refused() -> None:
     config = config_of()
     config["batch_size"] = config["data"]["batch_size"] = 513
     with pytest.raises(ConfigError, match=r"batch_size=513"):
-        build_data(config)
+        rehearse(config)
 
 
 # endings --------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,14 @@ def test_another_result_of_the_run_goes_on_from_what_was_found_out(run: RunDirec
 def test_a_sign_of_life_is_due_after_its_interval_only(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(record.time, "monotonic", lambda: now)
-    result = Result(run, CONFIG, seconds=10)
-    assert result.due()
-    result.write()
-    now = 109.9
-    assert not result.due()
-    now = 110.0
-    assert result.due()
+    for config, seconds in ((CONFIG, 10.0), (CONFIG | {"sweep": {"timeout": 6.0}}, 2.0)):
+        result = Result(run, config)
+        assert result.due()
+        result.write()
+        now += seconds - 0.1
+        assert not result.due()
+        now += 0.1
+        assert result.due()
 
 
 def dead_process() -> int:
@@ -216,8 +218,37 @@ def test_a_run_whose_process_is_a_zombie_was_killed(run: RunDirectory) -> None:
 def test_only_a_running_status_of_a_dead_process_here_is_doubted(
     fields: dict[str, Any], status: str, run: RunDirectory
 ) -> None:
-    Result(run, CONFIG).write(**fields)
+    with run.locked():
+        Result(run, CONFIG).write(**fields)
+        assert run.result()["status"] == status
+
+
+def test_a_process_that_holds_no_lock_is_not_the_one_that_wrote(run: RunDirectory) -> None:
+    with run.locked():
+        Result(run, CONFIG).write(pid=os.getppid())
+    assert run.result()["status"] == "killed"
+    assert run.written_result()["status"] == "running"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(60, "killed"), (3600, "running"), (None, "running")])
+def test_a_run_on_another_machine_is_dead_after_its_timeout(
+    limit: float | None, status: str, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.save_config(CONFIG | {"arch": {}, "data": {}, "sweep": {"timeout": limit}}, [])
+    Result(run, CONFIG).write(host="elsewhere")
+    found = json.loads(run.result_file.read_text())
+    ago = datetime.fromisoformat(found["heartbeat"]) - timedelta(minutes=10)
+    run.result_file.write_text(json.dumps(found | {"heartbeat": ago.isoformat()}))
     assert run.result()["status"] == status
+
+
+def test_how_a_run_ended_can_be_said_for_it(run: RunDirectory) -> None:
+    run.save_config(CONFIG | {"arch": {}, "data": {}}, [])
+    Result(run, CONFIG).write(metrics={"val/acc1": 0.5}, steps=4)
+    run.close("oom", "no memory")
+    found = run.result()
+    assert [found[key] for key in ("status", "error", "steps")] == ["oom", "no memory", 4]
+    assert found["metrics"] == {"val/acc1": 0.5}
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "null"])

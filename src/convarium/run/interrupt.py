@@ -1,9 +1,6 @@
 """Ending a run politely: SIGTERM and Ctrl-C are noted, every rank stops after the same step, the caller hears of it."""
 
-import ctypes
-import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +10,6 @@ import lightning.pytorch as L
 import torch
 import torch.distributed as dist
 
-PR_SET_PDEATHSIG = 1
 SECOND_CTRL_C_SECONDS = 2.0
 
 
@@ -89,14 +85,3 @@ class StopRequest:
         # the terminal and the parent may both pass on one Ctrl-C
         elif signum == signal.SIGINT and now - self._noted_at > SECOND_CTRL_C_SECONDS:
             raise KeyboardInterrupt
-
-
-def die_with_parent(parent: int) -> None:
-    """End this process, whatever it is doing, when process `parent` ends (Linux; elsewhere torch's launcher tries).
-
-    The kernel sends the signal when the parent's *thread* that started this process ends: start from the main thread.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the line above
-            os._exit(1)

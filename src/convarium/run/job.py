@@ -32,14 +32,15 @@ from convarium.learn.averaging import Averaging
 from convarium.learn.learner import Diverged, Learner
 from convarium.learn.lengths import Clock
 from convarium.observe.tracker import Tracker
+from convarium.run import out_of_memory
 from convarium.run.build import build
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
 from convarium.run.checkpoint_file import net_state, read_checkpoint
 from convarium.run.epoch_loop import EpochLoop
 from convarium.run.interrupt import Interrupted, StopRequest
 from convarium.run.lightning_internals import ask_no_driver_per_step, drop_signals
+from convarium.run.placement import Placement, Preflight
 from convarium.run.precision import Precision
-from convarium.run.preflight import Placement, Preflight
 from convarium.run.protocol import views_of
 from convarium.run.record import Result, RunDirectory, Status
 from convarium.run.recorder import MetricsFile, Recorder
@@ -91,9 +92,13 @@ def build_data(config: dict[str, Any]) -> ImageData:
         data.setup("fit")
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
+    return data
+
+
+def check_batch_fits(config: dict[str, Any], data: ImageData) -> None:
+    """Raise ConfigError for a batch of more images than there are to train on."""
     if config["batch_size"] > data.num_train:
         raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")
-    return data
 
 
 def measure(config: dict[str, Any], data: ImageData) -> Clock:
@@ -265,7 +270,7 @@ def judge(failure: BaseException) -> tuple[Status, str, int]:
     # Lightning turns an unexpected KeyboardInterrupt into SystemExit(1)
     if isinstance(failure, KeyboardInterrupt) or isinstance(failure.__context__, KeyboardInterrupt):
         return "interrupted", "stopped by Ctrl-C, without a checkpoint", 128 + signal.SIGINT
-    if isinstance(failure, torch.OutOfMemoryError | MemoryError):
+    if out_of_memory.tells(failure):
         return "oom", line or "out of memory", 1
     if isinstance(failure, SystemExit):
         return "exited", f"exit code {failure.code}", failure.code if isinstance(failure.code, int) else 1

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convarium.errors import RunError
 from convarium.learn.lengths import Clock
 from convarium.machine import cores
+from convarium.run import out_of_memory
 from convarium.run.checks import check_batch_divides
-from convarium.run.preflight import Preflight, preflight
+from convarium.run.placement import Preflight
+from convarium.run.preflight import preflight
 from convarium.run.record import FINISHED, Result, RunDirectory, Status
 
 if TYPE_CHECKING:
     from convarium.data.module import ImageData
+    from convarium.run.job import Assembly
 
 # What a launcher tells its ranks; a variable left behind by another one would mislead ours.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
@@ -34,16 +37,20 @@ class Rehearsed(NamedTuple):
     clock: Clock
 
 
-def rehearse(config: dict[str, Any]) -> Rehearsed:
-    """Do all that comes before the run directory: network, device, data, lengths. Raises ConfigError; makes nothing."""
-    found = preflight(config)
+def rehearse(config: dict[str, Any], found: Preflight | None = None, data: "ImageData | None" = None) -> Rehearsed:
+    """Do all that comes before the run directory: network, device, data, lengths. Raises ConfigError; makes nothing.
+
+    found, data: what is known from another rehearsal, of which they are not looked at again.
+    """
+    found = found or preflight(config)
     at, accumulate = found.placement, config["trainer"]["accumulate_grad_batches"]
     check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
     config = {**config, "threads": config["threads"] or max(1, cores() // at.devices)}
 
-    from convarium.run.job import build_data, measure
+    from convarium.run.job import build_data, check_batch_fits, measure
 
-    data = build_data(config)
+    data = data or build_data(config)
+    check_batch_fits(config, data)
     return Rehearsed(config, found, data, measure(config, data))
 
 
@@ -53,16 +60,10 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
     Raises ConfigError or RunError, with nothing made, for what cannot be run.
     """
     config, found, data, clock = rehearse(config)
-    at = found.placement
     run = RunDirectory.planned(config) if resume is None else RunDirectory.open(resume)
-    if at.nodes > 1:
+    if found.placement.nodes > 1:
         return prepare_cluster(run, config, overrides, found, fresh=resume is None)
-
-    from convarium.run.job import build_parts, fit_and_test
-    from convarium.run.screen import copied_to
-
-    scrub_rank_variables()
-    parts = build_parts(config, run, found, data, clock) if at.ranks == 1 else None
+    parts = assemble(run, config, found, data, clock)
     del data
     if resume is None:
         run.make(config, overrides)
@@ -70,10 +71,30 @@ def run_experiment(config: dict[str, Any], overrides: list[str], *, resume: Path
         if resume is not None:
             check_resumable(run, config, clock)
             run.save_config(config, overrides)
-        if parts is None:
-            return launch_ranks(run, config, found, resume=resume is not None)
-        with copied_to(run.log_file):
-            return fit_and_test(run, config, found, parts, resume=resume is not None)
+        return carry_out(run, config, found, parts, resume=resume is not None)
+
+
+def assemble(
+    run: RunDirectory, config: dict[str, Any], found: Preflight, data: "ImageData", clock: Clock
+) -> "Assembly | None":
+    """What the run is made of, if this process alone is to run it; None if ranks are, who build their own."""
+    from convarium.run.job import build_parts
+
+    scrub_rank_variables()
+    return build_parts(config, run, found, data, clock) if found.placement.ranks == 1 else None
+
+
+def carry_out(
+    run: RunDirectory, config: dict[str, Any], found: Preflight, parts: "Assembly | None", *, resume: bool
+) -> int:
+    """Run what was assembled, in this process or as ranks; the exit code. The run directory is there, and locked."""
+    from convarium.run.job import fit_and_test
+    from convarium.run.screen import copied_to
+
+    if parts is None:
+        return launch_ranks(run, config, found, resume=resume)
+    with copied_to(run.log_file):
+        return fit_and_test(run, config, found, parts, resume=resume)
 
 
 def check_resumable(run: RunDirectory, config: dict[str, Any], clock: Clock) -> None:
@@ -179,7 +200,7 @@ def close_failed(run: RunDirectory, config: dict[str, Any], failure: RankFailed)
     status: Status = "failed"
     if failure.exitcode < 0:
         status = "killed"
-    elif "OutOfMemoryError" in error or error.startswith("MemoryError"):
+    elif out_of_memory.told(error):
         status = "oom"
     print(failure.trace, file=sys.stderr)
     print(f"{status}: rank {failure.rank}: {error}\n  {run.path}", file=sys.stderr)

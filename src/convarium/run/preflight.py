@@ -17,34 +17,7 @@ from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
 from convarium.learn.dense import dense_logits
 from convarium.run.build import build
-
-
-class Placement(NamedTuple):
-    """Where a run computes: the kind of device, how many of them on each machine, and how many machines."""
-
-    accelerator: str
-    devices: int
-    nodes: int
-
-    @property
-    def ranks(self) -> int:
-        return self.devices * self.nodes
-
-    @property
-    def description(self) -> str:
-        """For the header and result.json."""
-        kind = torch.cuda.get_device_name() if self.accelerator == "cuda" else self.accelerator
-        return f"{self.ranks} x {kind}" if self.ranks > 1 else kind
-
-
-class Preflight(NamedTuple):
-    """What the checks found out on the way."""
-
-    placement: Placement
-    params: int
-    """Trainable numbers."""
-    macs: int
-    """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
+from convarium.run.placement import Placement, Preflight
 
 
 class Seen(NamedTuple):

@@ -104,7 +104,17 @@ RANGES: dict[str, Accepts] = {
     "test.weights": words("best", "last"),
     "test.views": Accepts("1, 10, 144", lambda value: value in (1, 10, 144)),
     "test.scales": Accepts("a list of whole numbers from 1", _is_count).or_null(),
-    "sweep.name": NOT_EMPTY.or_null(),
+    "sweep.name": Accepts(
+        "the name of a folder", lambda value: value not in ("", ".", "..") and "/" not in value, (str,)
+    ).or_null(),
+    "sweep.jobs": Accepts('at least 1, or "auto"', lambda value: value == "auto" or value >= 1, (int, str)),
+    "sweep.devices_per_job": Accepts(
+        '"auto", or above 0 and at most 1', lambda value: value == "auto" or 0 < value <= 1, (int, float, str)
+    ),
+    "sweep.isolation": words("auto", "fork", "spawn"),
+    "sweep.on_error": words("continue", "stop", "retry"),
+    "sweep.retries": COUNT,
+    "sweep.timeout": above(0).of(int, float).or_null(),
     # where, and until when
     "trainer.accelerator": words("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.devices": Accepts('at least 1, or "auto"', lambda value: value == "auto" or value >= 1, (int, str)),

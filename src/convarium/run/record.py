@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,8 @@ Status = Literal[
 ]
 FINISHED = frozenset({"ok", "failed", "exited", "oom", "diverged", "timeout", "interrupted", "pruned"})
 VERSIONS = ("convarium", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
+HEARTBEAT_SECONDS = 10.0
+YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 
 
 class RunDirectory:
@@ -104,7 +107,7 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved config that the run was started with. Raises RunError if it cannot be read."""
         try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+            config = yaml.load(self.config_file.read_text(encoding="utf-8"), YamlLoader)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RunError(f"{self.config_file}: cannot be read ({type(error).__name__})") from error
         if not isinstance(config, dict) or "arch" not in config or "data" not in config:
@@ -118,15 +121,37 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any]:
         """result.json, its status judged: `running` without a living writer is `killed`. Empty if there is none."""
+        found = self.written_result()
+        if found.get("status") == "running" and self._has_died(found):
+            found["status"] = "killed"
+        return found
+
+    def written_result(self) -> dict[str, Any]:
+        """result.json as it stands. Empty if there is none."""
         try:
             found = json.loads(self.result_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        if not isinstance(found, dict):
-            return {}
-        if found.get("status") == "running" and found.get("host") == socket.gethostname() and not _alive(found["pid"]):
-            found["status"] = "killed"
-        return found
+        return found if isinstance(found, dict) else {}
+
+    def close(self, status: Status, error: str) -> None:
+        """Say in result.json how a run has ended that could not say it itself."""
+        Result(self, self.config()).write(status=status, error=error)
+
+    def is_locked(self) -> bool:
+        """Whether a process holds `locked`."""
+        return is_held(self.path / ".lock")
+
+    def _has_died(self, found: dict[str, Any]) -> bool:
+        """Whether the writer of a result that says `running` is no more."""
+        if found.get("host") == socket.gethostname():
+            return not (_alive(int(found.get("pid") or 0)) and self.is_locked())  # another process may have its number
+        try:
+            limit = (self.config().get("sweep") or {}).get("timeout")
+            silent = datetime.now().astimezone() - datetime.fromisoformat(found.get("heartbeat") or "")
+        except (RunError, ValueError):
+            return False
+        return limit is not None and silent.total_seconds() > limit
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -160,6 +185,8 @@ def _new_name(config: dict[str, Any]) -> Path:
 
 
 def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -170,6 +197,18 @@ def _alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds this file as a lock."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -189,11 +228,15 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class Result:
-    """result.json of a running experiment: written at the start, every `seconds` by `beat`, and at the end."""
+    """result.json of a running experiment: written at the start, as a sign of life from the loops, and at the end.
 
-    def __init__(self, run: RunDirectory, config: dict[str, Any], seconds: float = 10.0) -> None:
+    Signs of life come every 10 s, or three times in `sweep.timeout`, after which a job of a sweep is taken to hang.
+    """
+
+    def __init__(self, run: RunDirectory, config: dict[str, Any]) -> None:
         self.file = run.result_file
-        self.seconds = seconds
+        limit = (config.get("sweep") or {}).get("timeout")
+        self.seconds = HEARTBEAT_SECONDS if limit is None else min(HEARTBEAT_SECONDS, limit / 3)
         before = run.result()
         self._wall_before = float(before.get("wall_seconds") or 0.0)
         self._started = time.monotonic()
@@ -211,7 +254,7 @@ class Result:
             "seed": config["seed"],
             "config_hash": config_hash(config),
             "git": git_commit(),
-            "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
+            "versions": versions(),
             "device": before.get("device"),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -240,6 +283,13 @@ def _finite(node: Any) -> Any:
     return node
 
 
+@cache
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide a result."""
+    return {name: version(name) for name in VERSIONS} | {"python": platform.python_version()}
+
+
+@cache  # what was imported: a later commit is not
 def git_commit() -> str | None:
     """The commit of the checkout this package runs from, with "+" if files differ from it; None without a checkout."""
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from typing import Any, TextIO
 
 from convarium.data.module import ImageData
 from convarium.learn.lengths import Clock
-from convarium.run.preflight import Preflight
+from convarium.run.placement import Preflight
 from convarium.run.protocol import views_of
 from convarium.run.record import RunDirectory
 from convarium.run.weights import Loaded
@@ -47,8 +48,11 @@ class Tee(io.TextIOBase):
 
 @contextmanager
 def copied_to(path: Path) -> Iterator[None]:
-    """Copy what is printed meanwhile to a log file, at its end."""
+    """Copy what is printed meanwhile to a log file, at its end; nothing where stdout is that file already."""
     out, err = sys.stdout, sys.stderr
+    if _is_open_as(out, path):
+        yield
+        return
     with path.open("a", encoding="utf-8", buffering=1) as log:
         sys.stdout, sys.stderr = Tee(out, log), Tee(err, log)
         try:
@@ -57,6 +61,12 @@ def copied_to(path: Path) -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             sys.stdout, sys.stderr = out, err
+
+
+def _is_open_as(stream: TextIO, path: Path) -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    return False
 
 
 class OnScreen(logging.Handler):

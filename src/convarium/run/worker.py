@@ -12,8 +12,9 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.interrupt import die_with_parent
-from convarium.run.preflight import Preflight, preflight
+from convarium.machine import die_with_parent
+from convarium.run.placement import Preflight
+from convarium.run.preflight import preflight
 from convarium.run.record import RunDirectory
 
 

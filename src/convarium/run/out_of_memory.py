@@ -1,0 +1,81 @@
+"""How a lack of memory shows: in the words of an exception, and in the kernel's count of the processes it has ended.
+
+No torch here.
+"""
+
+import errno
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+# torch's own classes by name; then what it says where it raises a plain RuntimeError: its CPU allocator, CUDA, cuBLAS
+CLASSES = ("OutOfMemoryError", "MemoryError")
+WORDS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def tells(failure: BaseException) -> bool:
+    """Whether an exception says that memory, of the machine or of a device, did not suffice."""
+    names = {kind.__name__ for kind in type(failure).__mro__}
+    if not names.isdisjoint(CLASSES) or (isinstance(failure, OSError) and failure.errno == errno.ENOMEM):
+        return True
+    return "RuntimeError" in names and told(str(failure))
+
+
+def told(line: str) -> bool:
+    """Whether the last line of a traceback says so."""
+    return re.match(rf"([\w.]*\.)?({'|'.join(CLASSES)})\b", line) is not None or any(word in line for word in WORDS)
+
+
+class Kills:
+    """The kernel's count of processes ended for lack of memory: of our control group, and of the whole machine.
+
+    A process that died of SIGKILL is taken for one of them if the count has risen in the moment before.
+    """
+
+    MOMENT = 5.0  # seconds
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._files = [root / "proc/vmstat", *_of_control_group(root)]
+        self._seen = [_count(file) for file in self._files]
+        self._fresh: list[float] = []
+
+    def look(self) -> None:
+        """Note when the count has risen; to be called more often than every MOMENT."""
+        before, self._seen = self._seen, [_count(file) for file in self._files]
+        risen = max(now - then for now, then in zip(self._seen, before, strict=True))
+        self._fresh += [time.monotonic()] * risen
+
+    def take(self) -> bool:
+        """Whether there was one a moment ago that nobody has taken yet."""
+        self.look()
+        self._fresh = [at for at in self._fresh if time.monotonic() - at < self.MOMENT]
+        return bool(self._fresh and self._fresh.pop())
+
+
+def _count(file: Path) -> int:
+    """The number after `oom_kill`; 0 where the kernel does not count, or does not let us look."""
+    with suppress(OSError):
+        for line in file.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill" and number.isdecimal():
+                return int(number)
+    return 0
+
+
+def _of_control_group(root: Path) -> list[Path]:
+    """The files in which version 2 or 1 of control groups counts for this process."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    mounted = root / "sys/fs/cgroup"
+    found = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        group = path.lstrip("/")
+        if number == "0":
+            found.append(mounted / group / "memory.events")
+        elif controllers == "memory":
+            found.append(mounted / "memory" / group / "memory.oom_control")
+    return found

@@ -1,0 +1,240 @@
+"""One sweep from its jobs to its table: check them, freeze them, run them, and say what became of them. No torch."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from convarium.errors import ConfigError, RunError
+from convarium.machine import available_cores
+from convarium.run.placement import Placement
+from convarium.sweep.controller import Controller, Settings, Task, to_screen
+from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.leaderboard import Leaderboard
+from convarium.sweep.plan import AtPoint, Job
+from convarium.sweep.pool import Layout, Pool, memory_available, share_out, visible_gpus
+from convarium.sweep.processes import Ended, Lost, Processes
+from convarium.sweep.verdict import GOOD, TO_GO_ON
+
+SHOWN = 40  # rows of a table on the screen
+CHECK = 0  # the number of the process that checks; those of jobs begin at 1
+
+
+def conduct(
+    sweep: SweepDirectory,
+    jobs: Sequence[Job],
+    axes: Sequence[str],
+    settings: dict[str, Any],
+    processes: Processes,
+    *,
+    command: Sequence[str],
+    doubles: int = 0,
+) -> int:
+    """Run those of the jobs that are not done; the exit code: 0 if all are well then, 1 if not, or 128 + a signal.
+
+    settings: the answers under `sweep`. Raises ConfigError for a job that cannot run, before anything is made.
+    """
+    with ExitStack() as stack:
+        if sweep.path.is_dir():
+            stack.enter_context(sweep.locked())
+        known = {job.key: job for job in sweep.known().values()}
+        jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
+        states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
+        todo = [job for job in jobs if is_to_run(states[job.name], retry_failed=settings["retry_failed"])]
+        tasks, layout, gpus = plan_tasks(sweep, todo, settings, processes)
+        print(_header(sweep, states, tasks, layout, doubles, settings), flush=True)
+        if settings["dry_run"]:
+            print(_dry(sweep, jobs, states), flush=True)
+            return 0
+        if not sweep.path.is_dir():
+            sweep.make()
+            stack.enter_context(sweep.locked())
+        _freeze(sweep, tasks, known, axes, settings, command)
+        parts = int(1 / settings["devices_per_job"]) if settings["devices_per_job"] != "auto" else 1
+        controller = Controller(
+            sweep,
+            tasks,
+            processes,
+            Pool(layout.slots, visible_gpus(gpus), parts=parts),
+            Settings(settings["on_error"], settings["retries"], settings["timeout"]),
+            say=to_screen,
+            written=lambda: Leaderboard(sweep).write(),
+        )
+        stopped_by = controller.work()
+        board = Leaderboard(sweep)
+        board.write()
+        return report(board, {job.name for job in jobs}, stopped_by)
+
+
+def is_to_run(status: str, *, retry_failed: bool) -> bool:
+    """Whether a job that ended so, or has not begun, is to be run."""
+    if status in ("queued", *TO_GO_ON):
+        return True
+    return retry_failed and status not in (*GOOD, "running")
+
+
+def plan_tasks(
+    sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], processes: Processes
+) -> tuple[list[Task], Layout, int]:
+    """What is to be done, how the machine is shared, and how many GPUs it has. Raises ConfigError."""
+    found, gpus = check(jobs, processes) if jobs else ([], 0)
+    placements = [Placement(*fields[:3]) for fields in found]
+    for job, at in zip(jobs, placements, strict=True):
+        if at.nodes > 1:
+            raise ConfigError(
+                f"trainer.num_nodes={at.nodes}: these jobs run on this machine; accepted: 1, or hydra/launcher=slurm"
+                f" ({job})"
+            )
+    threads = [_threads(sweep, job) for job in jobs]
+    layout = share_out(
+        placements,
+        threads,
+        jobs=settings["jobs"],
+        devices_per_job=settings["devices_per_job"],
+        gpus=gpus,
+        cores=available_cores(),
+        memory=memory_available(),
+    )
+    tasks = []
+    for number, (job, fields, share, fixed) in enumerate(zip(jobs, found, layout.shares, threads, strict=True), 1):
+        run = sweep.run(job.name)
+        config = {
+            **job.config,
+            "run_dir": str(run.path),
+            "sweep": settings,
+            "threads": fixed or max(1, share.cores // fields[1]),
+        }
+        tasks.append(Task(number, job._replace(config=config), run, share, json.dumps(fields)))
+    return tasks, layout, gpus
+
+
+def _threads(sweep: SweepDirectory, job: Job) -> int | None:
+    """Those asked for; else those of its earlier attempt, for the result depends on them in its last bits."""
+    if job.config["threads"] is not None:
+        return int(job.config["threads"])
+    run = sweep.run(job.name)
+    return run.config()["threads"] if run.config_file.is_file() else None
+
+
+def check(jobs: Sequence[Job], processes: Processes) -> tuple[list[list[Any]], int]:
+    """What `convarium.sweep.check` finds out of each job, in a process of its own, and the number of GPUs.
+
+    Raises ConfigError for the first job that cannot run.
+    """
+    with tempfile.TemporaryDirectory(prefix="convarium-") as folder:
+        asked, answer, log = (os.path.join(folder, name) for name in ("asked.json", "answer.json", "log"))
+        Path(asked).write_text(json.dumps([job.config for job in jobs]), encoding="utf-8")
+        processes.start(CHECK, "check", [asked, answer], log=log, env={})
+        ended = None
+        while ended is None:
+            ended = next((event for event in processes.poll(1.0) if isinstance(event, Ended | Lost)), None)
+        if isinstance(ended, Lost) or ended.code or not os.path.exists(answer):
+            tail = Path(log).read_text(errors="replace") if os.path.exists(log) else ""
+            sys.stderr.write(tail)
+            raise RunError(f"the check of the jobs failed: {(tail.strip().splitlines() or ['no word of why'])[-1]}")
+        said = json.loads(Path(answer).read_text(encoding="utf-8"))
+    if "error" in said:
+        number = said["job"]
+        raise AtPoint(ConfigError(said["error"]), number + 1, len(jobs), jobs[number].words)
+    return said["found"], said["gpus"]
+
+
+def _freeze(
+    sweep: SweepDirectory,
+    tasks: Sequence[Task],
+    known: dict[str, Any],
+    axes: Sequence[str],
+    settings: dict[str, Any],
+    command: Sequence[str],
+) -> None:
+    """Put on the disk all that a job and a continuation need, the manifest last but for sweep.yaml."""
+    entries: list[dict[str, Any]] = []
+    for task in tasks:
+        task.run.path.mkdir(parents=True, exist_ok=True)
+        task.run.save_config(task.job.config, task.job.overrides)
+        entry: dict[str, Any] = {"job": task.job.name, "status": "queued"}
+        if task.job.key not in known:
+            entry |= {"key": task.job.key, "swept": task.job.swept, "words": task.job.words}
+        entries.append(entry)
+    sweep.append(entries)
+    watched = next((task.job.config["callbacks"].get("checkpoint") or {} for task in tasks), {})
+    before = sweep.description()
+    sweep.describe(
+        axes=[axis.lstrip("+") for axis in axes],
+        monitor=watched.get("monitor", before.get("monitor")),
+        mode=watched.get("mode", before.get("mode")),
+        settings=settings,
+        command=list(command),
+    )
+
+
+def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
+    """Print the table, and below it what did not end well; the exit code."""
+    print(board.as_text(SHOWN), flush=True)
+    rows = [row for row in board.rows if row.job in wanted]
+    good = sum(row.status in GOOD for row in rows)
+    failures = [row for row in board.failures if row.job in wanted]
+    elsewhere = [row for row in rows if row.status == "running"]
+    print(f"\nsweep: {good} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}", flush=True)
+    for row in elsewhere:
+        print(f"  running  {row.job}: by another process, not by this sweep", file=sys.stderr)
+    for row in failures[:SHOWN]:
+        print(f"  {row.status:<11}  {row.job}  {row.error or ''}\n{'':15}less {row.path}/train.log", file=sys.stderr)
+    if len(failures) > SHOWN:
+        print(f"  ... and {len(failures) - SHOWN} more in leaderboard.md", file=sys.stderr)
+    command = f"convarium sweep resume {_short(board.sweep.path)}"
+    if any(row.status in ("queued", *TO_GO_ON) for row in rows):
+        print(f"  go on: the same command, or: {command}", file=sys.stderr)
+    elif failures:
+        print(f"  run them again: {command} sweep.retry_failed=true", file=sys.stderr)
+    if stopped_by:
+        return 128 + stopped_by
+    return 0 if good == len(rows) else 1
+
+
+def _header(
+    sweep: SweepDirectory,
+    states: dict[str, str],
+    tasks: Sequence[Task],
+    layout: Layout,
+    doubles: int,
+    settings: dict[str, Any],
+) -> str:
+    counts = {
+        "new": sum(status == "queued" for status in states.values()),
+        "to go on with": sum(status in TO_GO_ON for status in states.values()),
+        "done": sum(status in GOOD for status in states.values()),
+        "running elsewhere": sum(status == "running" for status in states.values()),
+    }
+    failed = len(states) - sum(counts.values())
+    again = "to run again" if settings["retry_failed"] else "failed (sweep.retry_failed=true runs them again)"
+    told = ", ".join(f"{count} {name}" for name, count in {**counts, again: failed}.items() if count)
+    rows = {"sweep": str(sweep.path), "jobs": f"{len(states)}: {told}"}
+    if doubles:
+        rows["jobs"] += f" ({doubles} more of the points asked for are the same jobs)"
+    if tasks:
+        at = {f"{task.share.gpus or json.loads(task.found)[1]} x {json.loads(task.found)[0]}" for task in tasks}
+        threads = {str(task.job.config["threads"]) for task in tasks}
+        many = min(layout.slots, len(tasks))
+        part = f"{settings['devices_per_job']} of a GPU" if tasks[0].share.part else " or ".join(sorted(at))
+        rows["at a time"] = f"{many}, each on {part}, {' or '.join(sorted(threads))} threads per process"
+    return "\n".join(f"{name:>9}  {value}" for name, value in rows.items()) + "\n"
+
+
+def _dry(sweep: SweepDirectory, jobs: Sequence[Job], states: dict[str, str]) -> str:
+    width = max(len(states[job.name]) for job in jobs)
+    lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
+    return "\n".join([*lines, "", "nothing was run: sweep.dry_run=true"])
+
+
+def _short(path: Path) -> str:
+    import shlex
+
+    try:
+        return shlex.quote(str(path.relative_to(Path.cwd())))
+    except ValueError:
+        return shlex.quote(str(path))

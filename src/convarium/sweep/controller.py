@@ -1,0 +1,241 @@
+"""The queue of a sweep: start what there is room for, see how it ends, write it down. No torch here."""
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+from convarium.errors import RunError
+from convarium.run.out_of_memory import Kills
+from convarium.run.record import RunDirectory, Status
+from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.plan import Job
+from convarium.sweep.pool import Lease, Pool, Share
+from convarium.sweep.processes import Ended, Event, Lost, Signals, Started
+from convarium.sweep.verdict import GOOD, Verdict, judge_end, stamp
+
+TICK_SECONDS = 0.5
+LEADERBOARD_SECONDS = 10.0
+GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
+
+
+class Settings(NamedTuple):
+    """The answers under `sweep` that the queue needs."""
+
+    on_error: str
+    retries: int
+    timeout: float | None
+
+
+class Starter(Protocol):
+    """Who starts the processes of jobs: `convarium.sweep.processes.Processes`."""
+
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None: ...
+    def signal(self, number: int, signum: int) -> None: ...
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]: ...
+    def restart(self) -> None: ...
+
+
+@dataclass
+class Task:
+    """A job in the queue or at work."""
+
+    number: int
+    job: Job
+    run: RunDirectory
+    share: Share
+    found: str
+    """What the check found out about it, as JSON."""
+    attempts: int = 0
+    lease: Lease | None = None
+    began: float = 0.0
+    since: int = 0
+    """The stamp of its result when this attempt began."""
+    sent: Status | None = None
+    """What a signal of ours is to make of it."""
+    dies_at: float = field(default=float("inf"))
+
+
+class Controller:
+    """Runs tasks until none is left, at most as many at a time as the pool has room for.
+
+    Jobs that need more devices come first; what is left is filled with smaller ones.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepDirectory,
+        tasks: Sequence[Task],
+        starter: Starter,
+        pool: Pool,
+        settings: Settings,
+        say: Callable[[str], None],
+        written: Callable[[], None],
+    ) -> None:
+        self.sweep = sweep
+        self.starter = starter
+        self.pool = pool
+        self.settings = settings
+        self.say = say
+        self.written = written
+        """Called now and then, when there is something new for the leaderboard."""
+        self.queue = deque(sorted(tasks, key=lambda task: -task.share.slots - task.share.gpus))
+        self.running: dict[int, Task] = {}
+        self.total = len(tasks)
+        self.done = 0
+        self.stopped_by = 0
+        self._halted = False
+        self._kills = Kills()
+        self._began = time.monotonic()
+        self._written_at = time.monotonic()
+        self._lost_at = -1
+
+    def work(self) -> int:
+        """Do it all; 0, or the number of the signal that stopped it."""
+        with Signals() as signals:
+            while self.queue or self.running:
+                self._dispatch()
+                for event in self.starter.poll(TICK_SECONDS, signals.descriptor):
+                    self._take(event)
+                self._heed(signals)
+                self._look_after()
+                if self._halted and not self.running:
+                    break
+        return self.stopped_by
+
+    # start
+
+    def _dispatch(self) -> None:
+        if self._halted:
+            return
+        largest = max((task.share.slots for task in self.running.values()), default=0)
+        for task in list(self.queue):
+            lease = self.pool.lease(task.share)
+            if lease is not None:
+                self.queue.remove(task)
+                self._start(task, lease)
+            elif task.share.slots > largest and self.running:
+                return  # one that came back needs more than the others leave: they are not to keep it waiting
+
+    def _start(self, task: Task, lease: Lease) -> None:
+        task.lease, task.sent, task.began, task.dies_at = lease, None, time.monotonic(), float("inf")
+        task.since = stamp(task.run)
+        task.attempts += 1
+        self.running[task.number] = task
+        arguments = [str(task.run.path), task.found]
+        self.starter.start(task.number, "run", arguments, log=str(task.run.log_file), env=lease.environment)
+
+    # end
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Started):
+            task = self.running[event.number]
+            self._note(task, "running", pid=event.pid, attempt=task.attempts)
+        elif isinstance(event, Ended):
+            self._end(self.running.pop(event.number), event.code)
+        elif isinstance(event, Lost):
+            self._lose()
+
+    def _end(self, task: Task, code: int) -> None:
+        assert task.lease is not None
+        self.pool.give_back(task.lease)
+        verdict = judge_end(task.run, code, since=task.since, sent=task.sent, kills=self._kills)
+        self._note(task, verdict.status, code=code, **({"error": verdict.error} if verdict.error else {}))
+        again = (
+            verdict.status not in (*GOOD, "interrupted")
+            and self.settings.on_error == "retry"
+            and task.attempts <= self.settings.retries
+            and not self._halted
+        )
+        self.say(self._told(task, verdict, again))
+        if again:
+            self._note(task, "queued")
+            self.queue.appendleft(task)
+            return
+        self.done += 1
+        if verdict.status not in (*GOOD, "interrupted") and self.settings.on_error == "stop" and not self._halted:
+            self.say("sweep.on_error=stop: the jobs at work are stopped, the same command goes on")
+            self._stop()
+
+    def _lose(self) -> None:
+        """The supervisor is gone, and with it all that ran."""
+        lost = list(self.running.values())
+        self.running.clear()
+        for task in lost:
+            self._end(task, -signal.SIGKILL)
+        if self._halted:
+            return
+        if self.done == self._lost_at:
+            raise RunError("the process that starts the jobs was ended twice without a job ending in between")
+        self._lost_at = self.done
+        self.starter.restart()
+
+    # look after those at work
+
+    def _heed(self, signals: Signals) -> None:
+        """The first signal stops, the second kills."""
+        signals.drain()
+        if signals.noted and not self.stopped_by:
+            self.stopped_by = signals.noted[0]
+            name = signal.Signals(self.stopped_by).name
+            number = len(self.running)
+            self.say(f"{name}: {number} job{'s' * (number != 1)} at work will save and end; Ctrl-C again: at once")
+            self._stop()
+        elif len(signals.noted) > 1 and self.running:
+            signals.noted[1:] = []
+            for number in self.running:
+                self.starter.signal(number, signal.SIGKILL)
+
+    def _stop(self) -> None:
+        self._halted = True
+        for task in self.running.values():
+            task.sent = task.sent or "interrupted"
+            self.starter.signal(task.number, signal.SIGTERM)
+
+    def _look_after(self) -> None:
+        self._kills.look()
+        now = time.monotonic()
+        limit = self.settings.timeout
+        for task in self.running.values():
+            if task.sent == "timeout" and now > task.dies_at:
+                self.starter.signal(task.number, signal.SIGKILL)
+            elif limit is not None and task.sent is None and self._silent(task, now) > limit:
+                task.sent, task.dies_at = "timeout", now + GRACE_SECONDS
+                self.starter.signal(task.number, signal.SIGABRT)
+        if now - self._written_at > LEADERBOARD_SECONDS:
+            self._written_at = now
+            self.written()
+
+    def _silent(self, task: Task, now: float) -> float:
+        """Seconds since its last sign of life."""
+        written = stamp(task.run)
+        if written == task.since:
+            return now - task.began
+        return min(now - task.began, time.time() - written / 1e9)
+
+    def _note(self, task: Task, status: Status, **facts: Any) -> None:
+        self.sweep.append([{"job": task.job.name, "status": status, **facts}])
+
+    def _told(self, task: Task, verdict: Verdict, again: bool) -> str:
+        done = self.done + (not again)
+        seconds = time.monotonic() - task.began
+        words = [f"[{done}/{self.total}]", f"{verdict.status:<8}", str(task.job)]
+        metrics = task.run.result().get("metrics") or {}
+        score = next((f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith("best/")), "")
+        words += [score] if verdict.status in GOOD else [verdict.error or ""]
+        words.append(f"{seconds:.1f} s")
+        if again:
+            words.append(f"once more ({task.attempts} of {self.settings.retries})")
+        elif 0 < done < self.total and not self._halted:
+            left = (time.monotonic() - self._began) / done * (self.total - done)
+            words.append(f"{timedelta(seconds=round(left))} to go")
+        return "  ".join(word for word in words if word)
+
+
+def to_screen(line: str) -> None:
+    """A line of the sweep, for a person."""
+    print(line, file=sys.stdout, flush=True)

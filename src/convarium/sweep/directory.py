@@ -1,0 +1,170 @@
+"""A sweep on disk: what it asks, its jobs, and every change of their states. No torch here.
+
+sweeps/NAME/  sweep.yaml       the command, its axes and settings
+              manifest.jsonl   a line for each change of a job's state, only ever appended to
+              jobs/JOB/        the run directories
+              leaderboard.csv  leaderboard.md  seeds.csv
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from convarium.errors import ConfigError, RunError
+from convarium.run.record import RunDirectory, is_held, write_atomically
+
+ROOT = "sweeps"
+
+
+class Known(NamedTuple):
+    """A job as the manifest has it."""
+
+    name: str
+    key: str
+    swept: dict[str, Any]
+    """Axis -> value."""
+    words: list[str]
+    """The overrides that set the axes."""
+    status: str
+    """That of its last line."""
+
+
+class SweepDirectory:
+    """One sweep on disk; every path of it is a property."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def named(cls, name: str) -> "SweepDirectory":
+        """Where the sweep of this name is, or will be, below the current folder."""
+        return cls(Path(ROOT).absolute() / name)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "SweepDirectory":
+        """An existing sweep directory. Raises RunError if it is none."""
+        sweep = cls(Path(path).expanduser().absolute())
+        if not sweep.path.is_dir():
+            raise RunError(f"{path}: no such sweep directory")
+        if not sweep.description_file.is_file():
+            raise RunError(f"{path}: not a sweep directory (it has no sweep.yaml)")
+        return sweep
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def description_file(self) -> Path:
+        return self.path / "sweep.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.jsonl"
+
+    @property
+    def leaderboard_csv(self) -> Path:
+        return self.path / "leaderboard.csv"
+
+    @property
+    def leaderboard_md(self) -> Path:
+        return self.path / "leaderboard.md"
+
+    @property
+    def seeds_csv(self) -> Path:
+        return self.path / "seeds.csv"
+
+    def run(self, job: str) -> RunDirectory:
+        """The run directory of a job."""
+        return RunDirectory(self.path / "jobs" / job)
+
+    def description(self) -> dict[str, Any]:
+        """sweep.yaml; empty if there is none yet. Raises RunError if it cannot be read."""
+        try:
+            found = yaml.safe_load(self.description_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RunError(f"{self.description_file}: cannot be read ({type(error).__name__})") from error
+        if not isinstance(found, dict) or not isinstance(found.get("axes"), list):
+            raise RunError(f"{self.description_file}: not the description of a sweep")
+        return found
+
+    def describe(self, **fields: Any) -> None:
+        """Write sweep.yaml."""
+        write_atomically(self.description_file, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+
+    def make(self) -> None:
+        """Make the directory, if it is not there. Raises ConfigError where that cannot be done."""
+        try:
+            (self.path / "jobs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"sweep.name={self.name}: {self.path}: cannot be written ({error.strerror})") from error
+
+    def append(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Add lines to the manifest, and be sure that they are on the disk."""
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        lines = [json.dumps({"time": now, **entry}, ensure_ascii=False) + "\n" for entry in entries]
+        with self.manifest_file.open("ab") as file:
+            if file.tell() and not self._ends_with_a_line():
+                file.write(b"\n")  # a kill cut the last one short
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def known(self) -> dict[str, Known]:
+        """The jobs of the manifest by name, in their order. A line that a kill has cut short counts for nothing."""
+        found: dict[str, Known] = {}
+        for entry in self.entries():
+            name = entry["job"]
+            if "key" in entry:
+                found[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"])
+            elif name in found:
+                found[name] = found[name]._replace(status=entry["status"])
+        return found
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The lines of the manifest that are whole."""
+        try:
+            lines = self.manifest_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("job"), str) and isinstance(entry.get("status"), str):
+                yield entry
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only controller. Raises RunError if another process is; the lock ends with the process."""
+        with (self.path / ".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "an unknown process"
+                raise RunError(f"{self.path}: this sweep is being run by {holder}") from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether a controller is at work."""
+        return is_held(self.path / ".lock")
+
+    def _ends_with_a_line(self) -> bool:
+        with self.manifest_file.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"

@@ -1,0 +1,276 @@
+"""The table at the end of a sweep: a row for each job, the best first, and the spread over seeds. No torch here."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from convarium.run.ranges import shown as written
+from convarium.run.record import write_atomically
+from convarium.sweep.directory import SweepDirectory
+
+SEED = "seed"
+FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}
+"""What result.json says beside the metrics, and how it is shown."""
+# Student's t for 95 %, both sides, of 1 to 30 degrees of freedom
+T_95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+class Row(NamedTuple):
+    """What became of one job, all of it as its result.json has it."""
+
+    job: str
+    swept: dict[str, Any]
+    status: str
+    error: str | None
+    figures: dict[str, Any]
+    """Metrics and FACTS by name."""
+    path: str
+
+    @property
+    def is_good(self) -> bool:
+        return self.status == "ok"
+
+
+class Spread(NamedTuple):
+    """A figure over the seeds."""
+
+    number: int
+    mean: float
+    deviation: float
+    """Standard deviation of the sample; 0 of one."""
+    half_width: float
+    """Of the 95 % confidence interval of the mean, by Student's t; infinite of one."""
+
+    def __str__(self) -> str:
+        interval = f" ± {self.half_width:.4f}" if math.isfinite(self.half_width) else ""
+        return f"{self.mean:.4f}{interval}"
+
+
+class Group(NamedTuple):
+    """The jobs that differ in their seeds only."""
+
+    swept: dict[str, Any]
+    good: int
+    jobs: int
+    spreads: dict[str, Spread]
+
+
+class Leaderboard:
+    """The jobs of a sweep in the order of the figure that chose their best weights."""
+
+    def __init__(self, sweep: SweepDirectory) -> None:
+        description = sweep.description()
+        self.sweep = sweep
+        self.axes: list[str] = description["axes"]
+        self.monitor: str = description.get("monitor") or "val/acc1"
+        self.sign = -1.0 if description.get("mode") == "min" else 1.0
+        measured = self.monitor.rpartition("/")[2]
+        self.metrics = list(
+            dict.fromkeys((f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1"))
+        )
+        alive = sweep.is_locked()
+        rows = [_row(sweep, known.name, known.swept, known.status, alive) for known in sweep.known().values()]
+        self.rows = sorted(rows, key=self._place)
+
+    def _place(self, row: Row) -> tuple[bool, float]:
+        figures = row.figures if row.is_good else {}
+        score = figures.get(self.metrics[0], figures.get(self.monitor))
+        return not row.is_good, math.inf if score is None else -self.sign * score
+
+    @property
+    def good(self) -> list[Row]:
+        return [row for row in self.rows if row.is_good]
+
+    @property
+    def others(self) -> list[Row]:
+        return [row for row in self.rows if not row.is_good]
+
+    @property
+    def failures(self) -> list[Row]:
+        """The jobs that have ended otherwise than well."""
+        return [row for row in self.others if row.status not in ("queued", "running")]
+
+    def over_seeds(self) -> list[Group]:
+        """One group for each combination of the other axes, the best first; none if seed is no axis."""
+        if SEED not in self.axes:
+            return []
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            others = {axis: value for axis, value in row.swept.items() if axis != SEED}
+            groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
+        found = []
+        for key, rows in groups.items():
+            good = [row for row in rows if row.is_good]
+            spreads = {
+                name: spread([row.figures[name] for row in good if row.figures.get(name) is not None])
+                for name in self.metrics
+                if any(row.figures.get(name) is not None for row in good)
+            }
+            found.append(Group(json.loads(key), len(good), len(rows), spreads))
+        chief = self.metrics[0]
+        return sorted(
+            found, key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf
+        )
+
+    # as files
+
+    def write(self) -> None:
+        """Write leaderboard.csv, leaderboard.md and, if seed is an axis, seeds.csv."""
+        write_atomically(self.sweep.leaderboard_csv, self.as_csv())
+        write_atomically(self.sweep.leaderboard_md, self.as_markdown())
+        if groups := self.over_seeds():
+            write_atomically(self.sweep.seeds_csv, self.seeds_as_csv(groups))
+
+    def as_csv(self) -> str:
+        """A row for each job; numbers to the last digit of its result.json, nothing where that has nothing."""
+        head = [*self.axes, "status", *self.metrics, *FACTS, "path", "error"]
+        rows = [
+            [
+                *(written(row.swept.get(axis)) for axis in self.axes),
+                row.status,
+                *(_exact(row.figures.get(name)) for name in (*self.metrics, *FACTS)),
+                row.path,
+                row.error or "",
+            ]
+            for row in self.rows
+        ]
+        return _csv([head, *rows])
+
+    def seeds_as_csv(self, groups: Sequence[Group]) -> str:
+        """A row for each group of seeds: mean, standard deviation and the ends of the 95 % confidence interval."""
+        axes = [axis for axis in self.axes if axis != SEED]
+        names = [name for name in self.metrics if any(name in group.spreads for group in groups)]
+        head = [*axes, "ok", "jobs", *(f"{name} {part}" for name in names for part in ("mean", "std", "low", "high"))]
+        rows = []
+        for group in groups:
+            cells = [*(written(group.swept.get(axis)) for axis in axes), str(group.good), str(group.jobs)]
+            for name in names:
+                cells += _cells(group.spreads.get(name))
+            rows.append(cells)
+        return _csv([head, *rows])
+
+    def as_markdown(self) -> str:
+        """Both tables and the failures, for a person."""
+        parts = [f"# {self.sweep.name}", ""]
+        if groups := self.over_seeds():
+            head, rows = self._seeds_table(groups)
+            parts += ["Mean over seeds, ± half of the 95 % confidence interval", "", *_markdown(head, rows), ""]
+        head, rows = self.table()
+        links = [[*cells, f"[{row.job}](jobs/{row.job})"] for cells, row in zip(rows, self.rows, strict=True)]
+        parts += _markdown([*head, "run"], links)
+        if self.failures:
+            parts += ["", "Not ended well", ""]
+            parts += [f"- {row.job}: {row.status}{f': {row.error}' if row.error else ''}" for row in self.failures]
+        return "\n".join(parts) + "\n"
+
+    # on the screen
+
+    def as_text(self, most: int = 40) -> str:
+        """Both tables, for a terminal, at most so many rows of each."""
+        parts = []
+        if groups := self.over_seeds():
+            parts += ["", "mean over seeds, ± half of the 95 % confidence interval", ""]
+            parts += _text(*self._seeds_table(groups), most)
+        parts += ["", *_text(*self.table(), most)]
+        return "\n".join(parts)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows, rounded; a metric that no job has is left out."""
+        metrics = [name for name in self.metrics if any(row.figures.get(name) is not None for row in self.rows)]
+        head = [*(_short(axis) for axis in self.axes), "status", *metrics, "images/s", "seconds", "parameters"]
+        rows = []
+        for row in self.rows:
+            cells = [written(row.swept.get(axis)) for axis in self.axes] + [row.status]
+            cells += [_rounded(row.figures.get(name), ".4f") for name in metrics]
+            cells += [
+                _rounded(row.figures.get(name), form) for name, form in zip(FACTS, (",.0f", ".1f", ","), strict=True)
+            ]
+            rows.append(cells)
+        return head, rows
+
+    def _seeds_table(self, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+        axes = [axis for axis in self.axes if axis != SEED]
+        metrics = [name for name in self.metrics if any(name in group.spreads for group in groups)]
+        head = [*(_short(axis) for axis in axes), "seeds", *metrics]
+        rows = []
+        for group in groups:
+            number = f"{group.good}" if group.good == group.jobs else f"{group.good} of {group.jobs}"
+            spreads = [str(group.spreads.get(name, "")) for name in metrics]
+            rows.append([*(written(group.swept.get(axis)) for axis in axes), number, *spreads])
+        return head, rows
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation and confidence interval of a sample of one or more."""
+    number, mean = len(values), statistics.fmean(values)
+    if number == 1:
+        return Spread(1, mean, 0.0, math.inf)
+    deviation = statistics.stdev(values)
+    return Spread(number, mean, deviation, student_t(number - 1) * deviation / math.sqrt(number))
+
+
+def student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's distribution."""
+    if freedom <= len(T_95):
+        return T_95[freedom - 1]
+    z = statistics.NormalDist().inv_cdf(0.975)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
+
+
+def _row(sweep: SweepDirectory, job: str, swept: dict[str, Any], status: str, alive: bool) -> Row:
+    run = sweep.run(job)
+    result = run.result()
+    if status != "queued" or result.get("status") == "ok":  # queued again, it has the result of an earlier attempt
+        status = result.get("status") or ("killed" if status == "running" and not alive else status)
+    figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in FACTS}}
+    return Row(job, swept, status, result.get("error"), figures, str(run.path))
+
+
+def _exact(value: Any) -> str:
+    return "" if value is None else json.dumps(value)
+
+
+def _rounded(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _cells(found: Spread | None) -> list[str]:
+    if found is None:
+        return [""] * 4
+    if not math.isfinite(found.half_width):
+        return [repr(found.mean), "", "", ""]
+    low, high = found.mean - found.half_width, found.mean + found.half_width
+    return [repr(value) for value in (found.mean, found.deviation, low, high)]
+
+
+def _short(axis: str) -> str:
+    return axis.rpartition(".")[2]
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], f"|{'---|' * len(head)}", *lines[1:]]
+
+
+def _text(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> list[str]:
+    kept = rows[:most]
+    widths = [max(map(len, column)) for column in zip(head, *kept, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *kept)
+    ]
+    return [*lines, f"... and {len(rows) - most} more"] if len(rows) > most else lines

@@ -1,0 +1,150 @@
+"""What is to be run: the jobs of a sweep, each composed and checked as far as it goes without torch."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from convarium.errors import ConfigError
+from convarium.run.compose import Conf
+from convarium.run.identity import config_hash, determines_result, leaves, slug, sweep_name
+from convarium.run.ranges import shown as written
+from convarium.sweep.directory import Known, SweepDirectory
+from convarium.sweep.points import Point, off_axes, on_axes, shown, values
+
+MOST_NAMED = 3  # changes of a base that a message tells
+
+
+class Job(NamedTuple):
+    """One experiment of a sweep."""
+
+    name: str
+    """Of its folder."""
+    key: str
+    """12 hexadecimal digits, over the config's hash and the swept keys: the same job has the same, whenever asked for.
+    """
+    swept: dict[str, Any]
+    """Axis -> value."""
+    words: Point
+    """The overrides that set the axes."""
+    overrides: Point
+    """All of its overrides."""
+    config: dict[str, Any]
+
+    def __str__(self) -> str:
+        return shown(self.words)
+
+
+class Plan(NamedTuple):
+    """The jobs of one command, each once."""
+
+    jobs: list[Job]
+    axes: list[str]
+    fixed: Point
+    """The overrides of every job."""
+    doubles: int
+    """Points that are the same job as an earlier one."""
+
+
+class AtPoint(ConfigError):
+    """What is wrong with one of many points, and which it is."""
+
+    def __init__(self, error: Exception, number: int, points: int, words: Point) -> None:
+        super().__init__(f"{error} (job {number} of {points}: {shown(words)})")
+
+
+def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequence[str] = ()) -> Plan:
+    """Compose and check every point. Raises ConfigError for the first that is not right, saying which it is.
+
+    hydra: the overrides of Hydra's own keys, which belong to all points.
+    """
+    keys = [axis.lstrip("+") for axis in axes]
+    for key in keys:
+        if key == "study":
+            raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
+        if key.startswith("sweep."):
+            raise ConfigError(f"{key}: cannot be swept, it is about the sweep")
+    jobs: dict[str, Job] = {}
+    for number, point in enumerate(points, 1):
+        words = on_axes(point, axes)
+        try:
+            config = conf.compose([*hydra, *point]).config
+            if config["resume"] is not None:
+                raise ConfigError(f"resume={config['resume']}: goes on with one run; without -m")
+        except ConfigError as error:
+            raise AtPoint(error, number, len(points), words) from error
+        swept = _as_composed(values(words), config, conf.groups)
+        key = job_key(config, swept)
+        jobs.setdefault(key, Job(job_name(swept, key), key, swept, words, list(point), config))
+    fixed = off_axes(points[0], axes) if points else []
+    return Plan(list(jobs.values()), list(axes), fixed, len(points) - len(jobs))
+
+
+def _as_composed(swept: dict[str, Any], config: dict[str, Any], groups: Sequence[str]) -> dict[str, Any]:
+    """The values that keys got (1 of a float is 1.0); an answer of a group keeps its name."""
+    got = leaves(config)
+    return {axis: value if axis in groups else got.get(axis, value) for axis, value in sorted(swept.items())}
+
+
+def job_key(config: dict[str, Any], swept: dict[str, Any]) -> str:
+    """What makes a job this job and no other."""
+    text = json.dumps([config_hash(config), swept], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def job_name(swept: dict[str, Any], key: str) -> str:
+    """A folder's name that says what is special about a job."""
+    parts = [
+        value if isinstance(value, str) else f"{axis.rpartition('.')[2]}-{written(value)}"
+        for axis, value in swept.items()
+    ]
+    return f"{slug('-'.join(parts) or 'job')}-{key[:8]}"
+
+
+def default_name(conf: Conf, fixed: Sequence[str], axes: Sequence[str]) -> str:
+    """The name by which the same command finds its sweep again."""
+    return sweep_name(values(fixed), [axis.lstrip("+") for axis in axes], config_hash(conf.compose([]).config))
+
+
+def check_same_base(sweep: SweepDirectory, conf: Conf, wanted: Plan, hydra: Sequence[str] = ()) -> None:
+    """Refuse to go on with a sweep of other axes, or of another base: a column of its table would mean two things.
+
+    Jobs that were known before are held against their frozen configs; if none is among those wanted, one of them is
+    composed anew. Raises ConfigError, saying what changed.
+    """
+    description = sweep.description()
+    if not description:
+        return
+    axes = sorted(axis.lstrip("+") for axis in wanted.axes)
+    if axes != sorted(description["axes"]):
+        then, now = ", ".join(description["axes"]) or "nothing", ", ".join(axes) or "nothing"
+        raise ConfigError(f"sweep.name={sweep.name}: sweeps {then}, now {now}; choose another sweep.name")
+    known = {_canonical(job.swept): job for job in sweep.known().values()}
+    both = [(job.config, known[_canonical(job.swept)]) for job in wanted.jobs if _canonical(job.swept) in known]
+    if not both and known:
+        one = next(iter(known.values()))
+        both = [(conf.compose([*hydra, *wanted.fixed, *one.words]).config, one)]
+    for config, job in both:
+        changed = list(_changes(sweep.run(job.name).config(), config)) if _frozen(sweep, job) else []
+        if changed:
+            more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+            raise ConfigError(
+                f"sweep.name={sweep.name}: its base has changed: {', '.join(changed[:MOST_NAMED])}{more}"
+                f" (job {shown(job.words)}); choose another sweep.name"
+            )
+
+
+def _frozen(sweep: SweepDirectory, job: Known) -> bool:
+    return sweep.run(job.name).config_file.is_file()
+
+
+def _canonical(swept: dict[str, Any]) -> str:
+    return json.dumps(swept, sort_keys=True, default=str)
+
+
+def _changes(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Every key that determines the result and has another value; null and absent are the same."""
+    before, after = leaves(then), leaves(now)
+    for key in dict.fromkeys([*before, *after]):
+        if determines_result(key) and before.get(key) != after.get(key):
+            yield f"{key} {written(before.get(key))} -> {written(after.get(key))}"

@@ -1,0 +1,71 @@
+"""From the words of a command to the points of a sweep: every combination of the swept values. No torch here."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+
+Point = list[str]  # the overrides of one job
+
+
+def effective(parsed: Sequence[Override]) -> list[Override]:
+    """Of two equal keys the later counts, in the place of the first; but `+callbacks=a +callbacks=b` adds both."""
+    last: dict[object, Override] = {}
+    for place, override in enumerate(parsed):
+        key = override.get_key_element()
+        last[(key, place) if override.is_add() else key] = override
+    return list(last.values())
+
+
+def grid(parsed: Sequence[Override]) -> list[Point]:
+    """Every combination of the swept values, the last axis fastest."""
+    axes = []
+    for override in parsed:
+        key = override.get_key_element()
+        values = override.sweep_string_iterator() if override.is_sweep_override() else _fixed(override)
+        axes.append([key if value is None else f"{key}={value}" for value in values])
+    return [list(point) for point in itertools.product(*axes)]
+
+
+def _fixed(override: Override) -> list[str | None]:
+    if override.is_delete() and override.value() is None:
+        return [None]
+    return [override.get_value_element_as_str()]
+
+
+def axes_of(parsed: Sequence[Override]) -> list[str]:
+    """The keys that are swept, as they are written (`+callbacks`)."""
+    return [override.get_key_element() for override in parsed if override.is_sweep_override()]
+
+
+def on_axes(point: Sequence[str], axes: Sequence[str]) -> Point:
+    """The words of a point that set its axes, in the order of these."""
+    return [word for axis in axes for word in point if word.partition("=")[0] == axis]
+
+
+def off_axes(point: Sequence[str], axes: Sequence[str]) -> Point:
+    """The words of a point that all points have."""
+    return [word for word in point if word.partition("=")[0] not in axes]
+
+
+def values(words: Sequence[str]) -> dict[str, Any]:
+    """What overrides set, as plain values: 0.1 and 1e-1 are the same."""
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    return {override.get_key_element().lstrip("+"): _plain(override.value()) for override in parsed}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def shown(words: Sequence[str]) -> str:
+    """The swept words of a point, for a person."""
+    return " ".join(words) or "the only one"

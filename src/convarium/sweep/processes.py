@@ -1,0 +1,185 @@
+"""The controller's end of the supervisor: start a job, signal it, hear that it has ended. No torch here."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NamedTuple
+
+from convarium.errors import RunError
+
+CLOSING_SECONDS = 5.0
+
+
+class Started(NamedTuple):
+    """A job has a process, which leads a group of the same number."""
+
+    number: int
+    pid: int
+
+
+class Ended(NamedTuple):
+    """A job's process has ended; `code` is negative for a signal."""
+
+    number: int
+    code: int
+
+
+class Lost(NamedTuple):
+    """The supervisor has ended, and all jobs with it."""
+
+
+Event = Started | Ended | Lost
+
+
+class Processes:
+    """Starts the jobs of a sweep in processes of their own and tells what becomes of them.
+
+    isolation: fork (of a process that has imported everything), or spawn (a new interpreter each).
+    """
+
+    def __init__(self, isolation: str) -> None:
+        self.isolation = isolation
+        self._begin()
+
+    def _begin(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        # what this program can import; OpenBLAS starts threads where it is imported, unless told not to
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        with theirs:
+            words = [str(theirs.fileno()), str(os.getpid()), self.isolation]
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-P", "-m", "convarium.sweep.supervisor", *words],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._groups: dict[int, int] = {}  # number of a job -> its process
+        self._rest = b""
+        self.is_ready = False
+
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
+        """Start a process for one of the calls of `convarium.sweep.calls`; `number` is how we speak of it."""
+        self._say(start=number, call=call, arguments=list(arguments), log=log, env=env)
+
+    def signal(self, number: int, signum: int) -> None:
+        """Signal the whole group of a job, if it is still there."""
+        self._say(signal=signum, to=number)
+
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
+        """What has happened, waiting so long for the first of it, or until there is something to read from `waker`.
+
+        Raises RunError if jobs cannot be started at all.
+        """
+        waiting = [self._channel.fileno(), *([] if waker is None else [waker])]
+        if waiting[0] not in select.select(waiting, [], [], seconds)[0]:
+            return []
+        try:
+            got = self._channel.recv(1 << 20)
+        except ConnectionError:  # it ended with requests unread
+            got = b""
+        if not got:
+            self._bury()
+            return [Lost()]
+        *lines, self._rest = (self._rest + got).split(b"\n")
+        return [event for line in lines if (event := self._heard(json.loads(line))) is not None]
+
+    def restart(self) -> None:
+        """Another supervisor, after `Lost`."""
+        self._begin()
+
+    def close(self) -> None:
+        """End everything that is left."""
+        self._channel.close()  # by which the supervisor ends its jobs and itself
+        if not self.is_ready:  # it reads nothing before its imports are done, and has no jobs yet
+            self._supervisor.kill()
+        try:
+            self._supervisor.wait(CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+        self._bury()
+
+    def _heard(self, said: dict[str, object]) -> Event | None:
+        if "unfit" in said:
+            raise RunError(f"sweep.isolation=fork: not possible here, {said['unfit']}; accepted: spawn")
+        if "ready" in said:
+            self.is_ready = True
+            return None
+        if "pid" in said:
+            started = Started(int(str(said["started"])), int(str(said["pid"])))
+            self._groups[started.number] = started.pid
+            return started
+        ended = Ended(int(str(said["ended"])), int(str(said["code"])))
+        self._groups.pop(ended.number, None)
+        return ended
+
+    def _say(self, **words: object) -> None:
+        with contextlib.suppress(ConnectionError):  # `poll` tells that it is lost
+            self._channel.sendall(json.dumps(words).encode() + b"\n")
+
+    def _bury(self) -> None:
+        """Nobody has ended the groups of the supervisor's jobs if it was killed."""
+        self._supervisor.wait()
+        for pid in self._groups.values():
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        self._groups.clear()
+
+
+@contextlib.contextmanager
+def supervised(isolation: str) -> Iterator[Processes]:
+    """Processes that end with the context. isolation: fork, spawn, or auto for what is best here."""
+    if isolation not in ("fork", "spawn"):
+        isolation = "fork" if sys.platform == "linux" else "spawn"
+    processes = Processes(isolation)
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+class Signals:
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; a descriptor to read from tells of each."""
+
+    HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.noted: list[int] = []
+
+    def __enter__(self) -> "Signals":
+        self.descriptor, self._woken = os.pipe()
+        for end in (self.descriptor, self._woken):
+            os.set_blocking(end, False)
+        self._before = {
+            signum: signal.signal(signum, self._note)
+            for signum in self.HEEDED
+            if signal.getsignal(signum) != signal.SIG_IGN or signum == signal.SIGINT
+        }
+        self._waker = signal.set_wakeup_fd(self._woken)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._waker)
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        os.close(self.descriptor)
+        os.close(self._woken)
+
+    def drain(self) -> None:
+        """Wait for the next one."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 4096)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.noted.append(signum)

@@ -1,0 +1,47 @@
+"""`hydra/sweeper: grid` and `hydra/launcher: local`: what Hydra calls; the work is in convarium.sweep."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of the swept values, all of them checked before the first job starts."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the sweep that `arguments` (and `hydra.sweeper.params`) describe; SystemExit unless all is well."""
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        from convarium.sweep import grid
+
+        loader = self.hydra_context.config_loader
+        points, axes = grid.points_of(loader, [*self._parse_config(), *arguments])
+        if isinstance(self.launcher, LocalLauncher):
+            return self.launcher.run(points, axes)
+        return grid.run_by(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
+
+
+class LocalLauncher(Launcher):
+    """Jobs in processes of their own on this machine, as many at a time as it has devices for."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the points of a sweeper that is not ours: what differs from the command is taken for its axes."""
+        said = set(self.config.hydra.overrides.task)
+        axes = dict.fromkeys(word.partition("=")[0] for point in job_overrides for word in point if word not in said)
+        return self.run([list(point) for point in job_overrides], list(axes))
+
+    def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
+        """Run points whose axes are known."""
+        from convarium.sweep.grid import run_here
+
+        return run_here(self.config, self.hydra_context.config_loader, points, axes)

@@ -1,0 +1,340 @@
+"""Whole sweeps: what becomes of jobs that end in every way, and of sweeps that are stopped, continued and extended."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from convarium.errors import ConfigError, RunError
+from convarium.run.compose import compose
+from convarium.run.evaluation import measure, plan
+from convarium.run.launch import run_experiment
+from convarium.run.record import RunDirectory
+from convarium.sweep.processes import Processes, supervised
+from convarium.sweep.verbs import resume, status
+from experiments import SMALL, rows
+from misbehaving import small_group
+from sweeps import board, found, results, statuses, sweep, weights
+
+TRUSTING = ("norm=none", "trainer.max_epochs=2")
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVARIUM_TRUST", "misbehaving")
+
+
+def ends(*names: str) -> str:
+    return f"norm._target_={','.join(f'misbehaving.{name}' for name in names)}"
+
+
+def test_each_way_to_end_has_its_status_and_the_others_go_on(
+    processes: Processes, trusting: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("Fine", "Raises", "Exits", "Leaves", "Segfaults", "IsKilled", "Diverges", "AsksTooMuch", "Hangs")
+    assert sweep(processes, *TRUSTING, ends(*names), "sweep.timeout=3") == 1
+    assert statuses("norm._target_") == {
+        "misbehaving.Fine": "ok",
+        "misbehaving.Raises": "failed",
+        "misbehaving.Exits": "exited",
+        "misbehaving.Leaves": "exited",
+        "misbehaving.Segfaults": "killed",
+        "misbehaving.IsKilled": "killed",
+        "misbehaving.Diverges": "diverged",
+        "misbehaving.AsksTooMuch": "oom",
+        "misbehaving.Hangs": "timeout",
+    }
+    said = {row["norm._target_"].rpartition(".")[2]: row for row in board()}
+    logs = {name: (Path(row["path"]) / "train.log").read_text() for name, row in said.items()}
+    assert said["Raises"]["error"] == "KeyError: 'the cause'"
+    assert "Traceback" in logs["Raises"]
+    assert "exit code 3" in said["Exits"]["error"]
+    assert "exit code 3" in said["Leaves"]["error"]
+    assert said["Segfaults"]["error"] == "SIGSEGV"
+    assert "Segmentation fault" in logs["Segfaults"]
+    assert "misbehaving.py" in logs["Hangs"]  # where it hung
+    out, err = capsys.readouterr()
+    assert "1 of 9 jobs ended well" in out
+    assert "KeyError: 'the cause'" in err
+
+
+def test_a_job_that_the_kernel_ends_for_its_memory_is_oom(processes: Processes, trusting: None) -> None:
+    try:
+        group = small_group()
+    except OSError as error:
+        pytest.skip(str(error))
+    try:
+        assert sweep(processes, *TRUSTING, ends("Eats", "IsKilled", "Fine")) == 1
+        assert statuses("norm._target_") == {
+            "misbehaving.Eats": "oom",
+            "misbehaving.IsKilled": "killed",
+            "misbehaving.Fine": "ok",
+        }
+    finally:
+        group.rmdir()
+
+
+def test_leaderboard_results_and_metrics_agree(processes: Processes) -> None:
+    assert sweep(processes, "optimizer.lr=0.01,0.003", "seed=1,2", "trainer.max_epochs=2") == 0
+    by_path = {str(found().run(job).path): result for job, result in results().items()}
+    assert len(board()) == len(by_path) == 4
+    scores = []
+    for row in board():
+        result, run = by_path[row["path"]], RunDirectory.open(row["path"])
+        assert row["status"] == result["status"] == "ok"
+        for name in ("best/val/acc1", "val/acc1", "test/acc1"):
+            assert float(row[name]) == result["metrics"][name]
+        for name in ("wall_seconds", "params"):
+            assert float(row[name]) == result[name]
+        assert rows(run, "val/acc1")[-1] == float(row["val/acc1"])
+        assert max(rows(run, "val/acc1")) == float(row["best/val/acc1"])
+        assert rows(run, "test/acc1") == [float(row["test/acc1"])]
+        config = run.config()
+        assert (str(config["optimizer"]["lr"]), str(config["seed"])) == (row["optimizer.lr"], row["seed"])
+        scores.append(float(row["best/val/acc1"]))
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_forked_spawned_and_alone_a_job_has_equal_weights(processes: Processes, own_directory: Path) -> None:
+    words = ("dropout=0.2", "augment=crop_flip", "trainer.max_epochs=2", "seed=5,6")
+    assert sweep(processes, *words, name="forked") == 0
+    with supervised("spawn") as spawning:
+        assert sweep(spawning, *words, "sweep.isolation=spawn", name="spawned") == 0
+    forked, spawned = weights("forked"), weights("spawned")
+    assert len(forked) == 2
+    assert forked == spawned
+    alone = [*SMALL, "arch.hidden=[16]", *words[:3], "seed=6", "run_dir=alone"]
+    assert run_experiment(compose(alone).config, alone) == 0
+    [job] = [job for job in forked if "seed-6" in job]
+    for name, value in load_file("alone/weights.safetensors").items():
+        assert torch.equal(value, load_file(f"sweeps/forked/jobs/{job}/weights.safetensors")[name])
+    hashes = {
+        json.loads(Path(folder, "result.json").read_text())["config_hash"]
+        for folder in ("alone", f"sweeps/forked/jobs/{job}")
+    }
+    assert len(hashes) == 1
+
+
+def test_the_same_command_again_runs_nothing_and_more_values_extend(processes: Processes) -> None:
+    assert sweep(processes, "seed=1,2") == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("sweeps/s/jobs").rglob("*") if path.is_file()}
+    assert sweep(processes, "seed=1,2") == 0
+    assert sweep(processes, "seed=2,1,3") == 0
+    assert sorted(row["seed"] for row in board()) == ["1", "2", "3"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(results()) == 3
+
+
+def test_the_same_point_twice_is_one_job(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep(processes, "optimizer.lr=0.01,1e-2", "seed=1,1") == 0
+    assert len(board()) == 1
+    assert "3 more of the points asked for are the same jobs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("seed=1,2", "optimizer.lr=0.02"), "its base has changed: optimizer.lr 0.001 -> 0.02"),
+        (("seed=7", "seed=7,8", "optimizer.lr=0.02"), "its base has changed: optimizer.lr 0.001 -> 0.02"),
+        (("seed=1,2", "dropout=0,0.1"), "sweeps seed, now dropout, seed"),
+    ],
+)
+def test_another_base_is_refused_with_what_changed(words: tuple[str, ...], message: str, processes: Processes) -> None:
+    assert sweep(processes, "seed=1,2") == 0
+    before = found().manifest_file.read_text()
+    with pytest.raises(ConfigError, match=r"choose another sweep\.name") as caught:
+        sweep(processes, *words)
+    assert message in str(caught.value)
+    assert found().manifest_file.read_text() == before
+
+
+def test_where_it_runs_and_how_it_is_watched_may_change(processes: Processes) -> None:
+    assert sweep(processes, "seed=1,2") == 0
+    assert sweep(processes, "seed=1,2,3", "sweep.jobs=1", "threads=1", "trainer.log_every_n_steps=2") == 0
+    assert [row["status"] for row in board()] == ["ok"] * 3
+
+
+def test_failed_jobs_are_run_again_only_if_asked(
+    processes: Processes, trusting: None, own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")  # each attempt gets an epoch further
+    assert sweep(processes, *words) == 1
+    lines = len(found().manifest_file.read_text().splitlines())
+    assert sweep(processes, *words) == 1
+    assert len(found().manifest_file.read_text().splitlines()) == lines
+    assert sweep(processes, *words, "sweep.retry_failed=true") == 1
+    states = [entry["status"] for entry in found().entries() if "raises" in entry["job"]]
+    assert states == ["queued", "running", "failed", "queued", "running", "failed"]
+
+
+def test_a_job_is_tried_again_as_often_as_asked(processes: Processes, trusting: None, own_directory: Path) -> None:
+    retry = ("sweep.on_error=retry", "sweep.retries=2", "trainer.max_epochs=9")
+    assert sweep(processes, *TRUSTING, ends("Raises", "Fine"), *retry) == 1
+    attempts = [
+        entry["attempt"] for entry in found().entries() if entry["status"] == "running" and "raises" in entry["job"]
+    ]
+    assert attempts == [1, 2, 3]
+    assert statuses("norm._target_") == {"misbehaving.Raises": "failed", "misbehaving.Fine": "ok"}
+
+
+def test_what_fails_once_is_well_the_second_time(
+    trusting: None, own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILED_ONCE", str(own_directory / "once"))
+    with supervised("fork") as processes:
+        assert sweep(processes, *TRUSTING, ends("FailsOnce"), "seed=1,2", "sweep.on_error=retry", "sweep.jobs=1") == 0
+    attempts = [entry["attempt"] for entry in found().entries() if entry["status"] == "running"]
+    assert attempts == [1, 2, 1]
+
+
+def test_the_first_failure_can_stop_the_sweep(processes: Processes, trusting: None) -> None:
+    words = (*TRUSTING, ends("Raises", "Hangs", "Fine"), "seed=1,2", "sweep.on_error=stop", "sweep.jobs=2")
+    assert sweep(processes, *words) == 1
+    found_statuses = [row["status"] for row in board()]
+    assert found_statuses.count("failed") >= 1
+    assert "queued" in found_statuses
+    assert "running" not in found_statuses
+
+
+def test_a_dry_run_lists_the_jobs_and_makes_nothing(
+    processes: Processes, own_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(processes, "seed=1,2", "norm=none,batch", "sweep.dry_run=true") == 0
+    assert list(own_directory.iterdir()) == []
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "queued" in line]
+    assert lines == [
+        [str(number), "queued", f"seed={seed}", f"norm={norm}"]
+        for number, (seed, norm) in enumerate([(1, "none"), (1, "batch"), (2, "none"), (2, "batch")], 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("seed=1,2", "batch_size=32,0"),
+            "batch_size=0: out of range; accepted: at least 1 (job 3 of 4: batch_size=0 seed=1)",
+        ),
+        (("norm=none,instance", "arch=lenet5", "data.image_size=32"), "norm=instance: at c5"),
+        (("seed=1,2", "data.train_size=20"), "batch_size=32"),
+        (("seed=1,2", "run_dir=here"), "run_dir="),
+        (("sweep.jobs=1,2",), "sweep.jobs: cannot be swept, it is about the sweep"),
+        (("seed=1,2", "sweep.devices_per_job=0.5"), "sweep.devices_per_job=0.5: shares out GPUs"),
+        (("seed=1,2", "trainer.num_nodes=1,2"), "trainer.num_nodes=2: these jobs run on this machine"),
+        (
+            ("seed=1,2", "sweep.on_error=stopp"),
+            "sweep.on_error=stopp: out of range; accepted: continue or stop or retry",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_made(
+    words: tuple[str, ...], message: str, processes: Processes, own_directory: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sweep(processes, *words)
+    assert message in str(caught.value)
+    assert list(own_directory.iterdir()) == []
+
+
+def test_two_controllers_exclude_each_other(processes: Processes) -> None:
+    assert sweep(processes, "seed=1,2") == 0
+    with found().locked(), pytest.raises(RunError, match=rf"being run by process {os.getpid()}"):
+        sweep(processes, "seed=1,2,3")
+
+
+LONG = ("trainer.max_epochs=40", "callbacks.checkpoint.every_n_steps=5", "seed=1,2,3,4")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_goes_on_to_the_same_weights(
+    signum: signal.Signals, processes: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(name: str) -> int:
+        return sweep(processes, *LONG, name=name)
+
+    Path("sweeps/stopped/jobs").mkdir(parents=True)
+    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/stopped/jobs"), signum))
+    waiting.start()
+    assert command("stopped") == 128 + signum
+    waiting.join()
+    states = [row["status"] for row in board("stopped")]
+    assert "interrupted" in states
+    assert set(states) <= {"interrupted", "queued", "ok"}
+    assert "the same command, or: convarium sweep resume sweeps/stopped" in capsys.readouterr().err
+    assert command("stopped") == 0
+    assert command("whole") == 0
+    assert weights("stopped") == weights("whole")
+    assert [row["status"] for row in board("stopped")] == ["ok"] * 4
+
+
+def _stop_after_first_checkpoint(jobs: Path, signum: int) -> None:
+    while not list(jobs.glob("*/checkpoints/last.ckpt")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signum)
+
+
+def test_a_second_ctrl_c_ends_jobs_that_do_not_listen(processes: Processes, trusting: None) -> None:
+    Path("sweeps/s/jobs").mkdir(parents=True)
+
+    def twice() -> None:
+        while not list(Path("sweeps/s/jobs").glob("*/metrics.csv")) and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    end = time.monotonic() + 60
+    thread = threading.Thread(target=twice)
+    thread.start()
+    began = time.monotonic()
+    assert sweep(processes, *TRUSTING, ends("Hangs"), "seed=1,2", "trainer.log_every_n_steps=1") == 130
+    thread.join()
+    assert time.monotonic() - began < 30
+    assert [row["status"] for row in board()] == ["interrupted"] * 2
+
+
+def test_a_sweep_is_resumed_from_its_directory_alone(
+    processes: Processes,
+    trusting: None,
+    own_directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("sweeps/stopped/jobs").mkdir(parents=True)
+    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/stopped/jobs"), signal.SIGINT))
+    waiting.start()
+    assert sweep(processes, *LONG, name="stopped") == 130
+    waiting.join()
+    place = found("stopped").path
+    assert status(place, as_json=False) == 1
+    elsewhere = own_directory / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert resume(place, ["sweep.jobs=1"]) == 0
+    assert list(elsewhere.iterdir()) == []
+    capsys.readouterr()
+    assert status(place, as_json=True) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [job["status"] for job in said["jobs"]] == ["ok"] * 4
+    with pytest.raises(ConfigError, match="a sweep goes on as it was"):
+        resume(place, ["seed=7"])
+
+
+def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: Processes) -> None:
+    words = ("trainer.devices=1,2", "data.train_size=651", "data.val_fraction=0.2", "data.test_size=127")
+    assert sweep(processes, *words) == 0
+    one, two = (RunDirectory.open(row["path"]) for row in sorted(board(), key=lambda row: row["trainer.devices"]))
+    assert (one.result()["device"], two.result()["device"]) == ("cpu", "2 x cpu")
+    for run, other in ((one, 2), (two, 1)):
+        assert rows(run, "train/images") == [512.0]  # of 521, without the last part of a batch
+        words = (f"trainer.devices={other}", "threads=1")
+        measured = measure(plan(run, words, weights="best", split="val"))
+        assert measured["val/acc1"] == run.result()["metrics"]["best/val/acc1"]
+    assert rows(one, "val/loss") == pytest.approx(rows(two, "val/loss"), rel=1e-5)
