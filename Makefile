@@ -1,6 +1,6 @@
 # Everything a checkout needs; `make help` lists it. Runs with the make of Linux and of macOS.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-gpu lint types lock numerics bench notebooks clean
+.PHONY: help setup train test test-slow test-gpu test-slurm lint types lock numerics bench notebooks clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -29,6 +29,8 @@ test-slow: setup ## the long tests; those on real data want CONVARIUM_DATA
 	$(PYTEST) -m slow $(ARGS)
 test-gpu: setup ## the tests on a CUDA GPU
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(PY) -m pytest -m gpu $(ARGS)
+test-slurm: setup ## the tests on a Slurm of this machine (root; apt-get install slurmctld slurmd slurm-client munge)
+	$(PY) -m pytest -m slurm tests/slurm $(ARGS)
 lint: setup ## ruff, its format, and which package may import which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

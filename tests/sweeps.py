@@ -12,6 +12,7 @@ from convarium.run.compose import Conf, readable
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of, run_points
 from convarium.sweep.processes import Processes
+from convarium.sweep.sites import ThisMachine
 from experiments import SMALL
 
 # jobs of 16 steps an epoch, a fraction of a second each; a sign of life every 10 seconds would be too rare for them
@@ -24,7 +25,7 @@ def sweep(processes: Processes, *words: str, name: str = "s") -> int:
     mlp = not any(word.startswith("arch=") for word in words)
     every = [*BASE, *(["arch.hidden=[16]"] if mlp else []), f"sweep.name={name}", *words]
     points, axes = points_of(conf.loader, readable(every))
-    return run_points(conf, points, axes, processes)
+    return run_points(conf, points, axes, ThisMachine(processes))
 
 
 def found(name: str = "s") -> SweepDirectory:

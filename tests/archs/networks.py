@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from archs.catalog import stated
+from convarium.archs.efficientnet import StochasticDepth
 from convarium.layers import AS_IN_PAPER, Outputs, Parts
 from convarium.run.catalog import conf_dir
 
@@ -96,6 +97,14 @@ def settled(name: str, net: nn.Module) -> nn.Module:
                 module.momentum = None  # the mean of what was seen
         net.train()(images(name, 4))
     return net.eval()
+
+
+def without_chance(net: nn.Module) -> nn.Module:
+    """The network training, but with all its residual branches: of two images none may be left in one of them."""
+    for module in net.modules():
+        if isinstance(module, StochasticDepth):
+            module.eval()
+    return net
 
 
 def loss(outputs: Tensor | Outputs, targets: Tensor) -> Tensor:

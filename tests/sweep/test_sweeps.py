@@ -226,7 +226,7 @@ def test_a_dry_run_lists_the_jobs_and_makes_nothing(
         (("seed=1,2", "run_dir=here"), "run_dir="),
         (("sweep.jobs=1,2",), "sweep.jobs: cannot be swept, it is about the sweep"),
         (("seed=1,2", "sweep.devices_per_job=0.5"), "sweep.devices_per_job=0.5: shares out GPUs"),
-        (("seed=1,2", "trainer.num_nodes=1,2"), "trainer.num_nodes=2: these jobs run on this machine"),
+        (("seed=1,2", "trainer.num_nodes=1,2"), "trainer.num_nodes=2: these jobs run on one machine"),
         (
             ("seed=1,2", "sweep.on_error=stopp"),
             "sweep.on_error=stopp: out of range; accepted: continue or stop or retry",

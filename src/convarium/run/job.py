@@ -353,6 +353,7 @@ def our_words_only() -> Iterator[None]:
             ".*number of training batches .* smaller than the logging interval.*",
             ".*does not have many workers.*",
             ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own use of torch
+            ".*`srun` command is available.*",  # on a machine that has Slurm; who starts the ranks is known to us
         ):
             warnings.filterwarnings("ignore", message)
         yield

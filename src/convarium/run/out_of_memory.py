@@ -9,22 +9,27 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-# torch's own classes by name; then what it says where it raises a plain RuntimeError: its CPU allocator, CUDA, cuBLAS
+# torch's, Python's and numpy's own classes, by the ends of their names; then what torch says where it raises a plain
+# RuntimeError: its CPU allocator, CUDA, cuBLAS
 CLASSES = ("OutOfMemoryError", "MemoryError")
 WORDS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def tells(failure: BaseException) -> bool:
     """Whether an exception says that memory, of the machine or of a device, did not suffice."""
-    names = {kind.__name__ for kind in type(failure).__mro__}
-    if not names.isdisjoint(CLASSES) or (isinstance(failure, OSError) and failure.errno == errno.ENOMEM):
+    names = [kind.__name__ for kind in type(failure).__mro__]
+    if any(name.endswith(CLASSES) for name in names) or (
+        isinstance(failure, OSError) and failure.errno == errno.ENOMEM
+    ):
         return True
-    return "RuntimeError" in names and told(str(failure))
+    return "RuntimeError" in names and any(words in str(failure) for words in WORDS)
 
 
 def told(line: str) -> bool:
     """Whether the last line of a traceback says so."""
-    return re.match(rf"([\w.]*\.)?({'|'.join(CLASSES)})\b", line) is not None or any(word in line for word in WORDS)
+    return re.match(rf"[\w.]*({'|'.join(CLASSES)})\b", line) is not None or any(
+        words in line for words in (*WORDS, f"[Errno {errno.ENOMEM}]")
+    )
 
 
 class Kills:

@@ -74,9 +74,12 @@ REFUSALS = (
 )
 
 
-def preflight(config: dict[str, Any]) -> Preflight:
-    """Check a resolved config as far as torch alone can. Raises ConfigError, one line."""
-    placement = place(config["trainer"])
+def preflight(config: dict[str, Any], *, elsewhere: bool = False) -> Preflight:
+    """Check a resolved config as far as torch alone can. Raises ConfigError, one line.
+
+    elsewhere: it will run on another machine, of whose devices nothing is known here.
+    """
+    placement = place(config["trainer"], elsewhere=elsewhere)
     check_precision(config["precision"], placement)
     params, macs = check_net(config, placement)
     check_loss(config)
@@ -84,10 +87,16 @@ def preflight(config: dict[str, Any]) -> Preflight:
     return Preflight(placement, params, macs)
 
 
-def place(trainer: dict[str, Any]) -> Placement:
-    """Resolve `trainer.accelerator` and `trainer.devices` against what this machine has."""
+def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
+    """Resolve `trainer.accelerator` and `trainer.devices` against what this machine has, unless it runs elsewhere."""
     accelerator, devices = trainer["accelerator"], trainer["devices"]
     nodes = trainer["num_nodes"]
+    if elsewhere:
+        if accelerator not in ("gpu", "cuda", "cpu"):
+            raise ConfigError(f"trainer.accelerator={accelerator}: it runs on another machine; accepted: gpu, cpu")
+        if not isinstance(devices, int):
+            raise ConfigError(f"trainer.devices={devices}: it runs on another machine; accepted: a number")
+        return Placement("cpu" if accelerator == "cpu" else "cuda", devices, nodes)
     mps = torch.backends.mps.is_available()
     found = {"cuda": torch.cuda.device_count(), "mps": int(mps), "cpu": None}
     if accelerator == "auto":

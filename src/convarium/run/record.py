@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import yaml
 
@@ -162,7 +162,7 @@ class RunDirectory:
             raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
         with file as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hold(lock)
             except OSError as error:
                 lock.seek(0)
                 raise RunError(f"{self.path}: is running (process {lock.read().strip() or 'unknown'})") from error
@@ -197,6 +197,18 @@ def _alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
+
+
+def hold(lock: TextIO) -> None:
+    """Lock a file for this process alone, until it is closed. Raises OSError if another one holds it."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if attempt == 4:
+                raise
+            time.sleep(0.02)  # `is_held` has it for a moment
 
 
 def is_held(lock: Path) -> bool:

@@ -32,9 +32,9 @@ def _function(name: str) -> Callable[..., int]:
         from convarium.sweep.check import check
 
         return check
-    from convarium.sweep.job import run
+    from convarium.sweep import job
 
-    return run
+    return job.run if name == "run" else job.rank
 
 
 if __name__ == "__main__":

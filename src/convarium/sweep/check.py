@@ -23,11 +23,12 @@ UNSEEN = frozenset(
 
 def check(asked: str, answer: str) -> int:
     """Read resolved configs from one JSON file, write to another what was found out about each, or the first error."""
-    configs = json.loads(Path(asked).read_text(encoding="utf-8"))
+    question = json.loads(Path(asked).read_text(encoding="utf-8"))
+    configs = question["configs"]
     found: list[Any] = [None] * len(configs)
     number = 0
     try:
-        for number, seen in findings(configs):
+        for number, seen in findings(configs, elsewhere=question["elsewhere"]):
             found[number] = [*seen.placement, seen.params, seen.macs]
         said: dict[str, Any] = {"found": found, "gpus": torch.cuda.device_count()}
     except FailedCheck as failure:
@@ -44,7 +45,7 @@ class FailedCheck(Exception):
         self.number = number
 
 
-def findings(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Preflight]]:
+def findings(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> Iterator[tuple[int, Preflight]]:
     """The place of each job and what `preflight` says of it, those on the same data together. Raises FailedCheck.
 
     A network is looked at once for all jobs that train it in the same way, a dataset is read once.
@@ -58,7 +59,7 @@ def findings(configs: Sequence[dict[str, Any]]) -> Iterator[tuple[int, Preflight
             key = json.dumps({name: node for name, node in config.items() if name not in UNSEEN}, sort_keys=True)
             found = seen.get(key)
             if found is None:
-                found = seen[key] = preflight(config)
+                found = seen[key] = preflight(config, elsewhere=elsewhere)
             if keys[number] != data_key:
                 data = None  # the memory of one dataset at a time
             data = rehearse(config, found, data).data

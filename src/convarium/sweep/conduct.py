@@ -4,20 +4,21 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from convarium.errors import ConfigError, RunError
-from convarium.machine import available_cores
 from convarium.run.placement import Placement
 from convarium.sweep.controller import Controller, Settings, Task, to_screen
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.events import Ended, Lost
 from convarium.sweep.leaderboard import Leaderboard
 from convarium.sweep.plan import AtPoint, Job
-from convarium.sweep.pool import Layout, Pool, memory_available, share_out, visible_gpus
-from convarium.sweep.processes import Ended, Lost, Processes
+from convarium.sweep.pool import Pool
+from convarium.sweep.processes import Processes
+from convarium.sweep.sites import Site
 from convarium.sweep.verdict import GOOD, TO_GO_ON
 
 SHOWN = 40  # rows of a table on the screen
@@ -29,14 +30,15 @@ def conduct(
     jobs: Sequence[Job],
     axes: Sequence[str],
     settings: dict[str, Any],
-    processes: Processes,
+    site: Site,
     *,
     command: Sequence[str],
     doubles: int = 0,
 ) -> int:
     """Run those of the jobs that are not done; the exit code: 0 if all are well then, 1 if not, or 128 + a signal.
 
-    settings: the answers under `sweep`. Raises ConfigError for a job that cannot run, before anything is made.
+    settings: the answers under `sweep`. site: where they run. Raises ConfigError for a job that cannot run, before
+    anything is made.
     """
     with ExitStack() as stack:
         if sweep.path.is_dir():
@@ -44,22 +46,26 @@ def conduct(
         known = {job.key: job for job in sweep.known().values()}
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
-        todo = [job for job in jobs if is_to_run(states[job.name], retry_failed=settings["retry_failed"])]
-        tasks, layout, gpus = plan_tasks(sweep, todo, settings, processes)
-        print(_header(sweep, states, tasks, layout, doubles, settings), flush=True)
+        adopted = site.still_at_work(sweep)
+        todo = [
+            job
+            for job in jobs
+            if job.name in adopted or is_to_run(states[job.name], retry_failed=settings["retry_failed"])
+        ]
+        tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
+        print(_header(sweep, states, tasks, pool, doubles, settings), flush=True)
         if settings["dry_run"]:
-            print(_dry(sweep, jobs, states), flush=True)
+            print(_dry(jobs, states), flush=True)
             return 0
         if not sweep.path.is_dir():
             sweep.make()
             stack.enter_context(sweep.locked())
-        _freeze(sweep, tasks, known, axes, settings, command)
-        parts = int(1 / settings["devices_per_job"]) if settings["devices_per_job"] != "auto" else 1
+        _freeze(sweep, tasks, known, axes, settings, site, command)
         controller = Controller(
             sweep,
             tasks,
-            processes,
-            Pool(layout.slots, visible_gpus(gpus), parts=parts),
+            site.starter(sweep, tasks),
+            pool,
             Settings(settings["on_error"], settings["retries"], settings["timeout"]),
             say=to_screen,
             written=lambda: Leaderboard(sweep).write(),
@@ -78,29 +84,15 @@ def is_to_run(status: str, *, retry_failed: bool) -> bool:
 
 
 def plan_tasks(
-    sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], processes: Processes
-) -> tuple[list[Task], Layout, int]:
-    """What is to be done, how the machine is shared, and how many GPUs it has. Raises ConfigError."""
-    found, gpus = check(jobs, processes) if jobs else ([], 0)
+    sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], site: Site, adopted: Mapping[str, str]
+) -> tuple[list[Task], Pool]:
+    """What is to be done, and the devices for it. Raises ConfigError."""
+    found, gpus = check(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
     placements = [Placement(*fields[:3]) for fields in found]
-    for job, at in zip(jobs, placements, strict=True):
-        if at.nodes > 1:
-            raise ConfigError(
-                f"trainer.num_nodes={at.nodes}: these jobs run on this machine; accepted: 1, or hydra/launcher=slurm"
-                f" ({job})"
-            )
     threads = [_threads(sweep, job) for job in jobs]
-    layout = share_out(
-        placements,
-        threads,
-        jobs=settings["jobs"],
-        devices_per_job=settings["devices_per_job"],
-        gpus=gpus,
-        cores=available_cores(),
-        memory=memory_available(),
-    )
+    pool, shares = site.share_out(placements, threads, settings, gpus)
     tasks = []
-    for number, (job, fields, share, fixed) in enumerate(zip(jobs, found, layout.shares, threads, strict=True), 1):
+    for number, (job, fields, share, fixed) in enumerate(zip(jobs, found, shares, threads, strict=True), 1):
         run = sweep.run(job.name)
         config = {
             **job.config,
@@ -108,8 +100,9 @@ def plan_tasks(
             "sweep": settings,
             "threads": fixed or max(1, share.cores // fields[1]),
         }
-        tasks.append(Task(number, job._replace(config=config), run, share, json.dumps(fields)))
-    return tasks, layout, gpus
+        job = job._replace(config=config)
+        tasks.append(Task(number, job, run, share, json.dumps(fields), adopted=job.name in adopted))
+    return tasks, pool
 
 
 def _threads(sweep: SweepDirectory, job: Job) -> int | None:
@@ -120,14 +113,15 @@ def _threads(sweep: SweepDirectory, job: Job) -> int | None:
     return run.config()["threads"] if run.config_file.is_file() else None
 
 
-def check(jobs: Sequence[Job], processes: Processes) -> tuple[list[list[Any]], int]:
-    """What `convarium.sweep.check` finds out of each job, in a process of its own, and the number of GPUs.
+def check(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[list[Any]], int]:
+    """What `convarium.sweep.check` finds out of each job, in a process of its own, and the number of GPUs here.
 
-    Raises ConfigError for the first job that cannot run.
+    elsewhere: they will run on other machines. Raises ConfigError for the first job that cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="convarium-") as folder:
         asked, answer, log = (os.path.join(folder, name) for name in ("asked.json", "answer.json", "log"))
-        Path(asked).write_text(json.dumps([job.config for job in jobs]), encoding="utf-8")
+        question = {"configs": [job.config for job in jobs], "elsewhere": elsewhere}
+        Path(asked).write_text(json.dumps(question), encoding="utf-8")
         processes.start(CHECK, "check", [asked, answer], log=log, env={})
         ended = None
         while ended is None:
@@ -149,11 +143,14 @@ def _freeze(
     known: dict[str, Any],
     axes: Sequence[str],
     settings: dict[str, Any],
+    site: Site,
     command: Sequence[str],
 ) -> None:
     """Put on the disk all that a job and a continuation need, the manifest last but for sweep.yaml."""
     entries: list[dict[str, Any]] = []
     for task in tasks:
+        if task.adopted:
+            continue
         task.run.path.mkdir(parents=True, exist_ok=True)
         task.run.save_config(task.job.config, task.job.overrides)
         entry: dict[str, Any] = {"job": task.job.name, "status": "queued"}
@@ -168,6 +165,7 @@ def _freeze(
         monitor=watched.get("monitor", before.get("monitor")),
         mode=watched.get("mode", before.get("mode")),
         settings=settings,
+        site=site.description,
         command=list(command),
     )
 
@@ -200,15 +198,16 @@ def _header(
     sweep: SweepDirectory,
     states: dict[str, str],
     tasks: Sequence[Task],
-    layout: Layout,
+    pool: Pool,
     doubles: int,
     settings: dict[str, Any],
 ) -> str:
+    """What there is to do, and how, before the first job."""
     counts = {
         "new": sum(status == "queued" for status in states.values()),
         "to go on with": sum(status in TO_GO_ON for status in states.values()),
         "done": sum(status in GOOD for status in states.values()),
-        "running elsewhere": sum(status == "running" for status in states.values()),
+        "at work": sum(status == "running" for status in states.values()),
     }
     failed = len(states) - sum(counts.values())
     again = "to run again" if settings["retry_failed"] else "failed (sweep.retry_failed=true runs them again)"
@@ -217,15 +216,20 @@ def _header(
     if doubles:
         rows["jobs"] += f" ({doubles} more of the points asked for are the same jobs)"
     if tasks:
-        at = {f"{task.share.gpus or json.loads(task.found)[1]} x {json.loads(task.found)[0]}" for task in tasks}
-        threads = {str(task.job.config["threads"]) for task in tasks}
-        many = min(layout.slots, len(tasks))
-        part = f"{settings['devices_per_job']} of a GPU" if tasks[0].share.part else " or ".join(sorted(at))
-        rows["at a time"] = f"{many}, each on {part}, {' or '.join(sorted(threads))} threads per process"
+        rows["at a time"] = f"{min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}"
     return "\n".join(f"{name:>9}  {value}" for name, value in rows.items()) + "\n"
 
 
-def _dry(sweep: SweepDirectory, jobs: Sequence[Job], states: dict[str, str]) -> str:
+def _devices(tasks: Sequence[Task], settings: dict[str, Any]) -> str:
+    if tasks[0].share.part:
+        return f"{settings['devices_per_job']} of a GPU"
+    placements = sorted({Placement(*json.loads(task.found)[:3]) for task in tasks})
+    devices = " or ".join(f"{at.ranks} x {at.accelerator}" for at in placements)
+    threads = sorted({task.job.config["threads"] for task in tasks})
+    return f"{devices} with {' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"
+
+
+def _dry(jobs: Sequence[Job], states: dict[str, str]) -> str:
     width = max(len(states[job.name]) for job in jobs)
     lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
     return "\n".join([*lines, "", "nothing was run: sweep.dry_run=true"])

@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from convarium.errors import RunError
 from convarium.run.out_of_memory import Kills
 from convarium.run.record import RunDirectory, Status
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.events import Ended, Event, Lost, Started, Starter, Verdict, Waiting
 from convarium.sweep.plan import Job
 from convarium.sweep.pool import Lease, Pool, Share
-from convarium.sweep.processes import Ended, Event, Lost, Signals, Started
-from convarium.sweep.verdict import GOOD, Verdict, judge_end, stamp
+from convarium.sweep.processes import Signals
+from convarium.sweep.verdict import GOOD, judge_end, stamp
 
 TICK_SECONDS = 0.5
 LEADERBOARD_SECONDS = 10.0
@@ -31,15 +32,6 @@ class Settings(NamedTuple):
     timeout: float | None
 
 
-class Starter(Protocol):
-    """Who starts the processes of jobs: `convarium.sweep.processes.Processes`."""
-
-    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None: ...
-    def signal(self, number: int, signum: int) -> None: ...
-    def poll(self, seconds: float, waker: int | None = None) -> list[Event]: ...
-    def restart(self) -> None: ...
-
-
 @dataclass
 class Task:
     """A job in the queue or at work."""
@@ -50,9 +42,12 @@ class Task:
     share: Share
     found: str
     """What the check found out about it, as JSON."""
+    adopted: bool = False
+    """Whether it is at work already, since another controller started it."""
     attempts: int = 0
     lease: Lease | None = None
-    began: float = 0.0
+    began: float | None = None
+    """When its process began, by the monotonic clock; None while it waits for its machine."""
     since: int = 0
     """The stamp of its result when this attempt began."""
     sent: Status | None = None
@@ -122,8 +117,8 @@ class Controller:
                 return  # one that came back needs more than the others leave: they are not to keep it waiting
 
     def _start(self, task: Task, lease: Lease) -> None:
-        task.lease, task.sent, task.began, task.dies_at = lease, None, time.monotonic(), float("inf")
-        task.since = stamp(task.run)
+        task.lease, task.sent, task.began, task.dies_at = lease, None, None, float("inf")
+        task.since = 0 if task.adopted else stamp(task.run)
         task.attempts += 1
         self.running[task.number] = task
         arguments = [str(task.run.path), task.found]
@@ -132,19 +127,25 @@ class Controller:
     # end
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Started):
-            task = self.running[event.number]
-            self._note(task, "running", pid=event.pid, attempt=task.attempts)
-        elif isinstance(event, Ended):
-            self._end(self.running.pop(event.number), event.code)
-        elif isinstance(event, Lost):
+        if isinstance(event, Lost):
             self._lose()
+        elif isinstance(event, Ended):
+            self._end(self.running.pop(event.number), event)
+        elif isinstance(event, Started):
+            task = self.running[event.number]
+            task.began = time.monotonic()
+            self._note(task, "running", **event.facts, attempt=task.attempts)
+        elif isinstance(event, Waiting):
+            task = self.running[event.number]
+            task.began = None
+            self._note(task, "queued", **event.facts)
 
-    def _end(self, task: Task, code: int) -> None:
+    def _end(self, task: Task, ended: Ended) -> None:
         assert task.lease is not None
         self.pool.give_back(task.lease)
-        verdict = judge_end(task.run, code, since=task.since, sent=task.sent, kills=self._kills)
-        self._note(task, verdict.status, code=code, **({"error": verdict.error} if verdict.error else {}))
+        task.adopted = False
+        verdict = judge_end(task.run, ended, since=task.since, sent=task.sent, kills=self._kills)
+        self._note(task, verdict.status, code=ended.code, **({"error": verdict.error} if verdict.error else {}))
         again = (
             verdict.status not in (*GOOD, "interrupted")
             and self.settings.on_error == "retry"
@@ -166,7 +167,7 @@ class Controller:
         lost = list(self.running.values())
         self.running.clear()
         for task in lost:
-            self._end(task, -signal.SIGKILL)
+            self._end(task, Ended(task.number, -signal.SIGKILL))
         if self._halted:
             return
         if self.done == self._lost_at:
@@ -203,26 +204,19 @@ class Controller:
         for task in self.running.values():
             if task.sent == "timeout" and now > task.dies_at:
                 self.starter.signal(task.number, signal.SIGKILL)
-            elif limit is not None and task.sent is None and self._silent(task, now) > limit:
+            elif limit and task.began and not task.sent and _silent(task, task.began, now) > limit:
                 task.sent, task.dies_at = "timeout", now + GRACE_SECONDS
                 self.starter.signal(task.number, signal.SIGABRT)
         if now - self._written_at > LEADERBOARD_SECONDS:
             self._written_at = now
             self.written()
 
-    def _silent(self, task: Task, now: float) -> float:
-        """Seconds since its last sign of life."""
-        written = stamp(task.run)
-        if written == task.since:
-            return now - task.began
-        return min(now - task.began, time.time() - written / 1e9)
-
     def _note(self, task: Task, status: Status, **facts: Any) -> None:
         self.sweep.append([{"job": task.job.name, "status": status, **facts}])
 
     def _told(self, task: Task, verdict: Verdict, again: bool) -> str:
         done = self.done + (not again)
-        seconds = time.monotonic() - task.began
+        seconds = time.monotonic() - (task.began or time.monotonic())
         words = [f"[{done}/{self.total}]", f"{verdict.status:<8}", str(task.job)]
         metrics = task.run.result().get("metrics") or {}
         score = next((f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith("best/")), "")
@@ -234,6 +228,12 @@ class Controller:
             left = (time.monotonic() - self._began) / done * (self.total - done)
             words.append(f"{timedelta(seconds=round(left))} to go")
         return "  ".join(word for word in words if word)
+
+
+def _silent(task: Task, began: float, now: float) -> float:
+    """Seconds since a task's last sign of life."""
+    written = stamp(task.run)
+    return now - began if written == task.since else min(now - began, time.time() - written / 1e9)
 
 
 def to_screen(line: str) -> None:

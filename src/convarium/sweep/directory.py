@@ -6,7 +6,6 @@ sweeps/NAME/  sweep.yaml       the command, its axes and settings
               leaderboard.csv  leaderboard.md  seeds.csv
 """
 
-import fcntl
 import json
 import os
 import socket
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.record import RunDirectory, is_held, write_atomically
+from convarium.run.record import RunDirectory, hold, is_held, write_atomically
 
 ROOT = "sweeps"
 
@@ -125,7 +124,7 @@ class SweepDirectory:
         found: dict[str, Known] = {}
         for entry in self.entries():
             name = entry["job"]
-            if "key" in entry:
+            if {"key", "swept", "words"} <= entry.keys():
                 found[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"])
             elif name in found:
                 found[name] = found[name]._replace(status=entry["status"])
@@ -134,10 +133,10 @@ class SweepDirectory:
     def entries(self) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that are whole."""
         try:
-            lines = self.manifest_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            text = self.manifest_file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return
-        for line in lines:
+        for line in text.split("\n"):  # not splitlines: JSON leaves other ends of lines as they are
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -150,7 +149,7 @@ class SweepDirectory:
         """Be the only controller. Raises RunError if another process is; the lock ends with the process."""
         with (self.path / ".lock").open("a+") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hold(lock)
             except OSError as error:
                 lock.seek(0)
                 holder = lock.read().strip() or "an unknown process"

@@ -14,7 +14,8 @@ from convarium.sweep.conduct import conduct
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
 from convarium.sweep.points import Point, axes_of, effective, grid, off_axes, on_axes, shown
-from convarium.sweep.processes import Processes, supervised
+from convarium.sweep.processes import supervised
+from convarium.sweep.sites import Site, ThisMachine
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
@@ -26,22 +27,38 @@ def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]
     return grid(parsed), axes_of(parsed)
 
 
-def run_here(config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str]) -> list[JobReturn]:
-    """Run the points by our own controller on this machine. Raises SystemExit unless all are well in the end."""
-    conf = Conf(loader=loader, root=config.hydra.job.config_name)
+def run_on_this_machine(
+    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str]
+) -> list[JobReturn]:
+    """Run the points in processes of this machine. Raises SystemExit unless all are well in the end."""
     with supervised(str(OmegaConf.select(config, "sweep.isolation"))) as processes:  # it imports while we compose
-        code = run_points(conf, points, axes, processes, hydra=list(config.hydra.overrides.hydra))
-    if code:
+        return _run(config, loader, points, axes, ThisMachine(processes))
+
+
+def run_on_a_cluster(
+    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], options: dict[str, Any]
+) -> list[JobReturn]:
+    """Run the points as jobs of Slurm. Raises SystemExit unless all are well in the end."""
+    from convarium.sweep.cluster.options import options_of
+    from convarium.sweep.cluster.site import Cluster
+
+    with supervised("spawn") as processes:
+        return _run(config, loader, points, axes, Cluster(processes, options_of(options)))
+
+
+def _run(config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], site: Site) -> list[JobReturn]:
+    conf = Conf(loader=loader, root=config.hydra.job.config_name)
+    if code := run_points(conf, points, axes, site, hydra=list(config.hydra.overrides.hydra)):
         raise SystemExit(code)
     return [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
 
 
 def run_points(
-    conf: Conf, points: Sequence[Point], axes: Sequence[str], processes: Processes, *, hydra: Sequence[str] = ()
+    conf: Conf, points: Sequence[Point], axes: Sequence[str], site: Site, *, hydra: Sequence[str] = ()
 ) -> int:
     """Run the points in a sweep directory below the current folder; the exit code. Raises ConfigError or RunError.
 
-    hydra: overrides of Hydra's own keys, which belong to all points.
+    site: where they run. hydra: overrides of Hydra's own keys, which belong to all points.
     """
     wanted = plan(conf, named(conf, points, axes), axes, hydra)
     for job in wanted.jobs:
@@ -53,7 +70,7 @@ def run_points(
     settings = wanted.jobs[0].config["sweep"]
     sweep = SweepDirectory.named(settings["name"])
     check_same_base(sweep, conf, wanted, hydra)
-    return conduct(sweep, wanted.jobs, axes, settings, processes, command=sys.argv[1:], doubles=wanted.doubles)
+    return conduct(sweep, wanted.jobs, axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
 
 
 def named(conf: Conf, points: Sequence[Point], axes: Sequence[str]) -> list[Point]:

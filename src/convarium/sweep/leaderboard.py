@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from convarium.run.ranges import shown as written
 from convarium.run.record import write_atomically
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.verdict import GOOD
 
 SEED = "seed"
 FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}
@@ -96,7 +97,7 @@ class Leaderboard:
     @property
     def failures(self) -> list[Row]:
         """The jobs that have ended otherwise than well."""
-        return [row for row in self.others if row.status not in ("queued", "running")]
+        return [row for row in self.others if row.status not in ("queued", "running", *GOOD)]
 
     def over_seeds(self) -> list[Group]:
         """One group for each combination of the other axes, the best first; none if seed is no axis."""
@@ -185,21 +186,19 @@ class Leaderboard:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""
         metrics = [name for name in self.metrics if any(row.figures.get(name) is not None for row in self.rows)]
-        head = [*(_short(axis) for axis in self.axes), "status", *metrics, "images/s", "seconds", "parameters"]
+        head = [*_short(self.axes), "status", *metrics, "images/s", "seconds", "parameters"]
         rows = []
         for row in self.rows:
             cells = [written(row.swept.get(axis)) for axis in self.axes] + [row.status]
             cells += [_rounded(row.figures.get(name), ".4f") for name in metrics]
-            cells += [
-                _rounded(row.figures.get(name), form) for name, form in zip(FACTS, (",.0f", ".1f", ","), strict=True)
-            ]
+            cells += [_rounded(row.figures.get(name), form) for name, form in FACTS.items()]
             rows.append(cells)
         return head, rows
 
     def _seeds_table(self, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
         axes = [axis for axis in self.axes if axis != SEED]
         metrics = [name for name in self.metrics if any(name in group.spreads for group in groups)]
-        head = [*(_short(axis) for axis in axes), "seeds", *metrics]
+        head = [*_short(axes), "seeds", *metrics]
         rows = []
         for group in groups:
             number = f"{group.good}" if group.good == group.jobs else f"{group.good} of {group.jobs}"
@@ -228,8 +227,10 @@ def student_t(freedom: int) -> float:
 def _row(sweep: SweepDirectory, job: str, swept: dict[str, Any], status: str, alive: bool) -> Row:
     run = sweep.run(job)
     result = run.result()
-    if status != "queued" or result.get("status") == "ok":  # queued again, it has the result of an earlier attempt
-        status = result.get("status") or ("killed" if status == "running" and not alive else status)
+    if result.get("status") == "ok" or not (status == "queued" or (status == "running" and alive)):
+        status = result.get("status") or ("killed" if status == "running" else status)
+    else:  # what is there is of an earlier attempt, or not the last word
+        result |= {"error": None}
     figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in FACTS}}
     return Row(job, swept, status, result.get("error"), figures, str(run.path))
 
@@ -251,8 +252,10 @@ def _cells(found: Spread | None) -> list[str]:
     return [repr(value) for value in (found.mean, found.deviation, low, high)]
 
 
-def _short(axis: str) -> str:
-    return axis.rpartition(".")[2]
+def _short(axes: Sequence[str]) -> list[str]:
+    """The last words of keys, unless two of them would be the same."""
+    last = [axis.rpartition(".")[2] for axis in axes]
+    return [word if last.count(word) == 1 else axis for word, axis in zip(last, axes, strict=True)]
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

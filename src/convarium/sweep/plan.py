@@ -59,6 +59,10 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
     hydra: the overrides of Hydra's own keys, which belong to all points.
     """
     keys = [axis.lstrip("+") for axis in axes]
+    for axis in axes:
+        if any(sum(word.partition("=")[0] == axis for word in point) > 1 for point in points[:1]):
+            key = axis.lstrip("+")
+            raise ConfigError(f"{axis}: stands there twice, and is swept; write all in one word, {key}=[a,b],[a,c]")
     for key in keys:
         if key == "study":
             raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
@@ -145,6 +149,10 @@ def _canonical(swept: dict[str, Any]) -> str:
 def _changes(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Every key that determines the result and has another value; null and absent are the same."""
     before, after = leaves(then), leaves(now)
-    for key in dict.fromkeys([*before, *after]):
-        if determines_result(key) and before.get(key) != after.get(key):
-            yield f"{key} {written(before.get(key))} -> {written(after.get(key))}"
+    told = set()
+    for key in sorted(dict.fromkeys([*before, *after]), key=lambda key: key.count(".")):
+        change = f"{written(before.get(key))} -> {written(after.get(key))}"
+        name = key.removeprefix("arch.").removeprefix("parts.")  # where a part's own keys are copied to
+        if determines_result(key) and before.get(key) != after.get(key) and name not in told:
+            told.add(name)
+            yield f"{key} {change}"

@@ -14,7 +14,7 @@ def effective(parsed: Sequence[Override]) -> list[Override]:
     """Of two equal keys the later counts, in the place of the first; but `+callbacks=a +callbacks=b` adds both."""
     last: dict[object, Override] = {}
     for place, override in enumerate(parsed):
-        key = override.get_key_element()
+        key = override.key_or_group if override.is_force_add() else override.get_key_element()
         last[(key, place) if override.is_add() else key] = override
     return list(last.values())
 

@@ -78,12 +78,12 @@ def share_out(
         slots = max(1, min(slots, len(placements)))
     else:
         slots = int(jobs)
-    base = max(1, cores // min(slots, max(1, len(placements))))
+    base = max(1, cores // min(slots, max(1, len(placements))))  # the cores of a slot
     shares = []
     for at, fixed in zip(placements, threads, strict=True):
         if at.accelerator == "cuda":
-            own = max(1, cores * at.devices // (gpus * per_gpu))
-            shares.append(Share(at.devices, own, 1, part))
+            takes = at.devices // fewest if jobs == "auto" else 1  # its GPUs would do for so many of the smallest jobs
+            shares.append(Share(at.devices, base * takes, min(slots, takes), part))
         else:
             own = min(cores, fixed * at.devices) if fixed else max(base, min(cores, at.devices))
             shares.append(Share(0, own, min(slots, -(-own // base))))
@@ -158,7 +158,7 @@ class Pool:
 def visible_gpus(count: int) -> list[str]:
     """How CUDA calls the `count` GPUs that this process sees."""
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return told.split(",")[:count] if told else [str(number) for number in range(count)]
+    return [gpu.strip() for gpu in told.split(",")][:count] if told else [str(number) for number in range(count)]
 
 
 def memory_available() -> int:

@@ -10,32 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import NamedTuple
 
 from convarium.errors import RunError
+from convarium.sweep.events import Ended, Event, Lost, Started
 
 CLOSING_SECONDS = 5.0
-
-
-class Started(NamedTuple):
-    """A job has a process, which leads a group of the same number."""
-
-    number: int
-    pid: int
-
-
-class Ended(NamedTuple):
-    """A job's process has ended; `code` is negative for a signal."""
-
-    number: int
-    code: int
-
-
-class Lost(NamedTuple):
-    """The supervisor has ended, and all jobs with it."""
-
-
-Event = Started | Ended | Lost
 
 
 class Processes:
@@ -82,7 +61,12 @@ class Processes:
 
         Raises RunError if jobs cannot be started at all.
         """
-        waiting = [self._channel.fileno(), *([] if waker is None else [waker])]
+        return self._hear(seconds, *([] if waker is None else [waker]))
+
+    def _hear(self, seconds: float, *wakers: int) -> list[Event]:
+        if self._channel.fileno() == -1:  # closed before
+            return []
+        waiting = [self._channel.fileno(), *wakers]
         if waiting[0] not in select.select(waiting, [], [], seconds)[0]:
             return []
         try:
@@ -101,6 +85,8 @@ class Processes:
 
     def close(self) -> None:
         """End everything that is left."""
+        with contextlib.suppress(RunError):
+            self._hear(0.0)  # is it ready, and which jobs has it?
         self._channel.close()  # by which the supervisor ends its jobs and itself
         if not self.is_ready:  # it reads nothing before its imports are done, and has no jobs yet
             self._supervisor.kill()
@@ -117,12 +103,12 @@ class Processes:
             self.is_ready = True
             return None
         if "pid" in said:
-            started = Started(int(str(said["started"])), int(str(said["pid"])))
-            self._groups[started.number] = started.pid
-            return started
-        ended = Ended(int(str(said["ended"])), int(str(said["code"])))
-        self._groups.pop(ended.number, None)
-        return ended
+            number, pid = int(str(said["started"])), int(str(said["pid"]))
+            self._groups[number] = pid
+            return Started(number, {"pid": pid})
+        number, code = int(str(said["ended"])), int(str(said["code"]))
+        self._groups.pop(number, None)
+        return Ended(number, code)
 
     def _say(self, **words: object) -> None:
         with contextlib.suppress(ConnectionError):  # `poll` tells that it is lost
@@ -130,6 +116,7 @@ class Processes:
 
     def _bury(self) -> None:
         """Nobody has ended the groups of the supervisor's jobs if it was killed."""
+        self._channel.close()
         self._supervisor.wait()
         for pid in self._groups.values():
             with contextlib.suppress(OSError):

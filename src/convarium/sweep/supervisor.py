@@ -49,14 +49,14 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(woken)
         self._inherited = (children, woken)
-        selector = selectors.DefaultSelector()
-        selector.register(self.channel, selectors.EVENT_READ)
-        selector.register(children, selectors.EVENT_READ)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self.channel, selectors.EVENT_READ)
+        self._selector.register(children, selectors.EVENT_READ)
         rest = b""
         try:
             self.say(ready=os.getpid())
             while True:
-                for key, _ in selector.select():
+                for key, _ in self._selector.select():
                     if key.fileobj == children:
                         os.read(children, 1 << 16)
                         self._reap()
@@ -100,9 +100,12 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(signum, signal.SIG_DFL)
         self.channel.close()
+        self._selector.close()
         for descriptor in self._inherited:
             os.close(descriptor)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
         log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -8,11 +8,14 @@ from pathlib import Path
 from convarium.errors import ConfigError, RunError
 from convarium.run.compose import Conf, readable
 from convarium.run.resume import read_config, read_overrides
+from convarium.sweep.cluster.options import options_of
+from convarium.sweep.cluster.site import Cluster
 from convarium.sweep.conduct import conduct
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard
 from convarium.sweep.plan import Job
 from convarium.sweep.processes import supervised
+from convarium.sweep.sites import ThisMachine
 from convarium.sweep.verdict import GOOD
 
 PREFIX = "sweep."
@@ -40,9 +43,11 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
     known = list(sweep.known().values())
     if not known:
         raise RunError(f"{path}: holds no jobs yet; give its command again")
-    with supervised(settings["isolation"]) as processes:
+    slurm = (description.get("site") or {}).get("slurm")
+    with supervised("spawn" if slurm else settings["isolation"]) as processes:
         jobs = [_frozen(sweep, job) for job in known]
-        return conduct(sweep, jobs, description["axes"], settings, processes, command=description["command"])
+        site = Cluster(processes, options_of(slurm)) if slurm else ThisMachine(processes)
+        return conduct(sweep, jobs, description["axes"], settings, site, command=description["command"])
 
 
 def _frozen(sweep: SweepDirectory, known: Known) -> Job:
@@ -57,7 +62,7 @@ def status(path: Path, *, as_json: bool) -> int:
     sweep = SweepDirectory.open(path)
     board = Leaderboard(sweep)
     counts = Counter(row.status for row in board.rows)
-    done = all(row.is_good for row in board.rows)
+    done = all(row.status in GOOD for row in board.rows)
     if as_json:
         rows = [
             {"job": row.job, "swept": row.swept, "status": row.status, "error": row.error, **row.figures}

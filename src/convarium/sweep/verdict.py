@@ -1,21 +1,14 @@
 """How a job ended: what it says itself, and where it could not, what its process and the kernel say. No torch here."""
 
 import signal
-from typing import NamedTuple
 
 from convarium.run.out_of_memory import Kills
 from convarium.run.record import FINISHED, RunDirectory, Status
+from convarium.sweep.events import Ended, Verdict
 
 GOOD = frozenset({"ok", "pruned"})
 TO_GO_ON = frozenset({"interrupted", "killed"})
 """A sweep that is continued goes on with jobs that ended so; others only if asked to."""
-
-
-class Verdict(NamedTuple):
-    """A status and, unless it is ok, one line."""
-
-    status: Status
-    error: str | None
 
 
 def stamp(run: RunDirectory) -> int:
@@ -26,15 +19,16 @@ def stamp(run: RunDirectory) -> int:
         return 0
 
 
-def judge_end(run: RunDirectory, code: int, *, since: int, sent: Status | None, kills: Kills) -> Verdict:
-    """Judge the end of a job's process with exit code `code` (negative: a signal), and leave it in result.json.
+def judge_end(run: RunDirectory, ended: Ended, *, since: int, sent: Status | None, kills: Kills) -> Verdict:
+    """Judge the end of a job, and leave it in result.json.
 
     since: the `stamp` of before. sent: what a signal of ours was to make of it: interrupted or timeout.
     """
     result = run.written_result() if stamp(run) != since else {}
-    said = result.get("status")
+    said, code = result.get("status"), ended.code
     error = result.get("error") or ""
-    killed = code == -signal.SIGKILL or said == "killed" or (said == "failed" and "killed" in error.lower())
+    killed = said not in FINISHED and (code == -signal.SIGKILL or said == "killed")
+    killed |= said == "failed" and "killed" in error.lower()
     if killed and sent is None and kills.take():  # it, one of its ranks, or a process that loads its data
         verdict = Verdict("oom", "ended by the kernel for lack of memory")
     elif said in FINISHED or said == "killed":
@@ -43,9 +37,18 @@ def judge_end(run: RunDirectory, code: int, *, since: int, sent: Status | None, 
         verdict = Verdict("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
     elif sent == "interrupted":
         verdict = Verdict("interrupted", "stopped with its sweep")
+    elif ended.word is not None:
+        verdict = ended.word
     elif code < 0:
-        verdict = Verdict("killed", signal.Signals(-code).name)
+        verdict = Verdict("killed", _name_of(-code))
     else:
         verdict = Verdict("exited", f"exit code {code}{'' if code else ', without a result'}")
     run.close(verdict.status, verdict.error or "")
     return verdict
+
+
+def _name_of(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:  # a real-time signal
+        return f"signal {signum}"

@@ -1,4 +1,4 @@
-"""`hydra/sweeper: grid` and `hydra/launcher: local`: what Hydra calls; the work is in convarium.sweep."""
+"""`hydra/sweeper: grid`, `hydra/launcher: local` and `slurm`: what Hydra calls; the work is in convarium.sweep."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,6 +42,19 @@ class LocalLauncher(Launcher):
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.grid import run_here
+        from convarium.sweep.grid import run_on_this_machine
 
-        return run_here(self.config, self.hydra_context.config_loader, points, axes)
+        return run_on_this_machine(self.config, self.hydra_context.config_loader, points, axes)
+
+
+class SlurmLauncher(LocalLauncher):
+    """Jobs of a Slurm cluster, in the same sweep directory, with the same statuses and continuation."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
+        """Run points whose axes are known."""
+        from convarium.sweep.grid import run_on_a_cluster
+
+        return run_on_a_cluster(self.config, self.hydra_context.config_loader, points, axes, self.options)
