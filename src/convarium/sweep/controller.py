@@ -144,6 +144,8 @@ class Controller:
         assert task.lease is not None
         self.pool.give_back(task.lease)
         task.adopted = False
+        if self.settings.on_error == "continue":
+            self._dispatch()  # first of all, so that no device waits for us to write
         verdict = judge_end(task.run, ended, since=task.since, sent=task.sent, kills=self._kills)
         self._note(task, verdict.status, code=ended.code, **({"error": verdict.error} if verdict.error else {}))
         again = (
