@@ -1,7 +1,7 @@
 """Types and unknown keys without schemas: a composed config is held against what the chosen yaml files say."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,17 +16,27 @@ if TYPE_CHECKING:
     from convarium.run.compose import Conf
 
 
+class Baseline(NamedTuple):
+    """What the chosen yaml files say before recipe, study and command line; not to be changed."""
+
+    cfg: DictConfig
+    plain: dict[str, Any]
+    """Unresolved."""
+    choices: Choices
+    """Which files these are."""
+
+
 class Comparison:
     """Hold a composed config against its baseline: the same keys, and every value of the type its yaml has."""
 
-    def __init__(self, conf: "Conf", baseline: DictConfig, choices: Choices) -> None:
+    def __init__(self, conf: "Conf", baseline: Baseline) -> None:
         self.conf = conf
         self.baseline = baseline
-        self.choices = choices
+        self.choices = baseline.choices
 
     def compare_all(self, given: dict[str, Any], resolved: dict[str, Any]) -> None:
         """Raise ConfigError at the first difference; integers given for floats become floats in `resolved`."""
-        base = cast(dict[str, Any], OmegaConf.to_container(self.baseline, resolve=False))
+        base = dict(self.baseline.plain)
         for entries in (group for group, rule in RULES.items() if rule.entries):
             base.setdefault(entries, {})
         self._compare_keys(base, given, resolved, "")
@@ -63,7 +73,7 @@ class Comparison:
 
     def _resolve(self, key: str) -> Any:
         try:
-            return OmegaConf.select(self.baseline, key)
+            return OmegaConf.select(self.baseline.cfg, key)
         except OmegaConfBaseException:  # made from what is not there by default (a folder of images)
             return None
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from string import Template
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -34,7 +34,7 @@ from convarium.errors import ConfigError
 from convarium.run.build import RULES, check_targets
 from convarium.run.catalog import conf_dir
 from convarium.run.checks import Choices, check, check_choices, check_test
-from convarium.run.compare import Comparison
+from convarium.run.compare import Baseline, Comparison
 from convarium.run.identity import leaves
 from convarium.run.ranges import RANGES, check_ranges
 
@@ -75,8 +75,8 @@ class Conf:
         self.root = root
         self.loader = loader or _loader(config_dir)
         facts.register()
-        self._merged: dict[tuple[str, ...], DictConfig] = {}
-        self._baselines: dict[tuple[str, ...], tuple[DictConfig, Choices]] = {}
+        self._merged: dict[tuple[str, ...], Merged] = {}
+        self._baselines: dict[tuple[str, ...], Baseline] = {}
 
     def compose(self, overrides: Sequence[str], *, to_train: bool = True) -> Composed:
         """Compose and check one experiment; raises ConfigError.
@@ -84,11 +84,8 @@ class Conf:
         Without `to_train` the conditions between keys, which are those of training, are left out.
         """
         words = readable(overrides)
-        with self.explained(words):
-            merged = self.merge(words)
-            _check_hydra(merged)
-            with self._active(merged) as cfg:
-                return self._complete(cfg, words, to_train=to_train)
+        with self.explained(words), self._composed(words) as (cfg, _):
+            return self._complete(cfg, words, to_train=to_train)
 
     def check_hydra(self, overrides: Sequence[str]) -> None:
         """Before Hydra runs: what it would import and call by itself must be its own; raises ConfigError.
@@ -132,29 +129,29 @@ class Conf:
         adopted = Adopted(composed.config)
         given = {word.key_or_group: word.value() for word in OverridesParser.create().parse_overrides(list(overrides))}
         words = [*adopted.words(given), *overrides]
-        with self._active(self.merge(words)) as again:
+        with self._composed(words) as (again, _):
             settled = self._checked(again, words, to_train=to_train)
         adopted.check(settled.config)
         return replace(settled, overrides=composed.overrides)
 
     def _checked(self, cfg: DictConfig, overrides: Sequence[str], *, to_train: bool) -> Composed:
-        baseline, choices = self._baseline(overrides)
+        baseline = self._baseline(overrides)
         resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         given = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
         for entries in (group for group, rule in RULES.items() if rule.entries):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})
-        Comparison(self, baseline, choices).compare_all(given, resolved)
+        Comparison(self, baseline).compare_all(given, resolved)
         _make_paths_absolute(resolved)
-        check_config(resolved, choices, to_train=to_train)
+        check_config(resolved, baseline.choices, to_train=to_train)
         _require_weights(resolved)
-        return Composed(resolved, choices, list(overrides))
+        return Composed(resolved, baseline.choices, list(overrides))
 
     def help(self, overrides: Sequence[str], *, resolve: bool = False) -> str:
         """What --help shows of an experiment. Hydra's own takes twice as long: it begins anew for every group."""
-        with self.explained(overrides), self._active(merged := self.merge(overrides)) as cfg:
+        with self.explained(overrides), self._composed(overrides) as (cfg, whole):
             answers = "".join(f"{group}: {', '.join(self.members(group))}\n" for group in self.groups)
-            template = Template(merged.hydra.help.template)
+            template = Template(whole.hydra.help.template)
             return template.safe_substitute(APP_CONFIG_GROUPS=answers, CONFIG=OmegaConf.to_yaml(cfg, resolve=resolve))
 
     def members(self, group: str) -> list[str]:
@@ -168,20 +165,41 @@ class Conf:
 
     def keys(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Choices]:
         """What the yaml files chosen by `overrides` say, unresolved, and which files these are."""
-        baseline, choices = self._baseline(overrides)
-        return cast(dict[str, Any], OmegaConf.to_container(baseline, resolve=False)), choices
+        baseline = self._baseline(overrides)
+        return copy.deepcopy(baseline.plain), baseline.choices
 
     def merge(self, overrides: Sequence[str]) -> DictConfig:
         """What Hydra's load_configuration returns; experiments that differ in values only are merged once."""
         groups, values = self._split(overrides)
+        return self._with_values(self._of(groups).whole, values)
+
+    @contextmanager
+    def _composed(self, overrides: Sequence[str]) -> Iterator[tuple[DictConfig, DictConfig]]:
+        """An experiment without its hydra node, which is the active one meanwhile, and what it was merged from."""
+        groups, values = self._split(overrides)
+        merged = self._of(groups)
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().cfg = merged.hydra
+        try:
+            yield self._with_values(merged.rest, values), merged.whole
+        finally:
+            HydraConfig.instance().cfg = before
+
+    def _of(self, groups: tuple[str, ...]) -> "Merged":
+        """The yaml files that these overrides choose, merged."""
         if groups not in self._merged:
-            self._merged[groups] = self.loader.load_configuration(self.root, list(groups), RunMode.RUN)
-        cfg = copy.deepcopy(self._merged[groups])
+            whole = self.loader.load_configuration(self.root, list(groups), RunMode.RUN)
+            _check_hydra(whole)
+            self._merged[groups] = Merged.of(whole)
+        return self._merged[groups]
+
+    def _with_values(self, cfg: DictConfig, values: list[Override]) -> DictConfig:
+        cfg = copy.deepcopy(cfg)
         self.loader.validate_sweep_overrides_legal(values, RunMode.RUN, from_shell=True)
         self.loader._apply_overrides_to_config(values, cfg)
         return cfg
 
-    def _baseline(self, overrides: Sequence[str]) -> tuple[DictConfig, Choices]:
+    def _baseline(self, overrides: Sequence[str]) -> Baseline:
         groups, _ = self._split([word for word in overrides if not word.startswith("~")])
         if groups not in self._baselines:
             found = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
@@ -195,7 +213,8 @@ class Conf:
                     choices[group] = member
             for group, members in _several(found.defaults, self.root).items():
                 choices[group] = members
-            self._baselines[groups] = cfg, choices
+            plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+            self._baselines[groups] = Baseline(cfg, plain, choices)
         return self._baselines[groups]
 
     def _split(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[Override]]:
@@ -209,18 +228,28 @@ class Conf:
         groups = tuple(str(override.input_line) for override, choice in zip(parsed, chooses, strict=True) if choice)
         return groups, [override for override, choice in zip(parsed, chooses, strict=True) if not choice]
 
-    @contextmanager
-    def _active(self, cfg: DictConfig) -> Iterator[DictConfig]:
-        """Make `cfg`'s hydra node the one that `${hydra:...}` reads; yields the rest."""
+
+class Merged(NamedTuple):
+    """What is the same for all experiments of the same groups."""
+
+    whole: DictConfig
+    hydra: Any
+    """Its hydra node in the form in which `${hydra:...}` reads it."""
+    rest: DictConfig
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> "Merged":
+        """Take apart what Hydra has merged."""
         before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(cfg)
         try:
-            rest = copy.deepcopy(cfg)
-            with read_write(rest), open_dict(rest):
-                del rest["hydra"]
-            yield rest
+            HydraConfig.instance().set_config(whole)
+            hydra = HydraConfig.instance().cfg
         finally:
             HydraConfig.instance().cfg = before
+        rest = copy.deepcopy(whole)
+        with read_write(rest), open_dict(rest):
+            del rest["hydra"]
+        return cls(whole, hydra, rest)
 
 
 def _check_hydra(cfg: DictConfig) -> None:

@@ -20,7 +20,7 @@ from convarium.sweep.processes import Signals
 from convarium.sweep.verdict import GOOD, judge_end, stamp
 
 TICK_SECONDS = 0.5
-LEADERBOARD_SECONDS = 10.0
+LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many times as long as one takes to write
 GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
 
 
@@ -86,7 +86,7 @@ class Controller:
         self._halted = False
         self._kills = Kills()
         self._began = time.monotonic()
-        self._written_at = time.monotonic()
+        self._write_at = time.monotonic() + LEADERBOARD_SECONDS
         self._lost_at = -1
 
     def work(self) -> int:
@@ -106,6 +106,8 @@ class Controller:
 
     def _dispatch(self) -> None:
         if self._halted:
+            return
+        if not self.pool.slots:
             return
         largest = max((task.share.slots for task in self.running.values()), default=0)
         for task in list(self.queue):
@@ -168,14 +170,15 @@ class Controller:
         """The supervisor is gone, and with it all that ran."""
         lost = list(self.running.values())
         self.running.clear()
+        once_more = self.done > self._lost_at  # not if it is lost again and again, and nothing is done
+        self._lost_at = self.done + len(lost)
+        if once_more and not self._halted:
+            self.starter.restart()
+        self._halted |= not once_more
         for task in lost:
             self._end(task, Ended(task.number, -signal.SIGKILL))
-        if self._halted:
-            return
-        if self.done == self._lost_at:
-            raise RunError("the process that starts the jobs was ended twice without a job ending in between")
-        self._lost_at = self.done
-        self.starter.restart()
+        if not once_more:
+            raise RunError("the process that starts the jobs was ended, and again before a job was done")
 
     # look after those at work
 
@@ -209,9 +212,10 @@ class Controller:
             elif limit and task.began and not task.sent and _silent(task, task.began, now) > limit:
                 task.sent, task.dies_at = "timeout", now + GRACE_SECONDS
                 self.starter.signal(task.number, signal.SIGABRT)
-        if now - self._written_at > LEADERBOARD_SECONDS:
-            self._written_at = now
+        if now > self._write_at:
             self.written()
+            took = time.monotonic() - now
+            self._write_at = now + max(LEADERBOARD_SECONDS, LEADERBOARD_SHARE * took)
 
     def _note(self, task: Task, status: Status, **facts: Any) -> None:
         self.sweep.append([{"job": task.job.name, "status": status, **facts}])
