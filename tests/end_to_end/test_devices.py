@@ -165,21 +165,29 @@ def test_a_stopped_parent_lets_its_ranks_save(own_directory: Path) -> None:
     assert read_checkpoint(Path("run/checkpoints/last.ckpt"))["global_step"] > before
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.mark.slow
-def test_two_machines_under_torchrun_train_as_one(own_directory: Path) -> None:
+@pytest.mark.parametrize("starter", ["torchrun", "plain variables"])
+def test_ranks_on_two_machines_train_as_one(starter: str, own_directory: Path) -> None:
     log = own_directory / "log"
     experiment = ("arch=mlp", *SPLITS, *QUICK[:3], "trainer=multinode", "trainer.accelerator=cpu", "trainer.devices=1")
     assert run(train, *experiment, "trainer.max_epochs=2", "run_dir=run", log=log) == 0, log.read_text()
     assert "torchrun --nnodes=2 --nproc-per-node=1" in log.read_text()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
-    torchrun += ["--master-addr=127.0.0.1", f"--master-port={port}"]
-    machines = [
-        subprocess.Popen([*torchrun, f"--node-rank={rank}", "-m", "convarium.run.worker", "run/config.yaml"])
-        for rank in range(2)
-    ]
+    port = free_port()
+    torchrun = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    machines = []
+    for rank in range(2):
+        words, variables = [*torchrun, f"--master-port={port}", f"--node-rank={rank}"], {}
+        if starter == "plain variables":
+            variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": "0"}
+            words, variables = [], {**variables, "WORLD_SIZE": "2", "RANK": str(rank)}
+        command = [sys.executable, *words, "-m", "convarium.run.worker", "run/config.yaml"]
+        machines.append(subprocess.Popen(command, env={**os.environ, **variables}))
     try:
         assert [machine.wait(240) for machine in machines] == [0, 0]
     finally:

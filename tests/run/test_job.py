@@ -13,7 +13,7 @@ import torch
 from convarium.errors import ConfigError, RunError
 from convarium.learn.lengths import Clock
 from convarium.run.compose import compose
-from convarium.run.job import build_data, cluster, judge, measure
+from convarium.run.job import PLAIN, build_data, cluster, judge, measure
 from convarium.run.launch import rehearse, run_experiment
 from convarium.run.record import RunDirectory
 from experiments import SMALL, config_of, experiment, rows, weights
@@ -189,6 +189,12 @@ def test_threads_are_shared_out_and_recorded() -> None:
 def test_ranks_are_found_by_who_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(cluster(1)).__name__ == "LightningEnvironment"
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    with pytest.raises(RunError, match="one of 4 ranks, but which"):
+        cluster(4)
+    for name in PLAIN:
+        monkeypatch.setenv(name, "1")
     assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
 
 

@@ -47,6 +47,9 @@ from convarium.run.recorder import MetricsFile, Recorder
 from convarium.run.screen import header, our_lines_shown, summary
 from convarium.run.weights import Loaded, load_weights
 
+PLAIN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
+"""The variables by which any starter can tell a rank what it is."""
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -205,9 +208,17 @@ def surroundings(placement: Placement, precision: Precision, strategy: str = "au
 
 
 def cluster(ranks: int) -> ClusterEnvironment:
-    """Who started this process: named, never guessed from variables that something else may have left behind."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return TorchElasticEnvironment()
+    """Who started this process: named, never guessed from variables that something else may have left behind.
+
+    A run alone has forgotten them all; what there is of them in one of several ranks is meant for it. Raises RunError
+    for a rank that was told nothing.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or (ranks > 1 and os.environ.keys() >= PLAIN):
+        return TorchElasticEnvironment()  # it reads these variables, whoever has set them
+    if ranks > 1 and "SLURM_PROCID" not in os.environ:
+        raise RunError(
+            f"one of {ranks} ranks, but which? set {', '.join(sorted(PLAIN))}, or start it by torchrun or srun"
+        )
     return SLURMEnvironment() if ranks > 1 else LightningEnvironment()
 
 

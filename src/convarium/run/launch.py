@@ -231,6 +231,8 @@ def prepare_cluster(
         f"  torchrun --nnodes={nodes} --nproc-per-node={devices} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
         f" -m convarium.run.worker {frozen}\nor once, under Slurm:\n"
         f"  srun --nodes={nodes} --ntasks-per-node={devices}{gpus}"
-        f" python -m convarium.run.worker {frozen}\nThe same line goes on where the run ended."
+        f" python -m convarium.run.worker {frozen}\nor, with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT"
+        f" set for each rank, by anything else:\n  python -m convarium.run.worker {frozen}\n"
+        "The same line goes on where the run ended."
     )
     return 0
