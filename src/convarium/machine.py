@@ -10,6 +10,10 @@ CORES = "CONVARIUM_CORES"
 
 PR_SET_PDEATHSIG = 1
 
+# What a launcher tells its ranks; a variable left behind by another one would mislead ours.
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
+RANK_PREFIXES = ("MASTER_", "TORCHELASTIC_", "PL_", "ROLE_")
+
 
 def cores() -> int:
     """The processor cores that this process may use, or those that it was told to use."""
@@ -36,3 +40,10 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before the line above
             os._exit(1)
+
+
+def scrub_rank_variables() -> None:
+    """Forget whatever says that this process is a rank of something."""
+    for name in list(os.environ):
+        if name in RANK_VARIABLES or name.startswith(RANK_PREFIXES):
+            del os.environ[name]

@@ -43,7 +43,7 @@ def test_the_defaults_compose_to_a_plain_resolved_config(conf: Conf) -> None:
 def test_torch_is_not_imported_by_composing_and_checking() -> None:
     code = (
         "import sys, convarium, convarium.cli, convarium.run.resume\n"
-        "import hydra_plugins.convarium.sweeping, convarium.sweep.grid, convarium.sweep.verbs\n"
+        "import hydra_plugins.convarium.sweeping, convarium.sweep.front, convarium.sweep.verbs\n"
         "from convarium.run.compose import compose\n"
         "compose(['arch=resnet20', 'norm=batch', 'recipe=lenet5_mnist'])\n"
         "print([name for name in ('torch', 'lightning', 'numpy', 'PIL') if name in sys.modules])"

@@ -12,7 +12,7 @@ import pytest
 
 from convarium.errors import ConfigError
 from convarium.run.placement import Placement
-from convarium.sweep.cluster import task as cluster_task
+from convarium.sweep.cluster import watch
 from convarium.sweep.cluster.options import Options, options_of
 from convarium.sweep.cluster.slurm import Slurm
 from convarium.sweep.directory import SweepDirectory
@@ -170,14 +170,14 @@ def test_what_slurm_says_of_a_job(
     (programs / "squeue").write_text(f"#!/bin/sh\necho '8_0 RUNNING'\necho '7 {name or ''}'\n")
     (programs / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    state = Slurm(SweepDirectory(own_directory), options_of(DEFAULTS), None).states(["7"])["7"]
+    state = Slurm(SweepDirectory(own_directory), options_of(DEFAULTS), 9).states(["7"])["7"]
     assert (state.name, state.code, state.word and state.word.status) == expected
 
 
 def test_a_task_leaves_word_of_how_the_one_that_trains_ended(own_directory: Path) -> None:
-    code = "import sys; from convarium.sweep.cluster.task import run; run(sys.argv[1], 1, 1, None)"
+    code = "import sys; from convarium.sweep.cluster.watch import run; run(sys.argv[1], 1, 1, None)"
     done = subprocess.run([sys.executable, "-c", code, str(own_directory / "no_run")], capture_output=True)
     assert done.returncode == 1
-    word = json.loads((own_directory / "no_run" / cluster_task.ENDING.format(rank=0)).read_text())
+    word = json.loads((own_directory / "no_run" / watch.ENDING.format(rank=0)).read_text())
     assert word == {"code": 1, "oom": False}
     assert "not a run directory" in (own_directory / "no_run" / "train.log").read_text()

@@ -44,10 +44,30 @@ def tear(sweep: SweepDirectory, kept: int) -> None:
 
 
 def test_a_job_is_known_as_it_was_added(sweep: SweepDirectory) -> None:
-    assert list(sweep.known().values()) == [
-        Known("a", "0" * 12, {"seed": 1}, ["seed=1"], "queued"),
-        Known("b", "1" * 12, {"seed": 2}, ["seed=2"], "queued"),
+    assert [known._replace(time="") for known in sweep.known().values()] == [
+        Known("a", "0" * 12, {"seed": 1}, ["seed=1"], "queued", ""),
+        Known("b", "1" * 12, {"seed": 2}, ["seed=2"], "queued", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"job": "../../victim"},
+        {"job": "/etc"},
+        {"job": ".."},
+        {"job": ""},
+        {"job": "a", "swept": ["seed"]},
+        {"job": "a", "words": "seed=1"},
+        {"job": "a", "words": [1]},
+        {"job": "a", "key": 7},
+        {"job": "a", "status": None},
+    ],
+)
+def test_a_line_that_is_none_of_ours_counts_for_nothing(entry: dict[str, Any], tmp_path: Path) -> None:
+    sweep = SweepDirectory(tmp_path)
+    sweep.append([{"status": "queued", "key": "0" * 12, "swept": {}, "words": [], **entry}])
+    assert sweep.known() == {}
 
 
 def test_the_last_line_of_a_job_says_its_status(sweep: SweepDirectory) -> None:

@@ -10,8 +10,8 @@ from convarium.errors import ConfigError
 from convarium.run.compose import Conf
 from convarium.run.ranges import RANGES
 from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.grid import points_of
 from convarium.sweep.plan import AtPoint, Plan, check_same_base, default_name, job_key, job_name, plan
+from convarium.sweep.points import points_of
 
 SWEPT = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text(), max_size=5)
 
@@ -108,7 +108,7 @@ def test_the_same_experiment_on_another_axis_is_another_job(conf: Conf) -> None:
 @given(SWEPT, st.from_regex(r"[0-9a-f]{12}", fullmatch=True))
 @settings(deadline=None)
 def test_the_name_of_a_job_is_a_safe_folder_name(swept: dict[str, object], key: str) -> None:
-    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,47}-" + key[:8], job_name(swept, key))
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,47}-" + key, job_name(swept, key))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_name_of_a_job_is_a_safe_folder_name(swept: dict[str, object], key: 
 )
 def test_the_name_of_a_job_says_what_is_special_about_it(conf: Conf, words: list[str], name: str) -> None:
     job = planned(conf, *words).jobs[0]
-    assert job.name == f"{name}-{job.key[:8]}"
+    assert job.name == f"{name}-{job.key}"
 
 
 def test_names_differ_where_capitals_do_not_count(conf: Conf) -> None:
@@ -160,8 +160,9 @@ def test_a_job_has_its_words_in_the_order_of_the_command(conf: Conf) -> None:
     assert job.overrides == ["seed=1", "norm=none", "dropout=0.1"]
 
 
-def test_no_points_are_an_empty_plan(conf: Conf) -> None:
-    assert plan(conf, [], ["seed"]) == Plan([], ["seed"], [], 0)
+def test_an_axis_without_values_is_refused(conf: Conf) -> None:
+    with pytest.raises(ConfigError, match="seed: no values, and so no jobs"):
+        plan(conf, [], ["seed"])
 
 
 def test_words_for_hydra_belong_to_every_point(conf: Conf) -> None:

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convarium.run.compose import Conf
-from convarium.sweep.grid import points_of
-from convarium.sweep.points import axes_of, effective, grid, off_axes, on_axes, shown, values
+from convarium.sweep.points import axes_of, effective, grid, off_axes, on_axes, points_of, shown, values
 
 KEYS = st.sampled_from(["seed", "arch", "optimizer.lr", "dropout", "+callbacks"])
 AXES = st.dictionaries(KEYS, st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True), max_size=4)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 
 from convarium.errors import RunError
 from convarium.sweep.events import Ended, Lost, Started
-from convarium.sweep.processes import Processes, Signals, supervised
+from convarium.sweep.processes import Processes, supervised
 from experiments import config_of
 from sweeps import assert_gone
 
@@ -399,58 +398,3 @@ def test_waiting_ends_when_somebody_writes_to_its_waker(spawning: Processes) -> 
     assert time.monotonic() - began < SECONDS / 2
     os.close(waker)
     os.close(woken)
-
-
-# signals to the controller
-
-
-@pytest.mark.parametrize("signum", Signals.HEEDED)
-def test_a_signal_is_noted_and_does_nothing_else(signum: int) -> None:
-    with Signals() as signals:
-        os.kill(os.getpid(), signum)
-        assert signals.noted == [signum]
-
-
-def test_signals_are_noted_in_their_order() -> None:
-    with Signals() as signals:
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
-            os.kill(os.getpid(), signum)
-        assert signals.noted == [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
-
-
-def test_there_is_something_to_read_from_a_signal_until_it_is_drained() -> None:
-    def is_told(signals: Signals) -> bool:
-        return bool(select.select([signals.descriptor], [], [], 0)[0])
-
-    with Signals() as signals:
-        seen = [is_told(signals)]
-        os.kill(os.getpid(), signal.SIGTERM)
-        seen.append(is_told(signals))
-        signals.drain()
-        seen.append(is_told(signals))
-    assert seen == [False, True, False]
-
-
-def test_draining_what_is_empty_does_not_wait() -> None:
-    with Signals() as signals:
-        signals.drain()
-        assert signals.noted == []
-
-
-def test_afterwards_signals_do_what_they_did_before() -> None:
-    before = [signal.getsignal(signum) for signum in Signals.HEEDED]
-    with Signals():
-        assert [signal.getsignal(signum) for signum in Signals.HEEDED] != before
-    assert [signal.getsignal(signum) for signum in Signals.HEEDED] == before
-
-
-def test_what_was_ignored_stays_ignored_but_for_ctrl_c() -> None:
-    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGHUP, signal.SIGINT)}
-    try:
-        with Signals() as signals:
-            for signum in before:
-                os.kill(os.getpid(), signum)
-        assert signals.noted == [signal.SIGINT]
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

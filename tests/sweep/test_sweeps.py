@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from convarium.errors import ConfigError, RunError
+from convarium.machine import cores
 from convarium.run.compose import compose
 from convarium.run.evaluation import measure, plan
 from convarium.run.launch import run_experiment
@@ -338,3 +342,70 @@ def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: 
         measured = measure(plan(run, words, weights="best", split="val"))
         assert measured["val/acc1"] == run.result()["metrics"]["best/val/acc1"]
     assert rows(one, "val/loss") == pytest.approx(rows(two, "val/loss"), rel=1e-5)
+
+
+def test_a_job_whose_folder_is_gone_is_the_only_one_that_fails(processes: Processes) -> None:
+    Path("sweeps/s/jobs").mkdir(parents=True)
+    waiting = threading.Thread(target=_remove_what_waits, args=(Path("sweeps/s"),))
+    waiting.start()
+    assert sweep(processes, "seed=1,2,3,4", "sweep.jobs=1", "trainer.max_epochs=20") == 1
+    waiting.join()
+    assert sorted(row["status"] for row in board()) == ["exited", "ok", "ok", "ok"]
+    assert sweep(processes, "seed=1,2,3,4", "sweep.jobs=1", "trainer.max_epochs=20") == 0  # made anew
+
+
+def _remove_what_waits(place: Path) -> None:
+    while not list(place.glob("jobs/*/metrics.csv")):
+        time.sleep(0.01)
+    waiting = next(path for path in sorted(place.glob("jobs/*")) if not (path / "result.json").exists())
+    shutil.rmtree(waiting)
+
+
+def test_a_controller_that_comes_second_to_a_new_sweep_is_refused(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convarium.sweep import conduct
+
+    checks = conduct.check
+
+    def meanwhile(*arguments: Any, **keywords: Any) -> Any:
+        monkeypatch.setattr(conduct, "check", checks)
+        assert sweep(processes, "seed=1,2") == 0
+        return checks(*arguments, **keywords)
+
+    monkeypatch.setattr(conduct, "check", meanwhile)
+    with pytest.raises(RunError, match="another controller has begun it meanwhile"):
+        sweep(processes, "seed=1,2,3")
+    assert [row["status"] for row in board()] == ["ok", "ok"]
+
+
+def test_a_job_that_hangs_ends_a_stopped_sweep_all_the_same(processes: Processes, trusting: None) -> None:
+    words = (*TRUSTING, ends("Raises", "Hangs"), "sweep.on_error=stop", "sweep.jobs=2", "sweep.timeout=4")
+    began = time.monotonic()
+    assert sweep(processes, *words) == 1
+    assert time.monotonic() - began < 30
+    assert statuses("norm._target_")["misbehaving.Raises"] == "failed"
+    assert statuses("norm._target_")["misbehaving.Hangs"] in ("interrupted", "queued")
+
+
+def test_threads_are_shared_out_anew_among_jobs_that_have_not_begun(processes: Processes) -> None:
+    Path("sweeps/s/jobs").mkdir(parents=True)
+    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/s/jobs"), signal.SIGINT))
+    waiting.start()
+    assert sweep(processes, *LONG, "sweep.jobs=1") == 130
+    waiting.join()
+    threads = {row["seed"]: yaml.safe_load(Path(row["path"], "config.yaml").read_text())["threads"] for row in board()}
+    assert set(threads.values()) == {cores()}
+    begun = {row["seed"] for row in board() if row["status"] != "queued"}
+    assert resume(found().path, ["sweep.jobs=4"]) == 0
+    for row in board():
+        now = yaml.safe_load(Path(row["path"], "config.yaml").read_text())["threads"]
+        assert now == (cores() if row["seed"] in begun else max(1, cores() // 4))
+
+
+def test_what_one_command_was_to_do_is_not_done_by_the_next(processes: Processes, trusting: None) -> None:
+    words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")
+    assert sweep(processes, *words, "sweep.retry_failed=true") == 1
+    lines = len(found().manifest_file.read_text().splitlines())
+    assert resume(found().path, []) == 1
+    assert len(found().manifest_file.read_text().splitlines()) == lines

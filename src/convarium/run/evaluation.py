@@ -21,12 +21,12 @@ from convarium.learn.learner import Learner
 from convarium.learn.lengths import Clock
 from convarium.learn.schedules import Constant
 from convarium.learn.views import Views
-from convarium.machine import cores, die_with_parent
+from convarium.machine import cores, die_with_parent, scrub_rank_variables
 from convarium.run.build import build
 from convarium.run.checks import check_test
 from convarium.run.compose import Conf, readable
 from convarium.run.job import cluster, our_words_only, surroundings
-from convarium.run.launch import launch, scrub_rank_variables
+from convarium.run.launch import launch
 from convarium.run.placement import Placement
 from convarium.run.preflight import check_dense, check_precision, place
 from convarium.run.protocol import KEYS, views_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convarium.errors import RunError
 from convarium.learn.lengths import Clock
-from convarium.machine import cores
+from convarium.machine import cores, scrub_rank_variables
 from convarium.run import out_of_memory
 from convarium.run.checks import check_batch_divides
 from convarium.run.placement import Preflight
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from convarium.data.module import ImageData
     from convarium.run.job import Assembly
 
-# What a launcher tells its ranks; a variable left behind by another one would mislead ours.
-RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
-RANK_PREFIXES = ("MASTER_", "TORCHELASTIC_", "PL_", "ROLE_")
 SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
 
 
@@ -108,13 +105,6 @@ def check_resumable(run: RunDirectory, config: dict[str, Any], clock: Clock) -> 
         name = "max_epochs" if config["trainer"]["max_steps"] == -1 else "max_steps"
         longer = 2 * config["trainer"][name]
         raise RunError(f"resume={run.path}: it is finished; trainer.{name}={longer} would go on with it")
-
-
-def scrub_rank_variables() -> None:
-    """Forget whatever says that this process is a rank of something."""
-    for name in list(os.environ):
-        if name in RANK_VARIABLES or name.startswith(RANK_PREFIXES):
-            del os.environ[name]
 
 
 class RankFailed(Exception):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import tempfile
@@ -197,6 +198,13 @@ def _alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
+
+
+def as_seen_from_here(path: Path) -> str:
+    """A path relative to the current folder if it is below, quoted for a shell if it needs to be."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
 
 
 def hold(lock: TextIO) -> None:

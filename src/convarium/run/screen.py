@@ -13,7 +13,7 @@ from convarium.data.module import ImageData
 from convarium.learn.lengths import Clock
 from convarium.run.placement import Preflight
 from convarium.run.protocol import views_of
-from convarium.run.record import RunDirectory
+from convarium.run.record import RunDirectory, as_seen_from_here
 from convarium.run.weights import Loaded
 
 
@@ -137,7 +137,7 @@ def summary(run: RunDirectory, result: dict[str, Any]) -> str:
         f"  {result['status']}: {result['epochs']} epochs, {result['steps']:,} steps in {result['wall_seconds']:.0f} s"
         + (f", {speed:,.0f} images/s" if speed else "")
     )
-    place = _short(run.path)
+    place = as_seen_from_here(run.path)
     lines += ["", f"  {place}"]
     if result["status"] == "ok":
         lines += [
@@ -150,12 +150,3 @@ def summary(run: RunDirectory, result: dict[str, Any]) -> str:
     else:
         lines += [f"    less {place}/train.log"]
     return "\n".join(lines) + "\n"
-
-
-def _short(path: Path) -> str:
-    """The path as seen from here, quoted for a shell if it needs to be."""
-    import shlex
-
-    with suppress(ValueError):
-        path = path.relative_to(Path.cwd())
-    return shlex.quote(str(path))

@@ -8,9 +8,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from convarium.errors import RunError
+from convarium.machine import scrub_rank_variables
+
 
 def call(name: str, arguments: Sequence[str]) -> int:
     """Do it in this process, to its end whatever that is; the exit code."""
+    scrub_rank_variables()
     faulthandler.enable()  # a segmentation fault, or the SIGABRT that ends a job which hangs, leaves a traceback
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -18,6 +22,9 @@ def call(name: str, arguments: Sequence[str]) -> int:
         code = _function(name)(*arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except RunError as error:  # its folder is in use, or not what it should be
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -5,13 +5,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.placement import Placement
-from convarium.sweep.controller import Controller, Settings, Task, to_screen
+from convarium.run.record import as_seen_from_here
+from convarium.sweep.controller import Controller, Settings, Task
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.events import Ended, Lost
 from convarium.sweep.leaderboard import Leaderboard
@@ -22,6 +23,7 @@ from convarium.sweep.sites import Site
 from convarium.sweep.verdict import GOOD, TO_GO_ON
 
 SHOWN = 40  # rows of a table on the screen
+ONCE = ("dry_run", "retry_failed")  # settings of one command
 CHECK = 0  # the number of the process that checks; those of jobs begin at 1
 
 
@@ -41,9 +43,10 @@ def conduct(
     anything is made.
     """
     with ExitStack() as stack:
-        if sweep.path.is_dir():
+        if sweep.path.is_dir() and not settings["dry_run"]:
             stack.enter_context(sweep.locked())
-        known = {job.key: job for job in sweep.known().values()}
+        before = sweep.known()
+        known = {job.key: job for job in before.values()}
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
         adopted = site.still_at_work(sweep)
@@ -53,13 +56,16 @@ def conduct(
             if job.name in adopted or is_to_run(states[job.name], retry_failed=settings["retry_failed"])
         ]
         tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
-        print(_header(sweep, states, tasks, pool, doubles, settings), flush=True)
+        tell(_header(sweep, states, tasks, pool, doubles, settings))
         if settings["dry_run"]:
-            print(_dry(jobs, states), flush=True)
+            tell(_dry(jobs, states))
             return 0
-        if not sweep.path.is_dir():
+        if not before:
             sweep.make()
-            stack.enter_context(sweep.locked())
+            if not sweep.is_locked():
+                stack.enter_context(sweep.locked())
+            if sweep.known():
+                raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
         _freeze(sweep, tasks, known, axes, settings, site, command)
         controller = Controller(
             sweep,
@@ -67,12 +73,15 @@ def conduct(
             site.starter(sweep, tasks),
             pool,
             Settings(settings["on_error"], settings["retries"], settings["timeout"]),
-            say=to_screen,
+            say=tell,
             written=lambda: Leaderboard(sweep).write(),
         )
         stopped_by = controller.work()
         board = Leaderboard(sweep)
-        board.write()
+        try:
+            board.write()
+        except OSError as error:
+            tell(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
         return report(board, {job.name for job in jobs}, stopped_by)
 
 
@@ -106,11 +115,12 @@ def plan_tasks(
 
 
 def _threads(sweep: SweepDirectory, job: Job) -> int | None:
-    """Those asked for; else those of its earlier attempt, for the result depends on them in its last bits."""
-    if job.config["threads"] is not None:
-        return int(job.config["threads"])
+    """Those asked for; else those it began with, for the result depends on them in its last bits."""
+    asked: int | None = job.config["threads"]
     run = sweep.run(job.name)
-    return run.config()["threads"] if run.config_file.is_file() else None
+    if asked is None and run.result_file.is_file() and run.config_file.is_file():
+        return int(run.config()["threads"])
+    return asked
 
 
 def check(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[list[Any]], int]:
@@ -146,52 +156,58 @@ def _freeze(
     site: Site,
     command: Sequence[str],
 ) -> None:
-    """Put on the disk all that a job and a continuation need, the manifest last but for sweep.yaml."""
+    """Put on the disk all that a job and a continuation need."""
     entries: list[dict[str, Any]] = []
     for task in tasks:
         if task.adopted:
             continue
         task.run.path.mkdir(parents=True, exist_ok=True)
         task.run.save_config(task.job.config, task.job.overrides)
-        entry: dict[str, Any] = {"job": task.job.name, "status": "queued"}
+        entry = sweep.entry(task.job.name, "queued")
         if task.job.key not in known:
             entry |= {"key": task.job.key, "swept": task.job.swept, "words": task.job.words}
         entries.append(entry)
-    sweep.append(entries)
     watched = next((task.job.config["callbacks"].get("checkpoint") or {} for task in tasks), {})
     before = sweep.description()
     sweep.describe(
         axes=[axis.lstrip("+") for axis in axes],
         monitor=watched.get("monitor", before.get("monitor")),
         mode=watched.get("mode", before.get("mode")),
-        settings=settings,
+        settings={name: value for name, value in settings.items() if name not in ONCE},
         site=site.description,
         command=list(command),
     )
+    sweep.append(entries)  # last of all: what it names is there
 
 
 def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
     """Print the table, and below it what did not end well; the exit code."""
-    print(board.as_text(SHOWN), flush=True)
+    tell(board.as_text(SHOWN))
     rows = [row for row in board.rows if row.job in wanted]
     good = sum(row.status in GOOD for row in rows)
     failures = [row for row in board.failures if row.job in wanted]
-    elsewhere = [row for row in rows if row.status == "running"]
-    print(f"\nsweep: {good} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}", flush=True)
-    for row in elsewhere:
-        print(f"  running  {row.job}: by another process, not by this sweep", file=sys.stderr)
+    tell(f"\nsweep: {good} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
+    lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
-        print(f"  {row.status:<11}  {row.job}  {row.error or ''}\n{'':15}less {row.path}/train.log", file=sys.stderr)
+        lines += [f"  {row.status:<11}  {row.job}  {row.error or ''}", f"{'':15}less {row.path}/train.log"]
     if len(failures) > SHOWN:
-        print(f"  ... and {len(failures) - SHOWN} more in leaderboard.md", file=sys.stderr)
-    command = f"convarium sweep resume {_short(board.sweep.path)}"
+        lines.append(f"  ... and {len(failures) - SHOWN} more in leaderboard.md")
+    command = f"convarium sweep resume {as_seen_from_here(board.sweep.path)}"
     if any(row.status in ("queued", *TO_GO_ON) for row in rows):
-        print(f"  go on: the same command, or: {command}", file=sys.stderr)
+        lines.append(f"  go on: the same command, or: {command}")
     elif failures:
-        print(f"  run them again: {command} sweep.retry_failed=true", file=sys.stderr)
+        lines.append(f"  run them again: {command} sweep.retry_failed=true")
+    if lines:
+        tell("\n".join(lines), sys.stderr)
     if stopped_by:
         return 128 + stopped_by
     return 0 if good == len(rows) else 1
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print for a person; a terminal that is gone is no reason to end."""
+    with suppress(OSError):
+        print(text, file=stream or sys.stdout, flush=True)
 
 
 def _header(
@@ -233,12 +249,3 @@ def _dry(jobs: Sequence[Job], states: dict[str, str]) -> str:
     width = max(len(states[job.name]) for job in jobs)
     lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
     return "\n".join([*lines, "", "nothing was run: sweep.dry_run=true"])
-
-
-def _short(path: Path) -> str:
-    import shlex
-
-    try:
-        return shlex.quote(str(path.relative_to(Path.cwd())))
-    except ValueError:
-        return shlex.quote(str(path))

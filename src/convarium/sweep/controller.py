@@ -1,11 +1,11 @@
 """The queue of a sweep: start what there is room for, see how it ends, write it down. No torch here."""
 
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.events import Ended, Event, Lost, Started, Starter, Verdict, Waiting
 from convarium.sweep.plan import Job
 from convarium.sweep.pool import Lease, Pool, Share
-from convarium.sweep.processes import Signals
+from convarium.sweep.signals import Signals
 from convarium.sweep.verdict import GOOD, judge_end, stamp
 
 TICK_SECONDS = 0.5
 LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many times as long as one takes to write
+NEVER = float("inf")
 GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
 
 
@@ -50,9 +51,21 @@ class Task:
     """When its process began, by the monotonic clock; None while it waits for its machine."""
     since: int = 0
     """The stamp of its result when this attempt began."""
+    seen: int = 0
+    """The last stamp, and `seen_at` when it was new: a clock that jumps, or another machine's, tells nothing."""
+    seen_at: float = 0.0
     sent: Status | None = None
     """What a signal of ours is to make of it."""
-    dies_at: float = field(default=float("inf"))
+    dies_at: float = NEVER
+    """When it is killed, since it hangs."""
+
+    def silence(self, now: float) -> float:
+        """Seconds since its last sign of life; none while it waits for its machine."""
+        if self.began is None:
+            return 0.0
+        if (written := stamp(self.run)) != self.seen:
+            self.seen, self.seen_at = written, now
+        return now - max(self.began, self.seen_at)
 
 
 class Controller:
@@ -88,18 +101,22 @@ class Controller:
         self._began = time.monotonic()
         self._write_at = time.monotonic() + LEADERBOARD_SECONDS
         self._lost_at = -1
+        self._notes: list[dict[str, Any]] = []
+        """Lines for the manifest, written together."""
+        self._full = False
 
     def work(self) -> int:
         """Do it all; 0, or the number of the signal that stopped it."""
         with Signals() as signals:
-            while self.queue or self.running:
+            while self.running or (self.queue and not self._halted):
                 self._dispatch()
-                for event in self.starter.poll(TICK_SECONDS, signals.descriptor):
-                    self._take(event)
+                try:
+                    for event in self.starter.poll(TICK_SECONDS, signals.descriptor):
+                        self._take(event)
+                finally:
+                    self._write_down()
                 self._heed(signals)
                 self._look_after()
-                if self._halted and not self.running:
-                    break
         return self.stopped_by
 
     # start
@@ -119,8 +136,8 @@ class Controller:
                 return  # one that came back needs more than the others leave: they are not to keep it waiting
 
     def _start(self, task: Task, lease: Lease) -> None:
-        task.lease, task.sent, task.began, task.dies_at = lease, None, None, float("inf")
-        task.since = 0 if task.adopted else stamp(task.run)
+        task.lease, task.sent, task.began, task.dies_at = lease, None, None, NEVER
+        task.since = task.seen = 0 if task.adopted else stamp(task.run)
         task.attempts += 1
         self.running[task.number] = task
         arguments = [str(task.run.path), task.found]
@@ -183,16 +200,15 @@ class Controller:
     # look after those at work
 
     def _heed(self, signals: Signals) -> None:
-        """The first signal stops, the second kills."""
+        """The first signal stops, another one kills."""
         signals.drain()
-        if signals.noted and not self.stopped_by:
-            self.stopped_by = signals.noted[0]
-            name = signal.Signals(self.stopped_by).name
-            number = len(self.running)
-            self.say(f"{name}: {number} job{'s' * (number != 1)} at work will save and end; Ctrl-C again: at once")
+        if signals.first and not self.stopped_by:
+            self.stopped_by = signals.first
             self._stop()
-        elif len(signals.noted) > 1 and self.running:
-            signals.noted[1:] = []
+            name, number = signal.Signals(self.stopped_by).name, len(self.running)
+            self.say(f"{name}: {number} job{'s' * (number != 1)} at work will save and end; Ctrl-C again: at once")
+        elif signals.insists:
+            signals.insists = False
             for number in self.running:
                 self.starter.signal(number, signal.SIGKILL)
 
@@ -205,20 +221,33 @@ class Controller:
     def _look_after(self) -> None:
         self._kills.look()
         now = time.monotonic()
-        limit = self.settings.timeout
+        limit = self.settings.timeout or NEVER
         for task in self.running.values():
-            if task.sent == "timeout" and now > task.dies_at:
+            if now > task.dies_at:
                 self.starter.signal(task.number, signal.SIGKILL)
-            elif limit and task.began and not task.sent and _silent(task, task.began, now) > limit:
-                task.sent, task.dies_at = "timeout", now + GRACE_SECONDS
-                self.starter.signal(task.number, signal.SIGABRT)
+            elif task.dies_at == NEVER and task.silence(now) > limit:
+                task.sent, task.dies_at = task.sent or "timeout", now + GRACE_SECONDS
+                self.starter.signal(task.number, signal.SIGABRT)  # by which it writes where it hangs
         if now > self._write_at:
-            self.written()
+            with suppress(OSError):  # a full disk, which a later one may find empty again
+                self.written()
             took = time.monotonic() - now
             self._write_at = now + max(LEADERBOARD_SECONDS, LEADERBOARD_SHARE * took)
 
     def _note(self, task: Task, status: Status, **facts: Any) -> None:
-        self.sweep.append([{"job": task.job.name, "status": status, **facts}])
+        self._notes.append(self.sweep.entry(task.job.name, status, **facts))
+
+    def _write_down(self) -> None:
+        """Put what was noted on the disk; if that is full, it is kept for the next time."""
+        try:
+            self.sweep.append(self._notes)
+            self._notes = []
+        except OSError as error:
+            if not self._full:
+                self.say(f"{self.sweep.manifest_file}: cannot be written ({error.strerror}); the jobs go on")
+            self._full = True
+        else:
+            self._full = False
 
     def _told(self, task: Task, verdict: Verdict, again: bool) -> str:
         done = self.done + (not again)
@@ -234,14 +263,3 @@ class Controller:
             left = (time.monotonic() - self._began) / done * (self.total - done)
             words.append(f"{timedelta(seconds=round(left))} to go")
         return "  ".join(word for word in words if word)
-
-
-def _silent(task: Task, began: float, now: float) -> float:
-    """Seconds since a task's last sign of life."""
-    written = stamp(task.run)
-    return now - began if written == task.since else min(now - began, time.time() - written / 1e9)
-
-
-def to_screen(line: str) -> None:
-    """A line of the sweep, for a person."""
-    print(line, file=sys.stdout, flush=True)

@@ -8,6 +8,7 @@ sweeps/NAME/  sweep.yaml       the command, its axes and settings
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.record import RunDirectory, hold, is_held, write_atomically
+from convarium.run.record import RunDirectory, Status, hold, is_held, write_atomically
 
 ROOT = "sweeps"
 
@@ -34,6 +35,8 @@ class Known(NamedTuple):
     """The overrides that set the axes."""
     status: str
     """That of its last line."""
+    time: str
+    """When that was written, in ISO format."""
 
 
 class SweepDirectory:
@@ -108,10 +111,16 @@ class SweepDirectory:
         except OSError as error:
             raise ConfigError(f"sweep.name={self.name}: {self.path}: cannot be written ({error.strerror})") from error
 
+    def entry(self, job: str, status: Status, **facts: Any) -> dict[str, Any]:
+        """A line for the manifest, of this moment."""
+        return {"time": _now(), "job": job, "status": status, **facts}
+
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Add lines to the manifest, and be sure that they are on the disk."""
-        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        """Add lines to the manifest, of this moment unless they have a time, and be sure that they are on the disk."""
+        now = _now()
         lines = [json.dumps({"time": now, **entry}, ensure_ascii=False) + "\n" for entry in entries]
+        if not lines:
+            return
         with self.manifest_file.open("ab") as file:
             if file.tell() and not self._ends_with_a_line():
                 file.write(b"\n")  # a kill cut the last one short
@@ -125,9 +134,9 @@ class SweepDirectory:
         for entry in self.entries():
             name = entry["job"]
             if {"key", "swept", "words"} <= entry.keys():
-                found[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"])
+                found[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"], entry["time"])
             elif name in found:
-                found[name] = found[name]._replace(status=entry["status"])
+                found[name] = found[name]._replace(status=entry["status"], time=entry["time"])
         return found
 
     def entries(self) -> Iterator[dict[str, Any]]:
@@ -141,13 +150,17 @@ class SweepDirectory:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(entry, dict) and isinstance(entry.get("job"), str) and isinstance(entry.get("status"), str):
+            if _is_entry(entry):
                 yield entry
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only controller. Raises RunError if another process is; the lock ends with the process."""
-        with (self.path / ".lock").open("a+") as lock:
+        try:
+            file = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with file as lock:
             try:
                 hold(lock)
             except OSError as error:
@@ -167,3 +180,22 @@ class SweepDirectory:
         with self.manifest_file.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
+
+
+PLAIN_NAME = re.compile(r"[\w][\w.-]*")
+TYPES = {"job": str, "status": str, "time": str, "key": str, "swept": dict, "words": list}
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a line is one of ours: a manifest may come from somebody else, and names folders."""
+    return (
+        isinstance(entry, dict)
+        and {"job", "status", "time"} <= entry.keys()
+        and all(isinstance(entry[name], kind) for name, kind in TYPES.items() if name in entry)
+        and all(isinstance(word, str) for word in entry.get("words", []))
+        and PLAIN_NAME.fullmatch(entry["job"]) is not None
+    )

@@ -13,6 +13,9 @@ class Verdict(NamedTuple):
     error: str | None
 
 
+OUT_OF_MEMORY = Verdict("oom", "ended by the kernel for lack of memory")
+
+
 class Waiting(NamedTuple):
     """A job waits for its machine, for the first time or again; `facts` tell where."""
 

@@ -6,11 +6,12 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from convarium.run.ranges import shown as written
 from convarium.run.record import write_atomically
-from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.verdict import GOOD
 
 SEED = "seed"
@@ -78,7 +79,7 @@ class Leaderboard:
             dict.fromkeys((f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1"))
         )
         alive = sweep.is_locked()
-        rows = [_row(sweep, known.name, known.swept, known.status, alive) for known in sweep.known().values()]
+        rows = [_row(sweep, known, alive) for known in sweep.known().values()]
         self.rows = sorted(rows, key=self._place)
 
     def _place(self, row: Row) -> tuple[bool, float]:
@@ -87,17 +88,9 @@ class Leaderboard:
         return not row.is_good, math.inf if score is None else -self.sign * score
 
     @property
-    def good(self) -> list[Row]:
-        return [row for row in self.rows if row.is_good]
-
-    @property
-    def others(self) -> list[Row]:
-        return [row for row in self.rows if not row.is_good]
-
-    @property
     def failures(self) -> list[Row]:
         """The jobs that have ended otherwise than well."""
-        return [row for row in self.others if row.status not in ("queued", "running", *GOOD)]
+        return [row for row in self.rows if row.status not in ("queued", "running", *GOOD)]
 
     def over_seeds(self) -> list[Group]:
         """One group for each combination of the other axes, the best first; none if seed is no axis."""
@@ -224,15 +217,26 @@ def student_t(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
 
 
-def _row(sweep: SweepDirectory, job: str, swept: dict[str, Any], status: str, alive: bool) -> Row:
-    run = sweep.run(job)
+def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
+    """What became of a job; `alive`: somebody is working on the sweep."""
+    run = sweep.run(known.name)
     result = run.result()
-    if result.get("status") == "ok" or not (status == "queued" or (status == "running" and alive)):
-        status = result.get("status") or ("killed" if status == "running" else status)
-    else:  # what is there is of an earlier attempt, or not the last word
-        result |= {"error": None}
+    status, error = known.status, result.get("error")
+    if result.get("status") == "ok" or not _is_outdated(result, known, alive):
+        status = result.get("status") or ("killed" if status == "running" and not alive else status)
+    else:
+        error = None
     figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in FACTS}}
-    return Row(job, swept, status, result.get("error"), figures, str(run.path))
+    return Row(known.name, known.swept, status, error, figures, str(run.path))
+
+
+def _is_outdated(result: dict[str, Any], known: Known, alive: bool) -> bool:
+    """Whether a job was queued or started again since it had this result."""
+    if known.status == "running":
+        return alive
+    if known.status != "queued" or not result.get("heartbeat"):
+        return known.status == "queued"
+    return datetime.fromisoformat(result["heartbeat"]) < datetime.fromisoformat(known.time).replace(microsecond=0)
 
 
 def _exact(value: Any) -> str:

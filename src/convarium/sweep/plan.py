@@ -59,8 +59,10 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
     hydra: the overrides of Hydra's own keys, which belong to all points.
     """
     keys = [axis.lstrip("+") for axis in axes]
+    if not points:
+        raise ConfigError(f"{' '.join(axes)}: no values, and so no jobs")
     for axis in axes:
-        if any(sum(word.partition("=")[0] == axis for word in point) > 1 for point in points[:1]):
+        if sum(word.partition("=")[0] == axis for word in points[0]) > 1:
             key = axis.lstrip("+")
             raise ConfigError(f"{axis}: stands there twice, and is swept; write all in one word, {key}=[a,b],[a,c]")
     for key in keys:
@@ -80,8 +82,7 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
         swept = _as_composed(values(words), config, conf.groups)
         key = job_key(config, swept)
         jobs.setdefault(key, Job(job_name(swept, key), key, swept, words, list(point), config))
-    fixed = off_axes(points[0], axes) if points else []
-    return Plan(list(jobs.values()), list(axes), fixed, len(points) - len(jobs))
+    return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), len(points) - len(jobs))
 
 
 def _as_composed(swept: dict[str, Any], config: dict[str, Any], groups: Sequence[str]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def job_name(swept: dict[str, Any], key: str) -> str:
         value if isinstance(value, str) else f"{axis.rpartition('.')[2]}-{written(value)}"
         for axis, value in swept.items()
     ]
-    return f"{slug('-'.join(parts) or 'job')}-{key[:8]}"
+    return f"{slug('-'.join(parts) or 'job')}-{key}"
 
 
 def default_name(conf: Conf, fixed: Sequence[str], axes: Sequence[str]) -> str:

@@ -40,6 +40,29 @@ def axes_of(parsed: Sequence[Override]) -> list[str]:
     return [override.get_key_element() for override in parsed if override.is_sweep_override()]
 
 
+def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]]:
+    """Every combination of what is swept in `words`, and the axes."""
+    parsed = effective(OverridesParser.create(config_loader=loader).parse_overrides(list(words)))
+    return grid(parsed), axes_of(parsed)
+
+
+def varied(points: Sequence[Point], said: Sequence[str]) -> list[str]:
+    """The axes of points that somebody else has made of what a command said: what is not as it was said."""
+    fixed = values([word for word in said if not _is_sweep(word)])
+    return list(
+        dict.fromkeys(
+            word.partition("=")[0]
+            for point in points
+            for word in point
+            if (key := word.partition("=")[0].lstrip("+~")) not in fixed or values([word])[key] != fixed[key]
+        )
+    )
+
+
+def _is_sweep(word: str) -> bool:
+    return OverridesParser.create().parse_override(word).is_sweep_override()
+
+
 def on_axes(point: Sequence[str], axes: Sequence[str]) -> Point:
     """The words of a point that set its axes, in the order of these."""
     return [word for axis in axes for word in point if word.partition("=")[0] == axis]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from convarium.errors import ConfigError
+from convarium.errors import ConfigError, RunError
 from convarium.machine import CORES
 from convarium.run.placement import Placement
 
@@ -83,7 +83,7 @@ def share_out(
     for at, fixed in zip(placements, threads, strict=True):
         if at.accelerator == "cuda":
             takes = at.devices // fewest if jobs == "auto" else 1  # its GPUs would do for so many of the smallest jobs
-            shares.append(Share(at.devices, base * takes, min(slots, takes), part))
+            shares.append(Share(at.devices, base * min(slots, takes), min(slots, takes), part))
         else:
             own = min(cores, fixed * at.devices) if fixed else max(base, min(cores, at.devices))
             shares.append(Share(0, own, min(slots, -(-own // base))))
@@ -143,9 +143,12 @@ class Pool:
         return tuple(found)
 
     def _lock(self, gpu: str) -> bool:
-        """Keep other controllers from it; the lock ends with this process."""
+        """Keep other controllers from it; the lock ends with this process. Raises RunError for a folder not our own."""
         self._locks.mkdir(mode=0o700, exist_ok=True)
-        file = (self._locks / f"gpu-{gpu.replace('/', '_')}.lock").open("w")
+        if self._locks.is_symlink() or self._locks.stat().st_uid != os.getuid():
+            raise RunError(f"{self._locks}: belongs to somebody else; set TMPDIR")
+        name = self._locks / f"gpu-{gpu.replace('/', '_')}.lock"
+        file = os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from types import FrameType
 
 from convarium.errors import RunError
 from convarium.sweep.events import Ended, Event, Lost, Started
@@ -32,7 +31,7 @@ class Processes:
         # what this program can import; OpenBLAS starts threads where it is imported, unless told not to
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONPATH": import_path(),
             "OPENBLAS_NUM_THREADS": "1",
         }
         with theirs:
@@ -124,6 +123,11 @@ class Processes:
         self._groups.clear()
 
 
+def import_path() -> str:
+    """PYTHONPATH for a process that is to import what this one can."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
 @contextlib.contextmanager
 def supervised(isolation: str) -> Iterator[Processes]:
     """Processes that end with the context. isolation: fork, spawn, or auto for what is best here."""
@@ -134,39 +138,3 @@ def supervised(isolation: str) -> Iterator[Processes]:
         yield processes
     finally:
         processes.close()
-
-
-class Signals:
-    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; a descriptor to read from tells of each."""
-
-    HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.noted: list[int] = []
-
-    def __enter__(self) -> "Signals":
-        self.descriptor, self._woken = os.pipe()
-        for end in (self.descriptor, self._woken):
-            os.set_blocking(end, False)
-        self._before = {
-            signum: signal.signal(signum, self._note)
-            for signum in self.HEEDED
-            if signal.getsignal(signum) != signal.SIG_IGN or signum == signal.SIGINT
-        }
-        self._waker = signal.set_wakeup_fd(self._woken)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._waker)
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        os.close(self.descriptor)
-        os.close(self._woken)
-
-    def drain(self) -> None:
-        """Wait for the next one."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.descriptor, 4096)
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.noted.append(signum)

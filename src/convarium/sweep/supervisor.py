@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,8 @@ from typing import Any
 from convarium.machine import PR_SET_PDEATHSIG, die_with_parent
 
 PR_SET_CHILD_SUBREAPER = 36
+CANNOT_START = 70  # the exit code of a job that could not be
+ENDING_SECONDS = 3.0
 MORE_TO_BE_SPARED = 500  # of 1,000: where memory runs out, the kernel takes a job and not us
 
 
@@ -41,6 +44,7 @@ class Supervisor:
         self.jobs: dict[int, int] = {}
         """Process -> number of the job, as long as it is not reaped."""
         self._pid = os.getpid()
+        self._unsaid = b""
 
     def serve(self) -> None:
         """Do what is asked until the other end closes; then end all that is left."""
@@ -52,28 +56,38 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self.channel, selectors.EVENT_READ)
         self._selector.register(children, selectors.EVENT_READ)
+        self.channel.setblocking(False)
         rest = b""
+        self.say(ready=os.getpid())
         try:
-            self.say(ready=os.getpid())
             while True:
-                for key, _ in self._selector.select():
+                for key, ready in self._selector.select():
                     if key.fileobj == children:
                         os.read(children, 1 << 16)
                         self._reap()
-                        continue
-                    got = self.channel.recv(1 << 20)
-                    if not got:
-                        return
-                    *lines, rest = (rest + got).split(b"\n")
-                    for line in lines:
-                        self._do(json.loads(line))
-        except OSError:  # the controller ended with words of ours unread
+                    elif ready & selectors.EVENT_WRITE:
+                        self._send()
+                    else:
+                        got = self.channel.recv(1 << 20)
+                        if not got:
+                            return
+                        *lines, rest = (rest + got).split(b"\n")
+                        for line in lines:
+                            self._do(json.loads(line))
+        except ConnectionError:  # the controller ended with words of ours unread
             return
         finally:
             self._end_all()
 
     def say(self, **words: Any) -> None:
-        self.channel.sendall(json.dumps(words).encode() + b"\n")
+        """Tell the controller, as soon as it listens: while it talks itself, to wait for that could be for ever."""
+        self._unsaid += json.dumps(words).encode() + b"\n"
+        self._selector.modify(self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def _send(self) -> None:
+        self._unsaid = self._unsaid[self.channel.send(self._unsaid) :]
+        if not self._unsaid:
+            self._selector.modify(self.channel, selectors.EVENT_READ)
 
     def _do(self, asked: dict[str, Any]) -> None:
         if "signal" in asked:
@@ -81,11 +95,18 @@ class Supervisor:
                 if number == asked["to"]:
                     _signal_group(pid, asked["signal"])
             return
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or no memory for one more
+            print(f"a job cannot be started: {error.strerror}", file=sys.stderr, flush=True)
+            self.say(ended=asked["start"], code=CANNOT_START)
+            return
         if pid == 0:
-            code = 70
+            code = CANNOT_START
             try:
                 code = self._become(asked)
+            except OSError as error:
+                print(f"a job cannot be started: {error}", file=sys.stderr, flush=True)
             finally:
                 os._exit(code)
         self.jobs[pid] = asked["start"]
@@ -141,12 +162,19 @@ class Supervisor:
                 self.say(ended=self.jobs.pop(pid), code=code)
 
     def _end_all(self) -> None:
+        """End the jobs, then what left their groups and becomes ours as they die, until nobody is left."""
         for pid in self.jobs:
             _signal_group(pid, signal.SIGKILL)
-        # grandchildren that left their group and lost their parent are ours by now
-        for pid in _children():
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + ENDING_SECONDS
+        while time.monotonic() < end:
+            for pid in _children():
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    time.sleep(0.01)
+            except ChildProcessError:
+                return
 
 
 def _signal_group(pid: int, signum: int) -> None:
@@ -199,7 +227,9 @@ def main(channel: str, controller: str, isolation: str) -> int:
         preload()
         threads = Path("/proc/self/task")
         if threads.is_dir() and len(list(threads.iterdir())) > 1:
-            supervisor.say(unfit="something it imported has started a thread")
+            supervisor.channel.sendall(
+                json.dumps({"unfit": "something it imported has started a thread"}).encode() + b"\n"
+            )
             return 1
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)  # from here on the socket tells, and leaves time to end the jobs

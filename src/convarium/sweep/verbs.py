@@ -1,15 +1,16 @@
 """`convarium sweep resume|status DIR`. No torch here."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.compose import Conf, readable
-from convarium.run.resume import read_config, read_overrides
-from convarium.sweep.cluster.options import options_of
-from convarium.sweep.cluster.site import Cluster
+from convarium.run.ranges import check_ranges
+from convarium.run.resume import read_overrides
+from convarium.sweep.cluster.site import cluster_of
 from convarium.sweep.conduct import conduct
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard
@@ -28,6 +29,9 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
     """
     sweep = SweepDirectory.open(path)
     description = sweep.description()
+    stored = description.get("settings")
+    if not isinstance(stored, dict):
+        raise RunError(f"{sweep.description_file}: not the description of a sweep")
     words = readable(overrides)
     for word in words:
         key = word.partition("=")[0]
@@ -37,24 +41,30 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
             )
     given = Conf().compose(words).config["sweep"]
     changed = {word.partition("=")[0].removeprefix(PREFIX) for word in words}
-    settings = {
-        key: given[key] if key in changed else description["settings"].get(key, value) for key, value in given.items()
-    }
+    settings = {key: given[key] if key in changed else stored.get(key, value) for key, value in given.items()}
+    check_ranges({"sweep": settings})
     known = list(sweep.known().values())
     if not known:
         raise RunError(f"{path}: holds no jobs yet; give its command again")
     slurm = (description.get("site") or {}).get("slurm")
     with supervised("spawn" if slurm else settings["isolation"]) as processes:
-        jobs = [_frozen(sweep, job) for job in known]
-        site = Cluster(processes, options_of(slurm)) if slurm else ThisMachine(processes)
-        return conduct(sweep, jobs, description["axes"], settings, site, command=description["command"])
+        jobs = [_frozen(sweep, job) for job in known if sweep.run(job.name).config_file.is_file()]
+        site = cluster_of(processes, slurm) if slurm else ThisMachine(processes)
+        code = conduct(sweep, jobs, description["axes"], settings, site, command=description.get("command") or [])
+    for job in known:
+        if not sweep.run(job.name).config_file.is_file():
+            print(f"  left out: {job.name} has no folder any more; the sweep's command makes it anew", file=sys.stderr)
+            code = code or 1
+    return code
 
 
 def _frozen(sweep: SweepDirectory, known: Known) -> Job:
+    """A job as its command asked for it: without what was decided for it then."""
     run = sweep.run(known.name)
-    is_done = run.written_result().get("status") in GOOD
-    config = {} if is_done else read_config(run)
-    return Job(known.name, known.key, known.swept, known.words, [] if is_done else read_overrides(run), config)
+    config, overrides = run.config(), read_overrides(run)
+    if not any(word.startswith("threads=") for word in overrides):
+        config["threads"] = None
+    return Job(known.name, known.key, known.swept, known.words, overrides, config)
 
 
 def status(path: Path, *, as_json: bool) -> int:

@@ -1,10 +1,12 @@
 """How a job ended: what it says itself, and where it could not, what its process and the kernel say. No torch here."""
 
 import signal
+from contextlib import suppress
 
+from convarium.errors import RunError
 from convarium.run.out_of_memory import Kills
 from convarium.run.record import FINISHED, RunDirectory, Status
-from convarium.sweep.events import Ended, Verdict
+from convarium.sweep.events import OUT_OF_MEMORY, Ended, Verdict
 
 GOOD = frozenset({"ok", "pruned"})
 TO_GO_ON = frozenset({"interrupted", "killed"})
@@ -30,7 +32,7 @@ def judge_end(run: RunDirectory, ended: Ended, *, since: int, sent: Status | Non
     killed = said not in FINISHED and (code == -signal.SIGKILL or said == "killed")
     killed |= said == "failed" and "killed" in error.lower()
     if killed and sent is None and kills.take():  # it, one of its ranks, or a process that loads its data
-        verdict = Verdict("oom", "ended by the kernel for lack of memory")
+        verdict = OUT_OF_MEMORY
     elif said in FINISHED or said == "killed":
         return Verdict(said, error or None)
     elif sent == "timeout":
@@ -43,7 +45,10 @@ def judge_end(run: RunDirectory, ended: Ended, *, since: int, sent: Status | Non
         verdict = Verdict("killed", _name_of(-code))
     else:
         verdict = Verdict("exited", f"exit code {code}{'' if code else ', without a result'}")
-    run.close(verdict.status, verdict.error or "")
+    if run.is_locked():  # not by this job, which has ended
+        return Verdict("failed", "another process is at work in its folder")
+    with suppress(OSError, RunError):  # the folder is gone, or the disk is full: the manifest will have it
+        run.close(verdict.status, verdict.error or "")
     return verdict
 
 

@@ -18,13 +18,14 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        from convarium.sweep import grid
+        from convarium.sweep.foreign import run_by
+        from convarium.sweep.points import points_of
 
         loader = self.hydra_context.config_loader
-        points, axes = grid.points_of(loader, [*self._parse_config(), *arguments])
+        points, axes = points_of(loader, [*self._parse_config(), *arguments])
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.run(points, axes)
-        return grid.run_by(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
+        return run_by(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
 
 
 class LocalLauncher(Launcher):
@@ -36,13 +37,14 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the points of a sweeper that is not ours: what differs from the command is taken for its axes."""
-        said = set(self.config.hydra.overrides.task)
-        axes = dict.fromkeys(word.partition("=")[0] for point in job_overrides for word in point if word not in said)
-        return self.run([list(point) for point in job_overrides], list(axes))
+        from convarium.sweep.points import varied
+
+        points = [list(point) for point in job_overrides]
+        return self.run(points, varied(points, self.config.hydra.overrides.task))
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.grid import run_on_this_machine
+        from convarium.sweep.front import run_on_this_machine
 
         return run_on_this_machine(self.config, self.hydra_context.config_loader, points, axes)
 
@@ -55,6 +57,6 @@ class SlurmLauncher(LocalLauncher):
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.grid import run_on_a_cluster
+        from convarium.sweep.front import run_on_a_cluster
 
         return run_on_a_cluster(self.config, self.hydra_context.config_loader, points, axes, self.options)

@@ -1,24 +1,49 @@
-"""Processes of submitit's local executor in place of a cluster, to try things out. No torch here."""
+"""`hydra.launcher.cluster=local`: processes of submitit's local executor in place of a cluster, to try things out."""
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from convarium.errors import ConfigError
 from convarium.run.placement import Placement
 from convarium.sweep.cluster.options import Options
-from convarium.sweep.cluster.submitted import State, call_of, importable
+from convarium.sweep.cluster.submitted import State, Submitted, call_of, importable
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.pool import Pool, Share
+from convarium.sweep.processes import Processes
+from convarium.sweep.sites import ThisMachine
 
 if TYPE_CHECKING:
     from convarium.sweep.controller import Task
 
 
-class Local:
-    """Processes of submitit's local executor, which end with this one."""
+class LocalCluster(ThisMachine):
+    """This machine, whose jobs go the way of those of a cluster."""
 
-    def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int | None) -> None:
+    def __init__(self, processes: Processes, options: Options) -> None:
+        super().__init__(processes)
+        self.options = options
+        self.description = {"slurm": vars(options)}
+
+    def share_out(
+        self, placements: Sequence[Placement], threads: Sequence[int | None], settings: dict[str, Any], gpus: int
+    ) -> tuple[Pool, list[Share]]:
+        if any(at.accelerator != "cpu" for at in placements):
+            raise ConfigError("hydra.launcher.cluster=local: has no part in sharing out GPUs; add trainer=cpu")
+        return super().share_out(placements, threads, settings, gpus)
+
+    def starter(self, sweep: SweepDirectory, tasks: "Sequence[Task]") -> Submitted:
+        self.processes.close()  # the jobs are checked, and are not to be its
+        adopted: Mapping[str, str] = {}
+        return Submitted(tasks, Executor(sweep, self.options), adopted, self.options.poll_seconds)
+
+
+class Executor:
+    """Processes that end with this one."""
+
+    def __init__(self, sweep: SweepDirectory, options: Options) -> None:
         self._sweep = sweep
         self._options = options
         self._jobs: dict[str, Any] = {}
@@ -36,7 +61,9 @@ class Local:
     def states(self, identities: Sequence[str]) -> dict[str, State]:
         return {identity: State("ended" if self._jobs[identity].done() else "running") for identity in identities}
 
-    def signal(self, identity: str, signum: int) -> None:
-        process = self._jobs[identity]._process
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM if signum != signal.SIGKILL else signal.SIGINT)
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        for identity in identities:
+            with suppress(ProcessLookupError):  # submitit's own, which passes SIGTERM on and takes its tasks with it
+                self._jobs[identity]._process.send_signal(
+                    signal.SIGKILL if signum == signal.SIGKILL else signal.SIGTERM
+                )

@@ -18,6 +18,7 @@ from convarium.sweep.events import Verdict
 if TYPE_CHECKING:
     from convarium.sweep.controller import Task
 
+LARGEST_ARRAY = 500  # Slurm takes a thousand, unless it is told otherwise
 FORGOTTEN_SECONDS = 30.0  # a job just submitted may not be listed yet
 
 
@@ -45,7 +46,7 @@ class Slurm:
         "REVOKED": Verdict("killed", "Slurm: REVOKED"),
     }
 
-    def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int | None) -> None:
+    def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int) -> None:
         self._sweep = sweep
         self._options = options
         self._most = most_at_a_time
@@ -55,16 +56,19 @@ class Slurm:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+        identities: list[str] = []
         try:
             executor = submitit.SlurmExecutor(folder=self._sweep.path / "slurm" / "%j")
             executor.update_parameters(
                 **self._options.of_job(at), job_name=self._sweep.name[:64], array_parallelism=self._most
             )
-            with importable():
-                jobs = executor.submit_array([call_of(task, at, None) for task in tasks])
+            for start in range(0, len(tasks), LARGEST_ARRAY):
+                calls = [call_of(task, at, None) for task in tasks[start : start + LARGEST_ARRAY]]
+                with importable():
+                    identities += [str(job.job_id) for job in executor.submit_array(calls)]
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-            raise RunError(f"sbatch: {' '.join(str(error).split())}") from error
-        identities = [str(job.job_id) for job in jobs]
+            self.signal(identities, signal.SIGKILL)
+            raise RunError(f"sbatch: {' '.join(str(error).split()).removeprefix('sbatch: error: ')}") from error
         self._submitted_at |= dict.fromkeys(identities, time.monotonic())
         return identities
 
@@ -103,11 +107,10 @@ class Slurm:
             exit_code = -int(code[2]) if int(code[2]) else int(code[1])
         return (state[1] if state else name or "NODE_FAIL"), exit_code
 
-    def signal(self, identity: str, signum: int) -> None:
-        if signum == signal.SIGKILL:
-            _answer("scancel", identity)
-        else:
-            _answer("scancel", f"--signal={signal.Signals(signum).name.removeprefix('SIG')}", identity)
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        how = [] if signum == signal.SIGKILL else [f"--signal={signal.Signals(signum).name.removeprefix('SIG')}"]
+        for start in range(0, len(identities), LARGEST_ARRAY):
+            _answer("scancel", *how, *identities[start : start + LARGEST_ARRAY])
 
 
 def _answer(*command: str) -> str | None:

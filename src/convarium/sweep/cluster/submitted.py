@@ -4,7 +4,6 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convarium.errors import RunError
 from convarium.run.placement import Placement
-from convarium.sweep.cluster import task as cluster_task
-from convarium.sweep.events import Ended, Event, Started, Verdict, Waiting
+from convarium.sweep.cluster import watch
+from convarium.sweep.cluster.watch import ENDINGS
+from convarium.sweep.events import OUT_OF_MEMORY, Ended, Event, Started, Verdict, Waiting
+from convarium.sweep.processes import import_path
 
 if TYPE_CHECKING:
     from convarium.sweep.controller import Task
@@ -33,17 +35,17 @@ class Submission(Protocol):
     """A way to have tasks run: Slurm, or processes of submitit's local executor in its place."""
 
     def submit(self, tasks: "Sequence[Task]", at: Placement) -> list[str]:
-        """Submit tasks that need the same devices; the identities that the cluster gives them."""
+        """Submit tasks that need the same devices; the identities that they get. Raises RunError if it is refused."""
 
-    def states(self, identities: Sequence[str]) -> dict[str, "State"]:
+    def states(self, identities: Sequence[str]) -> dict[str, State]:
         """How each of them is."""
 
-    def signal(self, identity: str, signum: int) -> None:
-        """Signal all processes of one; SIGKILL takes it from the queue as well."""
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        """Signal all processes of each; SIGKILL takes it from the queue as well."""
 
 
 class Submitted:
-    """The starter of a cluster: what is started between two looks is submitted as one array."""
+    """The starter of a cluster: what is started between two looks is submitted together."""
 
     def __init__(
         self, tasks: "Sequence[Task]", submission: Submission, adopted: Mapping[str, str], poll_seconds: float
@@ -56,8 +58,8 @@ class Submitted:
         self._identities: dict[int, str] = {}
         self._states: dict[int, str] = {}
         self._signals: dict[int, int] = {}
-        """The last one to each, which is sent again as long as it runs: Slurm refuses one now and then."""
-        self._looked_at = 0.0
+        """The last one to each, which is sent again at every look: Slurm refuses one now and then."""
+        self._look_at = 0.0
 
     def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
         identity = self._adopted.pop(self._tasks[number].job.name, None)
@@ -65,45 +67,50 @@ class Submitted:
             self._to_submit.append(number)
         else:
             self._identities[number] = identity
+        self._look_at = 0.0
 
     def signal(self, number: int, signum: int) -> None:
-        if number in self._to_submit:
-            self._to_submit.remove(number)
-            self._identities[number] = ""
-        elif identity := self._identities.get(number):
-            waits = self._states.get(number) != "running"  # it has nothing to save
-            self._signals[number] = signal.SIGKILL if waits else signum
-            self._submission.signal(identity, self._signals[number])
+        self._signals[number] = signum
+        self._look_at = 0.0
 
     def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
-        events = self._submit()
-        if not events and time.monotonic() < self._looked_at + self._poll_seconds:
-            select.select([] if waker is None else [waker], [], [], seconds)
+        if (left := self._look_at - time.monotonic()) > 0:
+            select.select([] if waker is None else [waker], [], [], min(seconds, left))
             return []
-        self._looked_at = time.monotonic()
-        return [*events, *self._look()]
+        events = [*self._submit(), *self._look()]
+        self._look_at = time.monotonic() + self._poll_seconds
+        return events
 
     def restart(self) -> None:
         raise AssertionError("a cluster is never lost")
 
-    def _submit(self) -> list[Event]:
+    def _submit(self) -> Iterator[Event]:
         """Those that need the same devices together."""
         alike: dict[Placement, list[Task]] = {}
         for number in self._to_submit:
+            if self._signals.pop(number, None):  # stopped before it was submitted
+                yield Ended(number, -signal.SIGTERM)
+                continue
             task = self._tasks[number]
             alike.setdefault(Placement(*json.loads(task.found)[:3]), []).append(task)
+            for ending in task.run.path.glob(ENDINGS):  # of an earlier attempt
+                ending.unlink(missing_ok=True)
         self._to_submit = []
-        events: list[Event] = []
         for at, tasks in alike.items():
-            for task, identity in zip(tasks, self._submission.submit(tasks, at), strict=True):
+            try:
+                identities = self._submission.submit(tasks, at)
+            except RunError as error:
+                yield from (Ended(task.number, 1, Verdict("failed", str(error))) for task in tasks)
+                continue
+            for task, identity in zip(tasks, identities, strict=True):
                 self._identities[task.number] = identity
-                events.append(Waiting(task.number, {"slurm": identity}))
-        return events
+                yield Waiting(task.number, {"slurm": identity})
 
     def _look(self) -> Iterator[Event]:
-        states = self._submission.states([identity for identity in self._identities.values() if identity])
+        states = self._submission.states(list(self._identities.values()))
+        to_signal: dict[int, list[str]] = {}
         for number, identity in list(self._identities.items()):
-            state = states[identity] if identity else State("ended", -signal.SIGTERM)
+            state = states[identity]
             if state.name == "unknown":
                 continue
             before, self._states[number] = self._states.get(number, "waiting"), state.name
@@ -112,20 +119,23 @@ class Submitted:
                 self._signals.pop(number, None)
                 yield self._ended(number, state)
                 continue
-            if number in self._signals:
-                self._submission.signal(identity, self._signals[number])
+            if (signum := self._signals.get(number)) is not None:
+                # one that waits has nothing to save
+                to_signal.setdefault(signum if state.name == "running" else signal.SIGKILL, []).append(identity)
             if state.name != before:
                 kind = Started if state.name == "running" else Waiting
                 yield kind(number, {"slurm": identity})
+        for signum, identities in to_signal.items():
+            self._submission.signal(identities, signum)
 
     def _ended(self, number: int, state: State) -> Ended:
         """What the task itself saw is more exact than what the cluster says of it."""
-        endings = sorted(self._tasks[number].run.path.glob("ranks/ended-*.json"), key=lambda path: path.stat().st_mtime)
+        endings = sorted(self._tasks[number].run.path.glob(ENDINGS), key=lambda path: path.stat().st_mtime)
         for ending in endings:
             with suppress(OSError, ValueError):
                 seen = json.loads(ending.read_text())
                 if seen["oom"]:
-                    return Ended(number, seen["code"], Verdict("oom", "ended by the kernel for lack of memory"))
+                    return Ended(number, seen["code"], OUT_OF_MEMORY)
                 if seen["code"]:
                     return Ended(number, seen["code"], state.word)
         return Ended(number, state.code, state.word)
@@ -133,14 +143,14 @@ class Submitted:
 
 def call_of(task: "Task", at: Placement, controller: int | None) -> Any:
     """What a cluster runs for a task."""
-    return partial(cluster_task.run, str(task.run.path), at.nodes, task.share.cores, controller)
+    return partial(watch.run, str(task.run.path), at.nodes, task.share.cores, controller)
 
 
 @contextmanager
 def importable() -> Iterator[None]:
     """Let what is started meanwhile import what this program can."""
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    os.environ["PYTHONPATH"] = import_path()
     try:
         yield
     finally:

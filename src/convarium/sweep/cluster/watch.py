@@ -1,4 +1,4 @@
-"""What a cluster runs for a job of a sweep: one task, or one for each rank if it is on several machines.
+"""What a cluster runs for a job of a sweep: one such task, or one for each rank if it is on several machines.
 
 A small process, which imports no torch, sees how the one that trains ends, whatever its end is, and leaves word of it
 in the run directory; it passes on the signals by which Slurm says that the time is up, or another job is to have the
@@ -21,7 +21,7 @@ from convarium.run.out_of_memory import Kills
 
 TIME_IS_UP = signal.SIGUSR2  # what submitit lets Slurm send some time before the limit
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGABRT, TIME_IS_UP)
-ENDING = "ranks/ended-{rank}.json"
+ENDING, ENDINGS = "ranks/ended-{rank}.json", "ranks/ended-*.json"
 LOOK_SECONDS = 0.2
 
 
@@ -36,9 +36,15 @@ def run(path: str, nodes: int, cores: int, controller: int | None) -> None:
     ending.parent.mkdir(parents=True, exist_ok=True)
     ending.unlink(missing_ok=True)
     log = directory / ("train.log" if rank == 0 else f"ranks/rank-{rank}.log")
+    if controller is not None:
+        die_with_parent(os.getppid())
     child = os.fork()
     if child == 0:
-        os._exit(_train(path, nodes, cores, log))
+        code = 70
+        try:
+            code = _train(path, nodes, cores, log)
+        finally:
+            os._exit(code)
     code, lacked_memory, signals = _watch(child, controller)
     with suppress(OSError):
         ending.write_text(json.dumps({"code": code, "oom": lacked_memory}))
@@ -82,13 +88,21 @@ def _watch(child: int, controller: int | None) -> tuple[int, bool, list[int]]:
         if pid:
             break
         kills.look()
-        if controller is not None and not Path(f"/proc/{controller}").exists():
+        if controller is not None and not _lives(controller):
             os.killpg(child, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(status)
     return code, code == -signal.SIGKILL and kills.take(), signals
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _is_preempted() -> bool:

@@ -1,0 +1,54 @@
+"""Signals to the controller of a sweep: noted, and acted on where it waits anyway. No torch here."""
+
+import contextlib
+import os
+import signal
+import time
+from types import FrameType
+from typing import Self
+
+SAME_SECONDS = 0.5  # the terminal and a parent may both pass on one Ctrl-C
+
+
+class Signals:
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered; there is something to read from `descriptor` then."""
+
+    HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.first = 0
+        """The number of the first; 0: none yet."""
+        self.insists = False
+        """Whether another Ctrl-C or SIGTERM came after it, which was not the same once more."""
+        self._first_at = 0.0
+
+    def __enter__(self) -> Self:
+        self.descriptor, self._woken = os.pipe()
+        for end in (self.descriptor, self._woken):
+            os.set_blocking(end, False)
+        self._before = {
+            signum: signal.signal(signum, self._note)
+            for signum in self.HEEDED
+            if signal.getsignal(signum) != signal.SIG_IGN or signum == signal.SIGINT
+        }
+        self._waker = signal.set_wakeup_fd(self._woken)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._waker)
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        os.close(self.descriptor)
+        os.close(self._woken)
+
+    def drain(self) -> None:
+        """Read away what there is to read, so that it tells of the next one."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 4096)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.first:
+            self.first, self._first_at = signum, now
+        elif signum != signal.SIGHUP and now - self._first_at > SAME_SECONDS:
+            self.insists = True
