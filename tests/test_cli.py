@@ -129,16 +129,14 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
 
 
 def test_a_launcher_of_hydras_runs_the_jobs_one_after_the_other_in_one_process(tmp_path: Path) -> None:
-    basic = ("-m", "hydra/launcher=basic", "seed=1,2", "optimizer.lr=1e-3,3e38", "clip=none", "arch=mlp")
+    basic = ("-m", "hydra/launcher=basic", "optimizer.lr=1e-3,3e38", "clip=none", "arch=mlp")
     done = train(*basic, *QUICK, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     found = results(tmp_path, "runs/*/*")
-    assert sorted((result["seed"], result["status"]) for result in found) == [
-        *((1, "diverged"), (1, "ok"), (2, "diverged"), (2, "ok"))
-    ]
+    assert sorted(result["status"] for result in found) == ["diverged", "ok"]
     assert len({result["pid"] for result in found}) == 1
-    assert "2 of 4 jobs ended well" in done.stdout
-    assert done.stderr.count("exit 1") == 2
+    assert "1 of 2 jobs ended well" in done.stdout
+    assert done.stderr.count("exit 1") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 

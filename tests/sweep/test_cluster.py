@@ -71,18 +71,19 @@ def test_jobs_end_with_the_weights_and_statuses_of_any_sweep(
 
 
 def test_jobs_of_the_local_executor_do_not_outlive_the_controller(environment: dict[str, str]) -> None:
-    words = ("norm=none", "norm._target_=misbehaving.Hangs", "trainer.max_epochs=2", "seed=1,2")
+    hangs = ("norm=none", "norm._target_=misbehaving.Hangs", "trainer.max_epochs=2")
+    words = (*hangs, "seed=1,2", "sweep.jobs=1")
     controller = subprocess.Popen(command(*words), env=environment, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120
-        while len(list(Path("sweeps/s/jobs").glob("*/result.json"))) < 2:
+        while not list(Path("sweeps/s/jobs").glob("*/result.json")):
             assert time.monotonic() < end
             time.sleep(0.1)
         there = processes_below(controller.pid)
     finally:
         controller.kill()
         controller.wait()
-    assert len(there) >= 6  # of each job submitit's controller, our task, and the one that trains
+    assert len(there) >= 3  # submitit's controller, our task, and the one that trains
     assert_gone(there, 10)
 
 

@@ -16,7 +16,7 @@ from convarium.sweep.processes import Processes
 from sweeps import BASE, assert_gone, board, found, processes_below, results, sweep, weights
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
-LONG = ("trainer.max_epochs=40", "callbacks.checkpoint.every_n_steps=7", "dropout=0.1")
+LONG = ("trainer.max_epochs=25", "callbacks.checkpoint.every_n_steps=7", "dropout=0.1")
 
 
 def start(*words: str, name: str) -> subprocess.Popen[bytes]:
@@ -101,11 +101,11 @@ def test_a_killed_sweep_goes_on_to_the_same_weights_and_leaves_nobody_behind(
     processes: Processes, own_directory: Path
 ) -> None:
     random.seed(1)
-    words = ("seed=1,2,3,4,5", *LONG)
-    disturb(["job", "supervisor", "controller"], *words, name="disturbed", seconds=0.5)
+    words = ("seed=1,2,3,4", *LONG)
+    disturb(["job", "supervisor", "controller"], *words, name="disturbed", seconds=0.4)
     for name in ("disturbed", "whole"):
         assert sweep(processes, *words, name=name) == 0
-    assert_as_undisturbed(5)
+    assert_as_undisturbed(4)
 
 
 @pytest.mark.slow
