@@ -492,7 +492,7 @@ def test_a_decoder_that_crashes_takes_its_file_with_it_and_no_other() -> None:
 
 
 def test_a_process_that_cannot_start_is_no_bad_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convarium.run.scan._work", sys.exit)
+    monkeypatch.setattr("convarium.run.scan._work", os._exit)  # sys.exit may be a hook of W&B, which no pickle takes
     with pytest.raises(RunError, match=r"a process to decode pictures in could not start"), Workers("", 1) as workers:
         list(workers.examine(["a.png"]))
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
@@ -15,9 +15,6 @@ from convarium.sweep.plan import check_same_base, default_name, plan
 from convarium.sweep.points import Point, off_axes
 from convarium.sweep.processes import supervised
 from convarium.sweep.sites import Site, ThisMachine
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_on_this_machine(
