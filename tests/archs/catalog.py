@@ -52,6 +52,10 @@ LIGHT_ONES = [name for name in NAMES if cost(name) <= LIGHT]
 EACH = asked(NAMES, REPRESENTATIVES)
 """Every architecture, by default the representatives."""
 
+ALIKE = {"bn_inception", "inception_v3", "plain18", "plain20"}  # to a tracer: inception_v1, resnet18, resnet20
+EACH_TRACED = asked(NAMES, set(REPRESENTATIVES) - ALIKE)
+"""Every architecture, by default the representatives that a tracer would tell apart."""
+
 EACH_WITHOUT_VALUES = asked(NAMES, {*REPRESENTATIVES, *LIGHT_ONES})
 """Every architecture, by default the representatives and those that are light."""
 

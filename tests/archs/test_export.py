@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archs.catalog import EACH, NAMES
+from archs.catalog import EACH_TRACED, NAMES
 from archs.networks import images, make, settled
 from convarium.run.export import write_onnx
 
@@ -28,7 +28,7 @@ def nothing_compiled_before() -> None:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_TRACED)
 def test_onnxruntime_computes_the_same_logits(name: str, own_directory: Path) -> None:
     net = settled(name, make(name))
     exported = write_onnx(net, images(name, 2), own_directory / "net.onnx", {})
@@ -36,7 +36,7 @@ def test_onnxruntime_computes_the_same_logits(name: str, own_directory: Path) ->
     assert_same_logits(name, net, exported, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_TRACED)
 def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> None:
     net = settled(name, make(name))
     batch = torch.export.Dim("batch")
@@ -44,7 +44,7 @@ def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> N
     assert_same_logits(name, net, exported.module(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_TRACED)
 def test_it_is_traced_as_one_graph_and_computes_the_same_logits(name: str) -> None:
     net = settled(name, make(name))
     assert_same_logits(name, net, torch.compile(net, fullgraph=True, backend="aot_eager"), batches=(3,), atol=1e-5)

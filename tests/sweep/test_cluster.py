@@ -70,6 +70,7 @@ def test_jobs_end_with_the_weights_and_statuses_of_any_sweep(
     assert len(weights()) == 1
 
 
+@pytest.mark.slow
 def test_jobs_of_the_local_executor_do_not_outlive_the_controller(environment: dict[str, str]) -> None:
     hangs = ("norm=none", "norm._target_=misbehaving.Hangs", "trainer.max_epochs=2")
     words = (*hangs, "seed=1,2", "sweep.jobs=1")
