@@ -11,7 +11,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "CONVARIUM_TRUST"):
     os.environ.pop(name, None)
 
-LONG = ("end_to_end", "run", "observe", "test_notebooks.py", "test_cli.py")
+LONG = ("end_to_end", "sweep", "run", "observe", "test_notebooks.py", "test_cli.py")
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 

@@ -75,6 +75,7 @@ class Wandb(Tracker):
     def _import(self) -> None:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
         self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=f"{self.save_dir}/wandb/cache")
+        import requests  # noqa: F401  # which wandb.init would import in the tracker's thread
         import wandb  # noqa: F401
 
     def _open(self, start: Start) -> Session:
