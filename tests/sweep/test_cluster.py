@@ -142,6 +142,27 @@ def test_without_devices_named_a_cluster_is_refused(own_directory: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("squeue", "message"),
+    [
+        (None, "this machine has no Slurm (no squeue); give the command where it is"),
+        ("echo a >&2; echo 'squeue: error: no controller' >&2; exit 1", "squeue: error: no controller"),
+    ],
+)
+def test_a_cluster_out_of_reach_is_one_line(squeue: str | None, message: str, own_directory: Path) -> None:
+    programs = own_directory / "bin"
+    programs.mkdir()
+    if squeue:
+        (programs / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+        (programs / "squeue").chmod(0o755)
+    words = ["hydra/launcher=slurm", "trainer=cpu", "seed=1,2", "arch=mlp"]
+    environment = {**os.environ, "PATH": f"{programs}:/bin" if squeue else str(programs)}
+    done = subprocess.run([sys.executable, str(TRAIN), "-m", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr == f"error: hydra/launcher=slurm: {message}\n"
+    assert list(own_directory.iterdir()) == [programs]
+
+
+@pytest.mark.parametrize(
     ("name", "said", "expected"),
     [
         ("PENDING", "", ("waiting", 0, None)),

@@ -7,7 +7,7 @@ from convarium.errors import ConfigError
 from convarium.run.placement import Placement
 from convarium.sweep.cluster.local import LocalCluster
 from convarium.sweep.cluster.options import Options, options_of
-from convarium.sweep.cluster.slurm import Slurm
+from convarium.sweep.cluster.slurm import Slurm, check_reachable
 from convarium.sweep.cluster.submitted import Submitted
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.pool import Pool, Share
@@ -58,6 +58,7 @@ class Cluster:
                 f"sweep.devices_per_job={settings['devices_per_job']}: shares out the GPUs of one machine; accepted"
                 " under Slurm: auto"
             )
+        check_reachable()  # after what can be said without it, before anything is made
         return Pool(len(placements)), [Share(0, self.options.cpus_per_device * at.devices, 1) for at in placements]
 
     def starter(self, sweep: SweepDirectory, tasks: "Sequence[Task]") -> Submitted:

@@ -113,6 +113,20 @@ class Slurm:
             _answer("scancel", *how, *identities[start : start + LARGEST_ARRAY])
 
 
+def check_reachable() -> None:
+    """Raise RunError, with Slurm's own word for it, unless its commands are here and get an answer."""
+    try:
+        done = subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, text=True, timeout=60)
+    except FileNotFoundError as error:
+        raise RunError(
+            "hydra/launcher=slurm: this machine has no Slurm (no squeue); give the command where it is"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise RunError("hydra/launcher=slurm: squeue gets no answer within a minute") from error
+    if done.returncode:
+        raise RunError(f"hydra/launcher=slurm: {(done.stderr.strip().splitlines() or ['squeue fails'])[-1]}")
+
+
 def _answer(*command: str) -> str | None:
     """What a command prints; None if it fails."""
     try:
