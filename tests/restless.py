@@ -27,6 +27,15 @@ class Leaves(nn.Module):
         note(subprocess.Popen(["sleep", "1000"]).pid)
 
 
+class Flees(nn.Module):
+    """Starts a process that leaves the group, and does nothing from then on."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        note(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid)
+        time.sleep(1000)
+
+
 class Forks(nn.Module):
     """Forks a process, and neither does anything from then on."""
 

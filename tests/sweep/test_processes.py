@@ -335,6 +335,14 @@ def test_jobs_end_with_the_context_of_their_supervisor() -> None:
     assert_gone({pid, supervisor})
 
 
+def test_what_left_its_group_ends_with_them() -> None:
+    with supervised("fork") as processes:
+        pid = Jobs(processes).start_restless("Flees")
+        (fled,) = notes(1)
+        assert os.getsid(fled) == fled
+    assert_gone({pid, fled})
+
+
 def test_jobs_end_with_a_killed_controller(own_directory: Path) -> None:
     code = (
         "import os, sys\n"
