@@ -41,25 +41,23 @@ def at_work(name: str) -> list[int]:
     return list(pids.values())
 
 
-def wait_for_work(process: subprocess.Popen[bytes], name: str) -> bool:
-    """Until a job is at work; False if none will be."""
-    before = set(at_work(name))
-    while process.poll() is None:
-        if set(at_work(name)) - before:
-            return True
+def wait_for_work(process: subprocess.Popen[bytes], name: str) -> None:
+    """Until a job is at work, or nothing is any more."""
+    while process.poll() is None and not processes_below(process.pid).intersection(at_work(name)):
         time.sleep(0.02)
-    return False
 
 
 def kill(target: str, process: subprocess.Popen[bytes], name: str) -> set[int]:
-    """Kill the controller, its supervisor, a job or one of its ranks; all processes that there were."""
+    """Kill the controller, its supervisor, a job or one of its ranks; all processes that there were, none if it was
+    not there."""
     everything = processes_below(process.pid)
     jobs = [pid for pid in at_work(name) if pid in everything]
     supervisors = [pid for pid in everything - set(jobs) if b"convarium.sweep.supervisor" in command_of(pid)]
     ranks = [pid for job in jobs for pid in processes_below(job) if b"spawn_main" in command_of(pid)]
     victims = {"controller": [process.pid], "supervisor": supervisors, "job": jobs, "rank": ranks or jobs}[target]
-    if victims:
-        os.kill(random.choice(victims), signal.SIGKILL)
+    if not victims:
+        return set()
+    os.kill(random.choice(victims), signal.SIGKILL)
     return everything
 
 
@@ -70,20 +68,27 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
-def disturb(targets: Sequence[str], *words: str, name: str, seconds: float) -> None:
-    """Start the sweep, and kill one after the other, each some time after a job has begun."""
+def disturb(targets: Sequence[str], *words: str, name: str, seconds: float) -> int:
+    """Start the sweep, and kill one after the other, each some time after a job was at work; how many were killed."""
     process = start(*words, name=name)
     there: set[int] = set()
+    kills = 0
     try:
         for target in targets:
-            if wait_for_work(process, name):
-                time.sleep(random.uniform(0, seconds))
-            if process.poll() is None:
-                there |= kill(target, process, name)
-        process.wait(300)
+            wait_for_work(process, name)
+            time.sleep(random.uniform(0, seconds))
+            if process.poll() is not None:
+                break
+            before = kill(target, process, name)
+            there |= before
+            kills += bool(before)
+            if target == "controller":
+                break
+        process.wait(600)
     finally:
         process.kill()
     assert_gone(there)
+    return kills
 
 
 def assert_as_undisturbed(jobs: int) -> None:
@@ -111,9 +116,12 @@ def test_a_killed_sweep_goes_on_to_the_same_weights_and_leaves_nobody_behind(
 @pytest.mark.slow
 def test_so_it_is_after_twenty_kills_in_a_row(own_directory: Path) -> None:
     random.seed(int(os.environ.get("CONVARIUM_TEST_SEED", "20")))
-    words = (*LONG, "seed=1,2,3,4", "trainer.devices=1,2", "trainer.max_epochs=400")
-    for _ in range(20):
-        disturb([random.choice(["controller", "job", "rank"])], *words, name="disturbed", seconds=4)
+    words = (*LONG, "seed=1,2,3,4", "trainer.devices=1,2", "trainer.max_epochs=100")
+    targets = [random.choice(["controller", "job", "rank"]) for _ in range(20)]
+    while targets:
+        done = disturb(targets, *words, name="disturbed", seconds=6)
+        assert done, "all jobs have ended before"
+        del targets[:done]
     for name in ("disturbed", "whole"):
-        assert start(*words, name=name).wait(300) == 0, Path(f"{name}.log").read_text()
+        assert start(*words, name=name).wait(600) == 0, Path(f"{name}.log").read_text()
     assert_as_undisturbed(8)
