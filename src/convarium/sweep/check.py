@@ -48,15 +48,18 @@ class FailedCheck(Exception):
 def findings(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> Iterator[tuple[int, Preflight]]:
     """The place of each job and what `preflight` says of it, those on the same data together. Raises FailedCheck.
 
-    A network is looked at once for all jobs that train it in the same way, a dataset is read once.
+    A network is looked at once for all jobs that train it in the same way, a dataset is read once. Seeds choose neither
+    the images nor how many there are, only their order.
     """
     seen: dict[str, Preflight] = {}
     data, data_key = None, ""
-    keys = [json.dumps(config["data"], sort_keys=True) for config in configs]
+    nodes = [{name: value for name, value in config["data"].items() if name != "seed"} for config in configs]
+    keys = [json.dumps(node, sort_keys=True) for node in nodes]
     for number in sorted(range(len(configs)), key=keys.__getitem__):
         config = configs[number]
         try:
-            key = json.dumps({name: node for name, node in config.items() if name not in UNSEEN}, sort_keys=True)
+            rest = {name: node for name, node in config.items() if name not in UNSEEN}
+            key = json.dumps({**rest, "data": nodes[number]}, sort_keys=True)
             found = seen.get(key)
             if found is None:
                 found = seen[key] = preflight(config, elsewhere=elsewhere)
