@@ -128,6 +128,13 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_and_reports_failures(tm
     assert {path.name for path in tmp_path.iterdir()} == {"sweeps"}
 
 
+def test_a_sweep_runs_without_a_terminal_of_any_kind(tmp_path: Path) -> None:
+    words = ["-m", "seed=1,2", "arch=mlp", *QUICK]
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, str(TRAIN), *words]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert [result["status"] for result in results(tmp_path)] == ["ok", "ok"]
+
+
 def test_a_launcher_of_hydras_runs_the_jobs_one_after_the_other_in_one_process(tmp_path: Path) -> None:
     basic = ("-m", "hydra/launcher=basic", "optimizer.lr=1e-3,3e38", "clip=none", "arch=mlp")
     done = train(*basic, *QUICK, cwd=tmp_path)

@@ -62,6 +62,7 @@ class JobEnd(NamedTuple):
 
 def main() -> NoReturn:
     """`convarium VERB ...`"""
+    _open_closed_streams()
     verb, *words = sys.argv[1:] or ["--help"]
     if verb in HELPS:
         print(HELP, end="")
@@ -74,7 +75,20 @@ def main() -> NoReturn:
 
 def train() -> NoReturn:
     """`python train.py ...`: one experiment, a sweep of them, or the rest of one."""
+    _open_closed_streams()
     sys.exit(_answer(lambda: _train(sys.argv[1:])))
+
+
+def _open_closed_streams() -> None:
+    """Let what a shell has closed (`>&-`) lead nowhere: else the next file that is opened takes its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)  # what is started from here is not to be without it either
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _answer(command: Callable[[], int | None]) -> int:

@@ -174,6 +174,14 @@ def test_another_result_of_the_run_goes_on_from_what_was_found_out(run: RunDirec
     assert found["wall_seconds"] >= before
 
 
+def test_a_run_that_begins_anew_has_found_out_nothing(run: RunDirectory) -> None:
+    run.result_file.write_text('{"status": "diverged", "wall_seconds": 900, "metrics": {"val/acc1": 0.5}, "steps": 4}')
+    Result(run, CONFIG, anew=True).write()
+    found = run.result()
+    assert (found["metrics"], found["steps"]) == ({}, 0)
+    assert found["wall_seconds"] < 900
+
+
 def test_a_sign_of_life_is_due_after_its_interval_only(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(record.time, "monotonic", lambda: now)

@@ -249,6 +249,12 @@ def test_a_sweep_that_is_not_there_cannot_be_opened() -> None:
         SweepDirectory.open("sweeps/new")
 
 
+def test_a_sweep_is_where_it_is_however_it_was_said(sweep: SweepDirectory) -> None:
+    sweep.describe(axes=[])
+    Path("other").mkdir()
+    assert SweepDirectory.open("other/../sweeps/./s/").path == sweep.path
+
+
 def test_another_folder_cannot_be_opened_as_a_sweep() -> None:
     Path("other").mkdir()
     with pytest.raises(RunError, match=r"^other: not a sweep directory \(it has no sweep\.yaml\)$"):
@@ -257,6 +263,7 @@ def test_another_folder_cannot_be_opened_as_a_sweep() -> None:
 
 def test_a_sweep_that_cannot_be_made_is_the_fault_of_its_name() -> None:
     Path("sweeps").write_text("a file")
+    assert (SweepDirectory.named("s").description(), SweepDirectory.named("s").known()) == ({}, {})
     with pytest.raises(ConfigError, match=r"^sweep\.name=s: .*/sweeps/s: cannot be written \(Not a directory\)$"):
         SweepDirectory.named("s").make()
 

@@ -188,8 +188,11 @@ def test_a_job_says_itself_how_it_ended_if_nobody_noted_it(said: str) -> None:
 def test_a_job_whose_folder_is_gone_is_what_was_noted_of_it(alive: bool) -> None:
     sweep = begin("seed")
     add(sweep, "a", {"seed": 1}, "failed")
-    sweep.run("a").path.rmdir()
-    assert status_of(sweep) == "failed"
+    add(sweep, "b", {"seed": 2}, "ok")
+    for name in ("a", "b"):
+        sweep.run(name).path.rmdir()
+    found = {row.job: row.status for row in Leaderboard(sweep).rows}
+    assert found == {"a": "failed", "b": "queued"}  # of what is ok there are numbers
 
 
 def test_failures_are_the_jobs_that_have_ended_and_not_well() -> None:
@@ -370,6 +373,11 @@ def test_without_seeds_there_is_no_table_of_them() -> None:
 
 
 # over seeds
+
+
+def test_the_screen_has_no_means_before_there_are_any() -> None:
+    assert "mean over seeds" not in Leaderboard(seeded({"none": [None, None]})).as_text()
+    assert "mean over seeds" in Leaderboard(seeded({"batch": [0.5, None]})).as_text()
 
 
 def test_jobs_that_differ_in_their_seeds_are_a_group_and_the_best_is_first() -> None:

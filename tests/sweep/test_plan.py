@@ -231,6 +231,11 @@ def test_a_name_is_accepted_as_the_name_of_a_sweep(conf: Conf, text: str) -> Non
     assert accepted(default_name(conf, [f"run='{text}'"], ["seed"]))
 
 
+def test_a_name_is_at_most_as_long_as_that_of_a_folder() -> None:
+    accepted = RANGES["sweep.name"].test
+    assert [accepted(name) for name in ("ä" * 127, "ä" * 128, "a" * 255)] == [True, False, True]
+
+
 # going on with a sweep
 
 

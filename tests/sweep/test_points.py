@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convarium.errors import ConfigError
 from convarium.run.compose import Conf
 from convarium.sweep.points import axes_of, effective, grid, off_axes, on_axes, points_of, shown, values
 
@@ -102,6 +103,8 @@ def test_a_glob_stands_for_the_answers_of_its_group() -> None:
 def test_an_interval_has_no_values_to_enumerate() -> None:
     with pytest.raises(HydraException, match="Can only enumerate"):
         grid(parse(["optimizer.lr=interval(0,1)"]))
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=interval\(0,1\): has no end of values; accepted: a,b,\.\.\."):
+        points_of(Conf().loader, ["optimizer.lr=interval(0,1)"])
 
 
 @given(AXES)

@@ -105,7 +105,9 @@ RANGES: dict[str, Accepts] = {
     "test.views": Accepts("1, 10, 144", lambda value: value in (1, 10, 144)),
     "test.scales": Accepts("a list of whole numbers from 1", _is_count).or_null(),
     "sweep.name": Accepts(
-        "the name of a folder", lambda value: value not in ("", ".", "..") and "/" not in value, (str,)
+        "the name of a folder, of at most 255 bytes",
+        lambda value: value not in ("", ".", "..") and "/" not in value and len(value.encode()) <= 255,
+        (str,),
     ).or_null(),
     "sweep.jobs": Accepts('at least 1, or "auto"', lambda value: value == "auto" or value >= 1, (int, str)),
     "sweep.devices_per_job": Accepts(

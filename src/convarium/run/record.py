@@ -251,13 +251,15 @@ class Result:
     """result.json of a running experiment: written at the start, as a sign of life from the loops, and at the end.
 
     Signs of life come every 10 s, or three times in `sweep.timeout`, after which a job of a sweep is taken to hang.
+
+    anew: nothing of an earlier attempt counts, its seconds neither.
     """
 
-    def __init__(self, run: RunDirectory, config: dict[str, Any]) -> None:
+    def __init__(self, run: RunDirectory, config: dict[str, Any], *, anew: bool = False) -> None:
         self.file = run.result_file
         limit = (config.get("sweep") or {}).get("timeout")
         self.seconds = HEARTBEAT_SECONDS if limit is None else min(HEARTBEAT_SECONDS, limit / 3)
-        before = run.result()
+        before = {} if anew else run.result()
         self._wall_before = float(before.get("wall_seconds") or 0.0)
         self._started = time.monotonic()
         self._next = 0.0

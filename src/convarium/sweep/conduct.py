@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -189,7 +190,10 @@ def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
     tell(f"\nsweep: {good} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
     lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
-        lines += [f"  {row.status:<11}  {row.job}  {row.error or ''}", f"{'':15}less {row.path}/train.log"]
+        lines += [
+            f"  {row.status:<11}  {row.job}  {row.error or ''}",
+            f"{'':15}less {shlex.quote(f'{row.path}/train.log')}",
+        ]
     if len(failures) > SHOWN:
         lines.append(f"  ... and {len(failures) - SHOWN} more in leaderboard.md")
     command = f"convarium sweep resume {as_seen_from_here(board.sweep.path)}"

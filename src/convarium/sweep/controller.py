@@ -180,7 +180,7 @@ class Controller:
             return
         self.done += 1
         if verdict.status not in (*GOOD, "interrupted") and self.settings.on_error == "stop" and not self._halted:
-            self.say("sweep.on_error=stop: the jobs at work are stopped, the same command goes on")
+            self.say("sweep.on_error=stop: no more jobs start, others at work save and end; the same command goes on")
             self._stop()
 
     def _lose(self) -> None:

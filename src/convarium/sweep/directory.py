@@ -53,7 +53,7 @@ class SweepDirectory:
     @classmethod
     def open(cls, path: Path | str) -> "SweepDirectory":
         """An existing sweep directory. Raises RunError if it is none."""
-        sweep = cls(Path(path).expanduser().absolute())
+        sweep = cls(Path(os.path.abspath(Path(path).expanduser())))  # without the `..` of where it was said
         if not sweep.path.is_dir():
             raise RunError(f"{path}: no such sweep directory")
         if not sweep.description_file.is_file():
@@ -92,7 +92,7 @@ class SweepDirectory:
         """sweep.yaml; empty if there is none yet. Raises RunError if it cannot be read."""
         try:
             found = yaml.safe_load(self.description_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RunError(f"{self.description_file}: cannot be read ({type(error).__name__})") from error
@@ -143,7 +143,7 @@ class SweepDirectory:
         """The lines of the manifest that are whole."""
         try:
             text = self.manifest_file.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for line in text.split("\n"):  # not splitlines: JSON leaves other ends of lines as they are
             try:

@@ -23,7 +23,7 @@ def run(path: str, found: str) -> int:
     directory = RunDirectory.open(path)
     config = directory.config()
     with directory.locked():
-        Result(directory, config).write(error=None)
+        Result(directory, config, anew=not directory.last.is_file()).write()
         try:
             known = json.loads(found)
             config, preflighted, data, clock = rehearse(config, as_preflight(known) if known else None)
@@ -50,7 +50,7 @@ def rank(path: str) -> int:
     first = first_rank()
     with directory.locked() if first else nullcontext():
         if first:
-            Result(directory, config).write(error=None)
+            Result(directory, config, anew=not directory.last.is_file()).write()
         try:
             return run_rank(directory, preflight(config), resume=True)
         except BaseException as failure:

@@ -170,7 +170,8 @@ class Leaderboard:
     def as_text(self, most: int = 40) -> str:
         """Both tables, for a terminal, at most so many rows of each."""
         parts = []
-        if groups := self.over_seeds():
+        groups = self.over_seeds()
+        if any(group.good for group in groups):
             parts += ["", "mean over seeds, ± half of the 95 % confidence interval", ""]
             parts += _text(*self._seeds_table(groups), most)
         parts += ["", *_text(*self.table(), most)]
@@ -224,6 +225,10 @@ def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
     status, error = known.status, result.get("error")
     if result.get("status") == "ok" or not _is_outdated(result, known, alive):
         status = result.get("status") or ("killed" if status == "running" and not alive else status)
+        if status in GOOD and not result:
+            status = "queued"  # its folder is gone
+        if status == "killed" and not error:
+            error = "ended with its controller"
     else:
         error = None
     figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in FACTS}}

@@ -100,7 +100,7 @@ def job_key(config: dict[str, Any], swept: dict[str, Any]) -> str:
 def job_name(swept: dict[str, Any], key: str) -> str:
     """A folder's name that says what is special about a job."""
     parts = [
-        value if isinstance(value, str) else f"{axis.rpartition('.')[2]}-{written(value)}"
+        value if isinstance(value, str) else f"{axis.rpartition('.')[2]}-{written(value).replace('e+', 'e')}"
         for axis, value in swept.items()
     ]
     return f"{slug('-'.join(parts) or 'job')}-{key}"

@@ -7,6 +7,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 
+from convarium.errors import ConfigError
+
 Point = list[str]  # the overrides of one job
 
 
@@ -41,8 +43,11 @@ def axes_of(parsed: Sequence[Override]) -> list[str]:
 
 
 def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]]:
-    """Every combination of what is swept in `words`, and the axes."""
+    """Every combination of what is swept in `words`, and the axes. Raises ConfigError for what cannot be listed."""
     parsed = effective(OverridesParser.create(config_loader=loader).parse_overrides(list(words)))
+    for override in parsed:
+        if override.is_interval_sweep():
+            raise ConfigError(f"{override.input_line}: has no end of values; accepted: a,b,... or choice, range, glob")
     return grid(parsed), axes_of(parsed)
 
 

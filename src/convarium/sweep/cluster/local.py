@@ -51,7 +51,7 @@ class Executor:
     def submit(self, tasks: "Sequence[Task]", at: Placement) -> list[str]:
         import submitit
 
-        executor = submitit.LocalExecutor(folder=self._sweep.path / "slurm" / "%j")
+        executor = submitit.LocalExecutor(folder=self._sweep.path / "slurm")
         executor.update_parameters(timeout_min=self._options.minutes, signal_delay_s=self._options.save_seconds)
         with importable():
             jobs = [executor.submit(call_of(task, at, os.getpid())) for task in tasks]
