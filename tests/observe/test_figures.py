@@ -265,6 +265,29 @@ def test_learning_curves_are_over_epochs_and_mark_the_best() -> None:
     assert list(loss.get_lines()[0].get_xdata()) == [0.5, 1.0]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_the_best_value_is_written_within_the_figure_though_it_is_the_last(epochs: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = learning_curves(
+        [
+            {
+                "step": 10.0 * epoch,
+                "epoch": epoch - 1.0,
+                "train/loss": 2.0,
+                "val/loss": 1 / epoch,
+                "val/acc1": epoch / 99,
+            }
+            for epoch in range(1, epochs + 1)
+        ]
+    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    written = [text for axes in figure.axes for text in axes.texts]
+    assert len(written) == 2
+    assert all(text.get_window_extent(canvas.get_renderer()).x1 <= figure.bbox.x1 for text in written)
+
+
 def test_learning_curves_without_a_whole_epoch_are_over_steps() -> None:
     said = texts(learning_curves([{"step": float(step), "epoch": 0.0, "train/loss_step": 1.0} for step in (10, 20)]))
     assert "step" in said

@@ -261,7 +261,8 @@ def learning_curves(rows: Sequence[dict[str, float]]) -> "Figure":
             )
             finite = [value for value in y if value == value]
             if split == "val" and finite:
-                _mark_best(axes, x[y.index(best(finite))], best(finite), above=best is max)
+                at = x[y.index(best(finite))]
+                _mark_best(axes, at, best(finite), above=best is max, at_the_end=at > 0.85 * x[-1])
     if not drawn:
         raise ValueError("metrics.csv has no losses")
     losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in loss_axes.get_lines()] or [np.empty(0)])
@@ -294,15 +295,15 @@ def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float:
     return max(ends[-1], 1.0) if ends else 1.0
 
 
-def _mark_best(axes: "Axes", x: float, y: float, *, above: bool) -> None:
-    """Ring the best validation value and write it beside the ring."""
+def _mark_best(axes: "Axes", x: float, y: float, *, above: bool, at_the_end: bool) -> None:
+    """Ring the best validation value and write it beside the ring; at the end of the curve not beyond the edge."""
     axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
     axes.annotate(
         f"{100 * y:.2f} %" if above else f"{y:.4f}",
         (x, y),
-        xytext=(0, -14 if above else 9),
+        xytext=(6 if at_the_end else 0, -14 if above else 9),
         textcoords="offset points",
-        ha="center",
+        ha="right" if at_the_end else "center",
         color=VALIDATION,
         fontsize=9,
     )
