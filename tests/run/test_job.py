@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from convarium.errors import ConfigError, RunError
 from convarium.learn.lengths import Clock
 from convarium.run.compose import compose
+from convarium.run.interrupt import Interrupted
 from convarium.run.job import PLAIN, build_data, cluster, judge, measure
 from convarium.run.launch import rehearse, run_experiment
 from convarium.run.record import RunDirectory
@@ -93,6 +95,7 @@ def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
         (ValueError("one\ntwo"), ("failed", "ValueError: one", 1)),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), ("oom", "CUDA out of memory. Tried", 1)),
         (MemoryError(), ("oom", "out of memory", 1)),
+        (Interrupted(signal.SIGTERM), ("interrupted", "stopped by SIGTERM", 143)),
         (SystemExit(3), ("exited", "exit code 3", 3)),
         (SystemExit(None), ("exited", "exit code None", 1)),
         (KeyboardInterrupt(), ("interrupted", "stopped by Ctrl-C, without a checkpoint", 130)),

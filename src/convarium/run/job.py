@@ -234,8 +234,8 @@ def fit_and_test(run: RunDirectory, config: dict[str, Any], found: Preflight, pa
     status: Status = "failed"
     error: str | None = None
     code = 1
+    result = Result(run, config) if trainer.global_rank == 0 else None
     with parts.stop.listening(), our_lines_shown():
-        result = Result(run, config) if trainer.global_rank == 0 else None
         try:
             if result:
                 views = views_of(config, ranks=found.placement.ranks)
@@ -281,6 +281,8 @@ def judge(failure: BaseException) -> tuple[Status, str, int]:
     # Lightning turns an unexpected KeyboardInterrupt into SystemExit(1)
     if isinstance(failure, KeyboardInterrupt) or isinstance(failure.__context__, KeyboardInterrupt):
         return "interrupted", "stopped by Ctrl-C, without a checkpoint", 128 + signal.SIGINT
+    if isinstance(failure, Interrupted):  # that came before or after a run listens for it
+        return "interrupted", line, 128 + failure.signum
     if out_of_memory.tells(failure):
         return "oom", line or "out of memory", 1
     if isinstance(failure, SystemExit):
