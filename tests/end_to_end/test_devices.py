@@ -69,6 +69,7 @@ def test_the_trajectory_and_the_metrics_are_those_of_one_device(devices: int, ow
     assert left["config_hash"] == right["config_hash"]
 
 
+@pytest.mark.slow
 def test_two_ranks_resume_after_their_parent_was_killed_as_if_nothing_had_been(own_directory: Path) -> None:
     package, waiting, go_on = own_directory / "mine", own_directory / "waiting", own_directory / "go_on"
     package.mkdir()

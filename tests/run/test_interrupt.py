@@ -177,6 +177,7 @@ def test_two_ranks_end_together_when_told_so_in_the_test(own_directory: Path) ->
     assert result()["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_what_rank_0_has_to_write_at_the_end_is_waited_for(own_directory: Path) -> None:
     """Ranks that leave first would have it ended: both diverge, and rank 0 takes two seconds over its record."""
     (own_directory / "slowly.py").write_text(
