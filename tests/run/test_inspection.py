@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from convarium.cli import main
 from convarium.data.examination import FORMATS, examine
 from convarium.data.listing import SUFFIXES
 from convarium.errors import RunError
-from convarium.run.scan import Workers, find
+from convarium.run.scan import Workers, ctrl_c_waits, find
 from convarium.run.scan_progress import Progress
 from convarium.run.survey import survey_folder
 
@@ -495,6 +496,27 @@ def test_a_process_that_cannot_start_is_no_bad_file(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("convarium.run.scan._work", os._exit)  # sys.exit may be a hook of W&B, which no pickle takes
     with pytest.raises(RunError, match=r"a process to decode pictures in could not start"), Workers("", 1) as workers:
         list(workers.examine(["a.png"]))
+
+
+def test_ctrl_c_waits_until_a_process_has_started_whichever_thread_takes_it() -> None:
+    before, now, started = signal.getsignal(signal.SIGINT), threading.Event(), []
+
+    def take() -> None:
+        now.wait()
+        signal.raise_signal(signal.SIGINT)
+
+    def start() -> None:
+        with ctrl_c_waits():
+            now.set()
+            thread.join()
+            started.append(True)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert started
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 CHECK = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"

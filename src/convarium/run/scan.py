@@ -4,12 +4,12 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
 from convarium.data.examination import Examined, examine
@@ -184,8 +184,11 @@ class Workers:
         self._started: set[Connection] = set()
 
     def __enter__(self) -> Self:
-        for _ in range(self._number):
-            self._start()
+        with ExitStack() as stack:
+            stack.push(self)  # also what was started before a Ctrl-C
+            for _ in range(self._number):
+                self._start()
+            stack.pop_all()
         return self
 
     def __exit__(
@@ -226,13 +229,10 @@ class Workers:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._examine), daemon=True, name="examine")
         resource_tracker.ensure_running()  # now, as it unblocks the signal when it has started
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # they inherit it: Ctrl-C is for us to hear, later
-        try:
+        with ctrl_c_waits():
             process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        theirs.close()
-        self._tasks[ours], self._processes[ours] = deque(), process
+            theirs.close()
+            self._tasks[ours], self._processes[ours] = deque(), process
         return ours
 
     def _send(self, pipe: Connection, waiting: deque[range], paths: Sequence[str]) -> None:
@@ -255,6 +255,30 @@ class Workers:
             return self._start(), first
         waiting.extendleft(range(number, number + 1) for number in reversed(first))
         return self._start(), range(0)
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Hear a Ctrl-C only when this is done: a process left half started waits for ever, or fails aloud.
+
+    What is started inherits the mask, so that Ctrl-C is for us alone. It does not keep the signal from us: another
+    thread (of OpenBLAS) takes it, and Python then runs the handler in this one.
+    """
+    heard = False
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        heard = True
+
+    before = signal.signal(signal.SIGINT, note)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _work(pipe: Connection, examine: Callable[[str], Examined]) -> None:
