@@ -29,11 +29,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from convarium.config.compose import compose
+from convarium.config.instantiate import build
 from convarium.data.augment.change import AugmentKey
 from convarium.data.facts import register
 from convarium.data.sources import InMemory
-from convarium.run.build import build
-from convarium.run.compose import compose
 
 SECTIONS = ("memory", "files", "raw", "jpeg")
 WORKERS = 2

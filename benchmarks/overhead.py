@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convarium.config.compose import compose
+from convarium.config.instantiate import build
 from convarium.errors import MissingData
-from convarium.run.build import build
-from convarium.run.compose import compose
-from convarium.run.job import build_data, build_parts, fit_and_test, measure
+from convarium.run.directory import RunDirectory
+from convarium.run.fit import build_data, build_parts, fit_and_test, measure
 from convarium.run.preflight import preflight
-from convarium.run.record import RunDirectory
 
 BLOCK = 10
 BATCH = 128

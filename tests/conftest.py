@@ -3,8 +3,12 @@
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from convarium.run.directory import RunDirectory
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -49,3 +53,26 @@ def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+# runs that the tests of several verbs share; nothing writes to them
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> "RunDirectory":
+    """LeNet-5 on digits."""
+    from runs import trained
+
+    return trained(tmp_path_factory.mktemp("digits") / "run", "trainer.max_epochs=2")
+
+
+@pytest.fixture(scope="session")
+def averaged_run(tmp_path_factory: pytest.TempPathFactory) -> "RunDirectory":
+    """LeNet-5 on digits with averaged weights, of which the last are not validated and so not the best."""
+    from convarium.learn.checkpoint_file import read_checkpoint
+    from runs import trained
+
+    every_second = ("trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3")
+    run = trained(tmp_path_factory.mktemp("averaged") / "run", "average=ema", "average.decay=0.9", *every_second)
+    assert read_checkpoint(run.best)["epoch"] < read_checkpoint(run.last)["epoch"]
+    return run

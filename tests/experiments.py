@@ -3,10 +3,10 @@
 import csv
 from typing import Any
 
-from convarium.run.checkpoint_file import read_checkpoint
-from convarium.run.compose import compose
+from convarium.config.compose import compose
+from convarium.learn.checkpoint_file import read_checkpoint
+from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
-from convarium.run.record import RunDirectory
 
 # 512 images to train on, 128 to validate and 128 to test with: 16 steps an epoch
 SMALL = (

@@ -16,8 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from convarium.run.catalog import members
-from convarium.run.compose import compose
+from convarium.config.catalog import members
+from convarium.config.compose import compose
 from convarium.run.launch import run_experiment
 
 STEPS = 20

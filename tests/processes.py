@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["processes", "convarium.cli", "convarium.run.launch", "convarium.run.job"])
+_context.set_forkserver_preload(["processes", "convarium.cli", "convarium.run.launch", "convarium.run.fit"])
 
 
 def start(function: Callable[..., Any], *arguments: Any, log: Path) -> BaseProcess:
@@ -67,8 +67,7 @@ def train_killed(moment: str, count: int, *overrides: str) -> int:
 def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> int:
     """`train`, but the process gets a signal when it comes to `moment` for the `count`-th time."""
     from convarium.data import module
-    from convarium.learn import learner
-    from convarium.run import checkpoint_file
+    from convarium.learn import checkpoint_file, learner
 
     owner, name = {
         "step": (learner.Learner, "training_step"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from convarium.run.build import build
-from convarium.run.compose import compose
+from convarium.config.compose import compose
+from convarium.config.instantiate import build
+from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
-from convarium.run.record import RunDirectory
 
 QUICK = ("trainer.accelerator=cpu", "threads=1", "callbacks=[checkpoint]")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from convarium.run.compose import Conf, readable
+from convarium.config.compose import Conf, readable
 from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.front import run_points
-from convarium.sweep.points import points_of
-from convarium.sweep.processes import Processes
+from convarium.sweep.grid import points_of
+from convarium.sweep.hydra_launch import run_points
+from convarium.sweep.local.processes import Processes
 from convarium.sweep.sites import ThisMachine
 from experiments import SMALL
 

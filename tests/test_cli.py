@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from convarium.run.catalog import conf_dir
+from convarium.config.catalog import conf_dir
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 CONVARIUM = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"

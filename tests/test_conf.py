@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 
 from archs.catalog import EACH_WITHOUT_VALUES
-from convarium.run.build import RULES, build
-from convarium.run.catalog import conf_dir, first_comment, groups, members
-from convarium.run.compose import Conf
+from convarium.config.catalog import conf_dir, first_comment, groups, members
+from convarium.config.compose import Conf
+from convarium.config.instantiate import RULES, build
 from data.packed.packs import packing_of
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))

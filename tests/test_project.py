@@ -15,10 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
+from convarium.config.catalog import groups, members
+from convarium.config.compose import compose, readable
 from convarium.errors import ConfigError
-from convarium.run.catalog import groups, members
-from convarium.run.compose import compose, readable
-from convarium.sweep.points import grid
+from convarium.sweep.grid import grid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def test_the_wheel_carries_the_package_and_its_configs(wheel: zipfile.ZipFile) -
     configs = {f"convarium/conf/{path.relative_to(conf).as_posix()}" for path in conf.rglob("*.yaml")}
     expected = {name for name in package if "__pycache__" not in name} | configs
     assert {
-        "convarium/data/optdigits/digits.npz",
+        "convarium/data/datasets/optdigits/digits.npz",
         "convarium/py.typed",
         "hydra_plugins/convarium/sweeping.py",
     } < expected

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from convarium.commands.words import DATA_USAGE, only_options
+from convarium.config.catalog import architectures, conf_dir, groups, members
 from convarium.errors import ConfigError, RunError
-from convarium.run.catalog import architectures, conf_dir, groups, members
-from convarium.run.options import DATA_USAGE, only_options
-from convarium.run.spelling import nearest
+from convarium.wording import nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -118,7 +118,7 @@ def _train(argv: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and we do the telling
     import hydra
 
-    from convarium.run.compose import ROOT, Conf, readable
+    from convarium.config.compose import ROOT, Conf, readable
 
     arguments = _read_arguments(argv)
     _refuse_what_is_ours(arguments.overrides)
@@ -194,7 +194,7 @@ def _resumed(words: Sequence[str]) -> str | None:
 
 
 def _go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
-    from convarium.run.record import RunDirectory
+    from convarium.run.directory import RunDirectory
     from convarium.run.resume import read_overrides, resume_config
 
     folder = Path(run).expanduser().absolute()
@@ -212,7 +212,7 @@ def _task(cfg: "DictConfig") -> JobEnd:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from convarium.run.compose import Conf
+    from convarium.config.compose import Conf
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
@@ -351,7 +351,7 @@ def _data_fetch(words: Words) -> int | None:
 
 def _data_check(words: Words) -> int | None:
     places, overrides = _split(words)
-    from convarium.run.inspection import check
+    from convarium.commands.data_check import check
 
     return check(places, overrides)
 
@@ -359,13 +359,13 @@ def _data_check(words: Words) -> int | None:
 def _data_show(words: Words) -> int | None:
     if not words:
         raise ConfigError("nothing to show; usage: convarium data show data=NAME [augment=NAME] [key=value ...]")
-    from convarium.run.showing import show
+    from convarium.commands.data_show import show
 
     return show(words)
 
 
 def _data_pack(words: Words) -> int | None:
-    from convarium.run.packing import command
+    from convarium.data.packed.packing import command
 
     return command(words)
 
@@ -382,7 +382,7 @@ def _sweep(words: Words) -> int:
     if not places:
         raise ConfigError(f"no sweep given; usage: {usage}")
     _no_more(places[1:], usage)
-    from convarium.sweep import verbs
+    from convarium.sweep import resume as verbs
 
     path = Path(places[0]).expanduser()
     if action == "status":
@@ -419,7 +419,7 @@ def _list(words: Words) -> None:
 
 
 def _list_architectures(as_json: bool) -> None:
-    from convarium.run.listing import records, table
+    from convarium.commands.architectures import records, table
 
     stated = architectures()
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from convarium.run.catalog import Architecture, architectures, conf_dir, members
+from convarium.config.catalog import Architecture, architectures, conf_dir, members
 
 NAMES = list(members("arch"))
 STATED = architectures()

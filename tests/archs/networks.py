@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from archs.catalog import stated
 from convarium.archs.efficientnet import StochasticDepth
+from convarium.config.catalog import conf_dir
 from convarium.layers import AS_IN_PAPER, Outputs, Parts
-from convarium.run.catalog import conf_dir
 
 SMALL = 32  # pixels
 FRACTION = (sqrt(5) - 1) / 2  # its multiples modulo 1 are spread evenly

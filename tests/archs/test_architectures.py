@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archs.catalog import EACH, EACH_WITHOUT_VALUES, NAMES, REPRESENTATIVES, STATED, asked, stated
 from archs.networks import fill_with_ramps, images, loss, make, make_published, member, ramp, small_size
+from convarium.config.catalog import members
 from convarium.layers import Parts
-from convarium.run.catalog import members
 
 GOLDEN = Path(__file__).parent / "golden"
 WITH_GOLDEN = [name for name in NAMES if name in REPRESENTATIVES or (GOLDEN / f"{name}.json").exists()]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convarium.archs.convnet import ConvNet
+from convarium.config.compose import Conf, readable
+from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.layers import Parts
 from convarium.layers.norm import batch
 from convarium.layers.pooling import StridedConv, max_pool
-from convarium.run.build import build
-from convarium.run.compose import Conf, readable
 
 CONF = Path(__file__).parents[2] / "conf"
 KAGGLE = "INPUT -> [{}]*2 -> FC128 -> RELU{} -> FC"

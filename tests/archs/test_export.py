@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from archs.catalog import EACH_TRACED, NAMES
 from archs.networks import images, make, settled
-from convarium.run.export import write_onnx
+from convarium.trained.export import write_onnx
 
 
 def assert_same_logits(

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from convarium.archs.perceptron import Perceptron
+from convarium.config.compose import compose
+from convarium.config.instantiate import build
 from convarium.layers import Parts
 from convarium.layers.norm import batch
 from convarium.layers.pooling import max_pool
-from convarium.run.build import build
-from convarium.run.compose import compose
 
 CONF = Path(__file__).parents[2] / "conf"
 ROSENBLATT = (CONF / "loss" / "perceptron.yaml").read_text().splitlines()[-1].removeprefix("# ").split()

@@ -11,11 +11,11 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from convarium.config.instantiate import build
 from convarium.data.augment.pipeline import Pipeline
 from convarium.data.facts import EMNIST, carved_size, register
-from convarium.data.listing import class_names
+from convarium.data.image_files.listing import class_names
 from convarium.data.module import ImageData
-from convarium.run.build import build
 from data.packed.packs import packing_of
 
 CONF = Path(__file__).parents[2] / "conf"

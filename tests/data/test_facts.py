@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from convarium.data.facts import EMNIST, carved_size, emnist, folder_image_size, register
-from convarium.data.listing import class_folders as class_folders_in
+from convarium.data.image_files.listing import class_folders as class_folders_in
 from convarium.errors import ConfigError
 
 

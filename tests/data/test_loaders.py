@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convarium.data.files import Files, Shape
-from convarium.data.listing import image_files
+from convarium.data.image_files.files import Files, Shape
+from convarium.data.image_files.listing import image_files
 from convarium.data.loaders import EvalBatches, TrainBatches
 from convarium.data.readers.choice import reader
 from convarium.data.sources import InMemory

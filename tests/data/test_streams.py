@@ -18,9 +18,9 @@ from PIL import Image
 from convarium.data.augment.color import ColorJitter
 from convarium.data.augment.crop import CropFlip, RandomResizedCrop
 from convarium.data.augment.flip import Flip
-from convarium.data.digits import Digits
-from convarium.data.files import Files
-from convarium.data.folder import FolderImages
+from convarium.data.datasets.digits import Digits
+from convarium.data.datasets.folder import FolderImages
+from convarium.data.image_files.files import Files
 from convarium.data.module import ImageData
 from convarium.data.sources import InMemory
 

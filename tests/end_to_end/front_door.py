@@ -24,7 +24,7 @@ def serve() -> None:
     import lightning.pytorch  # noqa: F401
     from hydra.core.plugins import Plugins
 
-    import convarium.run.job
+    import convarium.run.fit
     import convarium.run.launch
     import convarium.run.preflight
     import convarium.run.resume  # noqa: F401

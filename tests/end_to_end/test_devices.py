@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from convarium.run.checkpoint_file import read_checkpoint
+from convarium.learn.checkpoint_file import read_checkpoint
 from end_to_end.test_resume import EXPERIMENT, assert_same, learned
 from processes import run, start, train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convarium.run.checkpoint_file import read_checkpoint
+from convarium.learn.checkpoint_file import read_checkpoint
 from end_to_end.test_resume import assert_same, learned, outcome
 from processes import run, train
 

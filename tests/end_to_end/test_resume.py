@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convarium.run.checkpoint_file import read_checkpoint
+from convarium.learn.checkpoint_file import read_checkpoint
 from processes import run, train, train_killed, train_signalled
 
 # dropout, shuffling, augmentation, averaging, warm-up and accumulation, 10 steps of 2 micro-batches, 3 epochs

@@ -9,7 +9,7 @@ import torch
 
 from archs.catalog import EACH_EXPERIMENT, asked
 from convarium import load_run
-from convarium.run.catalog import members
+from convarium.config.catalog import members
 from processes import convarium, run, train
 
 IMAGES = ("data=synthetic", "data.channels=1", "data.train_size=40", "data.test_size=7", "data.val_fraction=0.1")

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from archs.catalog import EACH_EXPERIMENT, cost, stated
-from convarium.run.checkpoint_file import read_checkpoint
-from convarium.run.compose import compose
+from convarium.config.compose import compose
+from convarium.learn.checkpoint_file import read_checkpoint
+from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
-from convarium.run.record import RunDirectory
-from convarium.run.reload import load_run
+from convarium.trained.load import load_run
 from processes import run, train
 
 QUICK = 10_000_000  # multiply-adds up to which two epochs take seconds on one core

@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
-from convarium.run.compose import compose
+from convarium.config.compose import compose
 
 GPUS = torch.cuda.device_count()
 

@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convarium.batch import Batch
+from convarium.config.instantiate import build as build_node
 from convarium.data.module import ImageData
 from convarium.layers.outputs import Outputs
+from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.learn.learner import Learner
 from convarium.learn.lengths import Clock
 from convarium.learn.losses import ClassificationLoss, CrossEntropy, Hinge, MeanSquaredError
 from convarium.learn.schedules import Constant, Cosine
-from convarium.run.build import build as build_node
-from convarium.run.checkpoint_file import read_checkpoint
-from convarium.run.record import RunDirectory
-from convarium.run.reload import load_run
+from convarium.run.directory import RunDirectory
+from convarium.trained.load import load_run
 from experiments import experiment, rows, weights
 
 STEPS = 16  # of an epoch of the small experiment
@@ -121,7 +121,7 @@ def test_auxiliary_heads_train_but_are_not_in_the_loss_that_is_logged(
 @pytest.mark.parametrize("loss", ["bce", "hinge", "mse"])
 def test_one_logit_tells_two_classes_apart(loss: str, own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own_directory / "binary.py").write_text(
-        "import torch\nfrom convarium.data.synthetic import SyntheticImages\n"
+        "import torch\nfrom convarium.data.datasets.synthetic import SyntheticImages\n"
         "from convarium.data.sources import InMemory\n"
         "class Halves(SyntheticImages):\n"
         "    def read(self, split):\n"

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from convarium.config.instantiate import build
 from convarium.observe import figures
 from convarium.observe.figures import (
     Figures,
@@ -21,7 +22,6 @@ from convarium.observe.figures import (
     learning_curves,
     worst_mistakes,
 )
-from convarium.run.build import build
 from experiments import experiment
 
 NAMES = ["learning_curves", "confusion_matrix", "worst_mistakes"]

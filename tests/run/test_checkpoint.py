@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
+from convarium.config.identity import config_hash
 from convarium.errors import RunError
+from convarium.learn import checkpoint_file
+from convarium.learn.checkpoint_file import net_state, read_checkpoint, write_checkpoint
 from convarium.run import checkpoint as checkpoint_module
-from convarium.run import checkpoint_file
 from convarium.run.checkpoint import Checkpoint
-from convarium.run.checkpoint_file import net_state, read_checkpoint, write_checkpoint
-from convarium.run.identity import config_hash
-from convarium.run.record import RunDirectory
+from convarium.run.directory import RunDirectory
 from experiments import experiment, rows
 from processes import run as run_process
 from processes import train
@@ -233,7 +233,7 @@ def test_the_best_checkpoint_has_the_best_score_and_is_the_last_of_equals(
 
 def test_what_is_tested_is_the_best(saved: list[tuple[str, int, float | None]]) -> None:
     run = experiment("trainer.max_epochs=4", "optimizer.lr=0.02")
-    from convarium.run.reload import load_run
+    from convarium.trained.load import load_run
 
     final, best = load_run(run.path).state_dict(), net_state(read_checkpoint(run.best))
     assert all(torch.equal(final[name], best[name]) for name in best)

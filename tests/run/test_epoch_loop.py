@@ -11,11 +11,11 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor
 
-from convarium.run.checkpoint_file import read_checkpoint
-from convarium.run.epoch_loop import HOOKS, EpochLoop
-from convarium.run.job import build_data, build_parts, measure
+from convarium.learn.checkpoint_file import read_checkpoint
+from convarium.run.directory import RunDirectory
+from convarium.run.fit import build_data, build_parts, measure
+from convarium.run.lightning import HOOKS, EpochLoop
 from convarium.run.preflight import preflight
-from convarium.run.record import RunDirectory
 from experiments import config_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Trying to infer the .batch_size.")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from convarium.config.compose import compose
 from convarium.errors import ConfigError
 from convarium.run import preflight as module
-from convarium.run.compose import compose
 from convarium.run.preflight import REFUSALS, Placement, check_net, check_precision, place, preflight
 from experiments import config_of
 

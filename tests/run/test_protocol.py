@@ -12,12 +12,12 @@ import torchvision.transforms.v2.functional as tv
 from PIL import Image
 from torch import Tensor, nn
 
+from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError
-from convarium.run.compose import Conf, compose
-from convarium.run.evaluation import measure, plan
+from convarium.run.directory import RunDirectory
 from convarium.run.preflight import preflight
-from convarium.run.record import RunDirectory
-from convarium.run.reload import load_run
+from convarium.trained.evaluate import measure, plan
+from convarium.trained.load import load_run
 from processes import convarium
 from processes import run as run_process
 from runs import trained

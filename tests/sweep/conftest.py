@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from convarium.sweep.processes import Processes, supervised
+from convarium.sweep.local.processes import Processes, supervised
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from convarium.errors import RunError
-from convarium.sweep.processes import Processes
+from convarium.sweep.local.processes import Processes
 from sweeps import BASE, assert_gone, board, found, processes_below, results, sweep, weights
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -52,7 +52,7 @@ def kill(target: str, process: subprocess.Popen[bytes], name: str) -> set[int]:
     not there."""
     everything = processes_below(process.pid)
     jobs = [pid for pid in at_work(name) if pid in everything]
-    supervisors = [pid for pid in everything - set(jobs) if b"convarium.sweep.supervisor" in command_of(pid)]
+    supervisors = [pid for pid in everything - set(jobs) if b"convarium.sweep.local.supervisor" in command_of(pid)]
     ranks = [pid for job in jobs for pid in processes_below(job) if b"spawn_main" in command_of(pid)]
     victims = {"controller": [process.pid], "supervisor": supervisors, "job": jobs, "rank": ranks or jobs}[target]
     if not victims:

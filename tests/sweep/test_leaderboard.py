@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convarium.run.record import Result
+from convarium.run.directory import Result
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard, Spread, spread, student_t
 

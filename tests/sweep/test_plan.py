@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convarium.config.compose import Conf
+from convarium.config.keys import RANGES
 from convarium.errors import ConfigError
-from convarium.run.compose import Conf
-from convarium.run.ranges import RANGES
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.grid import points_of
 from convarium.sweep.plan import AtPoint, Plan, check_same_base, default_name, job_key, job_name, plan
-from convarium.sweep.points import points_of
 
 SWEPT = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text(), max_size=5)
 

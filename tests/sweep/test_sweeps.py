@@ -14,14 +14,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
 from convarium.machine import cores
-from convarium.run.compose import compose
-from convarium.run.evaluation import measure, plan
+from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
-from convarium.run.record import RunDirectory
-from convarium.sweep.processes import Processes, supervised
-from convarium.sweep.verbs import resume, status
+from convarium.sweep.local.processes import Processes, supervised
+from convarium.sweep.resume import resume, status
+from convarium.trained.evaluate import measure, plan
 from experiments import SMALL, rows
 from misbehaving import small_group
 from sweeps import board, found, results, statuses, sweep, weights
@@ -364,7 +364,7 @@ def _remove_what_waits(place: Path) -> None:
 def test_a_controller_that_comes_second_to_a_new_sweep_is_refused(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convarium.sweep import conduct
+    from convarium.sweep import run as conduct
 
     checks = conduct.check
 

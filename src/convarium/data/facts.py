@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from convarium.data.listing import class_folders, class_names, is_table, split_folder, walk
-from convarium.data.tables import training_files
+from convarium.data.image_files.listing import class_folders, class_names, is_table, split_folder, walk
+from convarium.data.image_files.tables import training_files
 from convarium.errors import ConfigError
 
 DEFAULT_IMAGE_SIZE = 224

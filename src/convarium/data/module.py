@@ -13,7 +13,7 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.files import Files
+from convarium.data.image_files.files import Files
 from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
 from convarium.data.sources import Cropping, InMemory, Source
 from convarium.data.splits import carve

@@ -1,1 +1,4 @@
-"""One experiment: check the config, build the parts, fit, test, write the run directory, load it back."""
+"""One experiment: prepare, launch, fit, test, record; its directory, its checkpoints, how it stops and goes on.
+
+Nothing of several experiments (that is sweep/) and nothing of the command line lives here.
+"""

@@ -13,14 +13,14 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from convarium.config.identity import config_hash
 from convarium.learn.averaging import Averaging
+from convarium.learn.checkpoint_file import FORMAT, write_checkpoint
 from convarium.learn.learner import Learner
 from convarium.observe.tracker import Tracker
-from convarium.run.checkpoint_file import FORMAT, write_checkpoint
-from convarium.run.identity import config_hash
-from convarium.run.interrupt import Interrupted, StopRequest
-from convarium.run.lightning_internals import ends_within_epoch, mid_accumulation, more_to_come_at_this_batch
-from convarium.run.record import RunDirectory
+from convarium.run.directory import RunDirectory
+from convarium.run.lightning import ends_within_epoch, mid_accumulation, more_to_come_at_this_batch
+from convarium.run.stop_request import Interrupted, StopRequest
 
 
 class Checkpoint(LightningCheckpoint):

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convarium import out_of_memory
+from convarium.config.rules import check_batch_divides
 from convarium.errors import RunError
 from convarium.learn.lengths import Clock
 from convarium.machine import cores, scrub_rank_variables
-from convarium.run import out_of_memory
-from convarium.run.checks import check_batch_divides
-from convarium.run.placement import Preflight
+from convarium.run.devices import Preflight
+from convarium.run.directory import FINISHED, Result, RunDirectory, Status
 from convarium.run.preflight import preflight
-from convarium.run.record import FINISHED, Result, RunDirectory, Status
 
 if TYPE_CHECKING:
     from convarium.data.module import ImageData
-    from convarium.run.job import Assembly
+    from convarium.run.fit import Assembly
 
 SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
 
@@ -44,7 +44,7 @@ def rehearse(config: dict[str, Any], found: Preflight | None = None, data: "Imag
     check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
     config = {**config, "threads": config["threads"] or max(1, cores() // at.devices)}
 
-    from convarium.run.job import build_data, check_batch_fits, measure
+    from convarium.run.fit import build_data, check_batch_fits, measure
 
     data = data or build_data(config)
     check_batch_fits(config, data)
@@ -75,7 +75,7 @@ def assemble(
     run: RunDirectory, config: dict[str, Any], found: Preflight, data: "ImageData", clock: Clock
 ) -> "Assembly | None":
     """What the run is made of, if this process alone is to run it; None if ranks are, who build their own."""
-    from convarium.run.job import build_parts
+    from convarium.run.fit import build_parts
 
     scrub_rank_variables()
     return build_parts(config, run, found, data, clock) if found.placement.ranks == 1 else None
@@ -85,8 +85,8 @@ def carry_out(
     run: RunDirectory, config: dict[str, Any], found: Preflight, parts: "Assembly | None", *, resume: bool
 ) -> int:
     """Run what was assembled, in this process or as ranks; the exit code. The run directory is there, and locked."""
-    from convarium.run.job import fit_and_test
-    from convarium.run.screen import copied_to
+    from convarium.run.console import copied_to
+    from convarium.run.fit import fit_and_test
 
     if parts is None:
         return launch_ranks(run, config, found, resume=resume)
@@ -96,7 +96,7 @@ def carry_out(
 
 def check_resumable(run: RunDirectory, config: dict[str, Any], clock: Clock) -> None:
     """Refuse a run that has nothing left to do, and a checkpoint that is not one."""
-    from convarium.run.checkpoint_file import read_checkpoint
+    from convarium.learn.checkpoint_file import read_checkpoint
 
     if run.last.is_file():
         read_checkpoint(run.last)
@@ -164,7 +164,7 @@ def launch(function: Callable[..., Any], *arguments: Any, ranks: int, threads: i
 
 def launch_ranks(run: RunDirectory, config: dict[str, Any], found: Preflight, *, resume: bool) -> int:
     """One process per device; ends when all have ended, or the first has failed."""
-    from convarium.run.screen import copied_to
+    from convarium.run.console import copied_to
     from convarium.run.worker import rank
 
     logs = run.path / "ranks"

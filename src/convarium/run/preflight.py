@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
 from convarium.learn.dense import dense_logits
-from convarium.run.build import build
-from convarium.run.placement import Placement, Preflight
+from convarium.run.devices import Placement, Preflight
 
 
 class Seen(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from convarium.config.compose import Composed, Conf, check_config, quoted, readable
+from convarium.config.identity import determines_result, leaves
+from convarium.config.instantiate import RULES, check_targets
+from convarium.config.keys import shown
 from convarium.errors import ConfigError, RunError
-from convarium.run.build import RULES, check_targets
-from convarium.run.compose import Composed, Conf, check_config, quoted, readable
-from convarium.run.identity import determines_result, leaves
-from convarium.run.ranges import shown
-from convarium.run.record import RunDirectory
+from convarium.run.directory import RunDirectory
 
 MAY_GROW = ("trainer.max_epochs", "trainer.max_steps")
 MAY_CHANGE = ("trainer.max_time",)  # and every key that does not determine the result

@@ -8,17 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from convarium.commands.words import ANYTHING, only_options, read_options
 from convarium.errors import ConfigError, MissingData
-from convarium.run.options import ANYTHING, only_options, read_options
-from convarium.run.record import RunDirectory
-from convarium.run.reload import WEIGHTS
+from convarium.run.directory import RunDirectory
+from convarium.trained.load import WEIGHTS
 
 
 def evaluate(run: Path | None, overrides: list[str]) -> int:
     """`convarium evaluate RUN`, or `arch=... weights=FILE`: the loss and the accuracies of the weights on a split."""
-    from convarium.run.evaluation import SPLITS, measure, plan, plan_file
+    from convarium.learn.protocol import in_words
     from convarium.run.launch import RankFailed, Stopped
-    from convarium.run.protocol import in_words
+    from convarium.trained.evaluate import SPLITS, measure, plan, plan_file
 
     accepted = {"split": SPLITS, "format": ("text", "json")}
     options, words = read_options(overrides, accepted if run is None else accepted | {"weights": WEIGHTS})
@@ -61,7 +61,7 @@ def evaluate(run: Path | None, overrides: list[str]) -> int:
 
 def predict(run: Path, images: list[Path], overrides: list[str]) -> int:
     """`convarium predict RUN IMAGES...`: the most probable classes of each image."""
-    from convarium.run import prediction
+    from convarium.trained import predict as prediction
 
     accepted = {"top": ANYTHING, "weights": WEIGHTS, "format": ("text", "json", "csv")}
     options = only_options(overrides, accepted)
@@ -97,8 +97,8 @@ def _as_csv(predictions: Sequence[Any]) -> None:
 
 def export(run: Path, overrides: list[str]) -> int:
     """`convarium export RUN`: its network as a file for other programs."""
-    from convarium.run.export import FORMATS
-    from convarium.run.export import export as write
+    from convarium.trained.export import FORMATS
+    from convarium.trained.export import export as write
 
     accepted = {"format": tuple(FORMATS), "output": ANYTHING, "weights": WEIGHTS, "normalize": ("true", "false")}
     options = only_options(overrides, accepted)
@@ -120,10 +120,10 @@ def export(run: Path, overrides: list[str]) -> int:
 
 def fetch(name: str, overrides: list[str]) -> None:
     """`convarium data fetch NAME`: download a dataset, or unpack it `from=ARCHIVES`, unless it is here already."""
-    from convarium.data.imagenet import OfficialFolders
+    from convarium.config.compose import Conf
+    from convarium.config.instantiate import build
+    from convarium.data.datasets.imagenet import OfficialFolders
     from convarium.data.module import ImageData
-    from convarium.run.build import build
-    from convarium.run.compose import Conf
 
     options, words = read_options(overrides, {"from": ANYTHING})
     archives = _files_of(options["from"]) if "from" in options else []

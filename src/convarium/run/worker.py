@@ -13,9 +13,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import ConfigError, RunError
 from convarium.machine import die_with_parent
-from convarium.run.placement import Preflight
+from convarium.run.devices import Preflight
+from convarium.run.directory import RunDirectory
 from convarium.run.preflight import preflight
-from convarium.run.record import RunDirectory
 
 
 @record
@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_rank(run: RunDirectory, found: Preflight, *, resume: bool) -> int:
     """Build this rank's parts from the frozen config and run them; only rank 0 is seen and heard."""
-    from convarium.run.job import build_data, build_parts, fit_and_test, measure
-    from convarium.run.screen import copied_to
+    from convarium.run.console import copied_to
+    from convarium.run.fit import build_data, build_parts, fit_and_test, measure
 
     config = run.config()
     with copied_to(run.log_file) if first_rank() else nullcontext():

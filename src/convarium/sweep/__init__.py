@@ -1,1 +1,4 @@
-"""Many experiments: what is to be run, where it stands, who runs it, and one table at the end."""
+"""Many experiments: which they are, in what order they run, what became of each, and the table of them.
+
+How one of them trains is not known here; where jobs run is local/ and slurm/.
+"""

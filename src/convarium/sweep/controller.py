@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from convarium.errors import RunError
-from convarium.run.out_of_memory import Kills
-from convarium.run.record import RunDirectory, Status
+from convarium.out_of_memory import Kills
+from convarium.run.directory import RunDirectory, Status
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.events import Ended, Event, Lost, Started, Starter, Verdict, Waiting
+from convarium.sweep.local.pool import Lease, Pool, Share
+from convarium.sweep.local.signals import Signals
+from convarium.sweep.outcome import GOOD, judge_end, stamp
 from convarium.sweep.plan import Job
-from convarium.sweep.pool import Lease, Pool, Share
-from convarium.sweep.signals import Signals
-from convarium.sweep.verdict import GOOD, judge_end, stamp
 
 TICK_SECONDS = 0.5
 LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many times as long as one takes to write

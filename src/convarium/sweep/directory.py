@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.record import RunDirectory, Status, hold, is_held, write_atomically
+from convarium.run.directory import RunDirectory, Status, hold, is_held, write_atomically
 
 ROOT = "sweeps"
 

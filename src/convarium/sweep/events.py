@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from convarium.run.record import Status
+from convarium.run.directory import Status
 
 
 class Verdict(NamedTuple):
@@ -49,7 +49,7 @@ class Starter(Protocol):
     """Who starts jobs and tells what becomes of them."""
 
     def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
-        """Start a call of `convarium.sweep.calls`; `number` is how both speak of it."""
+        """Start a call of `convarium.sweep.local.calls`; `number` is how both speak of it."""
 
     def signal(self, number: int, signum: int) -> None:
         """Signal all processes of a job, if it is still there."""

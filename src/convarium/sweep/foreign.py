@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
+from convarium.config.compose import Conf
 from convarium.errors import ConfigError
-from convarium.run.compose import Conf
-from convarium.sweep.front import named
+from convarium.sweep.grid import Point, on_axes, shown
+from convarium.sweep.hydra_launch import named
 from convarium.sweep.plan import AtPoint, plan
-from convarium.sweep.points import Point, on_axes, shown
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher

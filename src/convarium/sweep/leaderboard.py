@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from convarium.run.ranges import shown as written
-from convarium.run.record import write_atomically
+from convarium.config.keys import shown as written
+from convarium.run.directory import write_atomically
 from convarium.sweep.directory import Known, SweepDirectory
-from convarium.sweep.verdict import GOOD
+from convarium.sweep.outcome import GOOD
 
 SEED = "seed"
 FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from convarium.config.compose import Conf
+from convarium.config.identity import config_hash, determines_result, leaves, slug, sweep_name
+from convarium.config.keys import shown as written
 from convarium.errors import ConfigError
-from convarium.run.compose import Conf
-from convarium.run.identity import config_hash, determines_result, leaves, slug, sweep_name
-from convarium.run.ranges import shown as written
 from convarium.sweep.directory import Known, SweepDirectory
-from convarium.sweep.points import Point, off_axes, on_axes, shown, values
+from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
 
 MOST_NAMED = 3  # changes of a base that a message tells
 

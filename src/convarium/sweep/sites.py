@@ -1,15 +1,15 @@
-"""Where the jobs of a sweep run: on this machine, or (convarium.sweep.cluster) on others. No torch here."""
+"""Where the jobs of a sweep run: on this machine, or (convarium.sweep.slurm) on others. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from convarium.errors import ConfigError
 from convarium.machine import available_cores
-from convarium.run.placement import Placement
+from convarium.run.devices import Placement
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.events import Starter
-from convarium.sweep.pool import Pool, Share, memory_available, share_out, visible_gpus
-from convarium.sweep.processes import Processes
+from convarium.sweep.local.pool import Pool, Share, memory_available, share_out, visible_gpus
+from convarium.sweep.local.processes import Processes
 
 if TYPE_CHECKING:
     from convarium.sweep.controller import Task

@@ -19,7 +19,7 @@ class GridSweeper(BasicSweeper):
         assert self.launcher is not None
         assert self.hydra_context is not None
         from convarium.sweep.foreign import run_by
-        from convarium.sweep.points import points_of
+        from convarium.sweep.grid import points_of
 
         loader = self.hydra_context.config_loader
         points, axes = points_of(loader, [*self._parse_config(), *arguments])
@@ -37,14 +37,14 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the points of a sweeper that is not ours: what differs from the command is taken for its axes."""
-        from convarium.sweep.points import varied
+        from convarium.sweep.grid import varied
 
         points = [list(point) for point in job_overrides]
         return self.run(points, varied(points, self.config.hydra.overrides.task))
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.front import run_on_this_machine
+        from convarium.sweep.hydra_launch import run_on_this_machine
 
         return run_on_this_machine(self.config, self.hydra_context.config_loader, points, axes)
 
@@ -57,6 +57,6 @@ class SlurmLauncher(LocalLauncher):
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.front import run_on_a_cluster
+        from convarium.sweep.hydra_launch import run_on_a_cluster
 
         return run_on_a_cluster(self.config, self.hydra_context.config_loader, points, axes, self.options)

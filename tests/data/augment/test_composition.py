@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from convarium.config.compose import compose
+from convarium.config.instantiate import build
 from convarium.data.augment.crop import CropFlip
 from convarium.data.augment.erase import Cutout
 from convarium.data.augment.flip import Flip
@@ -13,8 +15,6 @@ from convarium.data.augment.pipeline import PARTS
 from convarium.data.augment.policies import RandAugment
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
-from convarium.run.build import build
-from convarium.run.compose import compose
 from experiments import config_of, experiment, rows, weights
 
 FOUR = "augment=[crop_flip,randaugment,cutout,mixup]"

@@ -72,7 +72,7 @@ def test_many_large_images_are_changed_piece_by_piece_alike(monkeypatch, images)
     which, sizes = torch.arange(16) % 4, torch.linspace(0.1, 0.9, 16, dtype=torch.float64)
     chosen = named(["identity", "rotate", "brightness", "equalize"], interpolation="bilinear", fill=0)
     together = each(images, which, sizes, chosen)
-    monkeypatch.setattr("convarium.data.augment.pieces.AT_ONCE", 1)
+    monkeypatch.setattr("convarium.data.augment.chunks.AT_ONCE", 1)
     assert torch.equal(each(images, which, sizes, chosen), together)
 
 

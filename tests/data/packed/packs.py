@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from convarium.data.folder import FolderImages
+from convarium.data.datasets.folder import FolderImages
 from convarium.data.packed.module import PackedImages
+from convarium.data.packed.packing import Packing, pack
 from convarium.data.readers.choice import reader
 from convarium.randomness import integers
-from convarium.run.packing import Packing, pack
 
 
 class Anywhere:

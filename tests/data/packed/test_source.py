@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convarium.data.augment.change import AugmentKey
+from convarium.data.image_files.pictures import read_picture
 from convarium.data.loaders import TrainBatches
 from convarium.data.packed.source import central, resize, stored_size
-from convarium.data.pictures import read_picture
 from convarium.data.readers.reader import Box
 from data.packed.packs import Anywhere, folder_of, packed_of, packing_of
 

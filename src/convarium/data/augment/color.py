@@ -7,9 +7,9 @@ from torch import Tensor
 
 from convarium.data.augment import tones
 from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.chunks import piecewise
 from convarium.data.augment.draws import normals, uniforms
 from convarium.data.augment.operations import Operation, each
-from convarium.data.augment.pieces import piecewise
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment import tones
-from convarium.data.augment.pieces import piece
+from convarium.data.augment.chunks import piece
 from convarium.data.augment.warp import affine
 
 Operation = Callable[[Tensor, Tensor], Tensor]

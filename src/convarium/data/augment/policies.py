@@ -9,9 +9,9 @@ from torch import Tensor
 
 from convarium.data.augment.autoaugment import POLICIES
 from convarium.data.augment.change import AugmentKey
+from convarium.data.augment.chunks import piecewise
 from convarium.data.augment.draws import uniforms
 from convarium.data.augment.operations import each, named
-from convarium.data.augment.pieces import piecewise
 from convarium.data.augment.warp import require_interpolation, require_level
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convarium.data.augment.pieces import piecewise
+from convarium.data.augment.chunks import piecewise
 
 INTERPOLATIONS = ("nearest", "bilinear")
 

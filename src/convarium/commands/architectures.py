@@ -1,0 +1,65 @@
+"""How the architectures are shown: as a table for people, as records for programs."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from textwrap import wrap
+from typing import Any
+
+from convarium.config.catalog import Architecture
+
+HEADINGS = ("", "parameters", "paper's", "multiply-adds", "paper's", "top-1", "top-5")
+PROTOCOL = "error in % by which protocol"
+INDENT = "    "
+
+
+def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
+    """A line for each network, below its paper, oldest first; texts are wrapped to `width`, None: not at all."""
+    papers = sorted(stated.items(), key=lambda item: (item[1].year, item[1].authors, item[1].parameters, item[0]))
+    rows = {name: _row(name, network) for name, network in papers}
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows.values(), strict=True)]
+    gap = "  " if width is None or sum(widths) + 2 * len(widths) <= width else " "
+    before = sum(widths) + len(gap) * len(widths)
+    beside = width is None or before + len(PROTOCOL) <= width  # else the protocol goes below the numbers
+    heading = _line(HEADINGS, widths, gap)
+    lines = [heading + gap + PROTOCOL] if beside else [heading, INDENT + PROTOCOL]
+    for (year, authors), networks in groupby(papers, lambda item: (item[1].year, item[1].authors)):
+        lines += ["", f"{year} {authors}"]
+        for name, network in networks:
+            numbers, protocol = _line(rows[name], widths, gap), network.published.protocol or ""
+            if beside:
+                first, *others = wrap(protocol, width - before) if width and protocol else [protocol]
+                lines += [numbers + gap + first, *(" " * before + text for text in others)]
+            else:
+                lines += [numbers, *wrap(protocol, width or 0, initial_indent=INDENT, subsequent_indent=INDENT)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def records(stated: Mapping[str, Architecture]) -> dict[str, dict[str, Any]]:
+    """The same by name, and what the table leaves out; errors are numbers, counts of papers as these round them."""
+    found = {}
+    for name, network in stated.items():
+        published: dict[str, Any] = network.published._asdict()
+        for key in ("top1_error", "top5_error"):
+            published[key] = published[key] and float(published[key])
+        found[name] = {**network._asdict(), "published": published}
+    return found
+
+
+def _row(name: str, network: Architecture) -> tuple[str, ...]:
+    published = network.published
+    return (
+        f"  {name}",
+        f"{network.parameters:,}",
+        published.parameters or "",
+        f"{network.multiply_adds:,}" if network.multiply_adds is not None else "",
+        published.multiply_adds or "",
+        published.top1_error or "",
+        published.top5_error or "",
+    )
+
+
+def _line(cells: tuple[str, ...], widths: list[int], gap: str) -> str:
+    name, *numbers = cells
+    return gap.join(
+        [f"{name:{widths[0]}}", *(f"{cell:>{size}}" for cell, size in zip(numbers, widths[1:], strict=True))]
+    )

@@ -1,0 +1,105 @@
+"""Types and unknown keys without schemas: a composed config is held against what the chosen yaml files say."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from convarium.config.hydra_errors import unknown_key
+from convarium.config.instantiate import RULES
+from convarium.config.keys import accepted, has_type, shown
+from convarium.config.rules import Choices
+from convarium.errors import ConfigError
+
+if TYPE_CHECKING:
+    from convarium.config.compose import Conf
+
+
+class Baseline(NamedTuple):
+    """What the chosen yaml files say before recipe, study and command line; not to be changed."""
+
+    cfg: DictConfig
+    plain: dict[str, Any]
+    """Unresolved."""
+    choices: Choices
+    """Which files these are."""
+
+
+class Comparison:
+    """Hold a composed config against its baseline: the same keys, and every value of the type its yaml has."""
+
+    def __init__(self, conf: "Conf", baseline: Baseline) -> None:
+        self.conf = conf
+        self.baseline = baseline
+        self.choices = baseline.choices
+
+    def compare_all(self, given: dict[str, Any], resolved: dict[str, Any]) -> None:
+        """Raise ConfigError at the first difference; integers given for floats become floats in `resolved`."""
+        base = dict(self.baseline.plain)
+        for entries in (group for group, rule in RULES.items() if rule.entries):
+            base.setdefault(entries, {})
+        self._compare_keys(base, given, resolved, "")
+
+    def _compare_keys(
+        self,
+        base: dict[str, Any],
+        given: dict[str, Any],
+        resolved: dict[str, Any],
+        key: str,
+    ) -> None:
+        for name in base.keys() - given.keys():
+            if key not in RULES or not RULES[key].entries:
+                raise ConfigError(f"{_join(key, name)}: cannot be removed")
+        for name, value in given.items():
+            if name not in base:
+                raise ConfigError(unknown_key(_join(key, name), base, self.choices, self.conf))
+            resolved[name] = self._compare(base[name], value, resolved[name], _join(key, name))
+
+    def _compare(self, base: Any, given: Any, value: Any, key: str) -> Any:
+        if isinstance(base, dict) and isinstance(given, dict):
+            self._compare_keys(base, given, value, key)
+            return value
+        if base == given and type(base) is type(given) and not isinstance(base, float):
+            return value  # the yaml's own value, or an interpolation whose source is checked where it stands
+        if isinstance(base, dict):
+            raise ConfigError(f"{key}={shown(value)}: expected the keys {', '.join(map(str, base))}")
+        if isinstance(base, str) and base.startswith("${"):
+            base = self._resolve(key)
+        if isinstance(value, dict):
+            first = next(iter(value), "")
+            raise ConfigError(unknown_key(_join(key, str(first)), {}, self.choices, self.conf))
+        return self._compare_type(base, value, key)
+
+    def _resolve(self, key: str) -> Any:
+        try:
+            return OmegaConf.select(self.baseline.cfg, key)
+        except OmegaConfBaseException:  # made from what is not there by default (a folder of images)
+            return None
+
+    def _compare_type(self, base: Any, value: Any, key: str) -> Any:
+        entry = accepted(key)
+        types = entry.types if entry and entry.types else () if base is None else (type(base),)
+        if not types or (value is None and entry is not None and entry.null):
+            return value
+        if isinstance(base, list) and isinstance(value, list):
+            kinds = {type(item) for item in base}
+            if entry and entry.types:
+                kinds = set(entry.types)
+            for item in value:
+                if kinds and not has_type(item, tuple(kinds)):
+                    raise ConfigError(f"{key}={shown(value)}: expected {_names(kinds)} in the list, got {shown(item)}")
+            return [float(item) if isinstance(item, int) and kinds == {float} else item for item in value]
+        if not has_type(value, types) or (isinstance(base, list) != isinstance(value, list)):
+            wanted = "list" if isinstance(base, list) else _names(types)
+            got = "null" if value is None else type(value).__name__
+            raise ConfigError(f"{key}={shown(value)}: expected {wanted}, got {got}")
+        return float(value) if isinstance(value, int) and types == (float,) else value
+
+
+def _join(key: str, name: Any) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _names(types: Iterable[type]) -> str:
+    return " or ".join(sorted(kind.__name__ for kind in types))

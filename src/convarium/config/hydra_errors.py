@@ -1,0 +1,210 @@
+"""What Hydra's errors mean, in one line: the key, the value, what is accepted, the nearest valid spelling.
+
+Only an error pays for this: options are listed and configs composed again here, never on the good path.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from convarium.config.catalog import entries
+from convarium.config.identity import leaves
+from convarium.config.instantiate import RULES
+from convarium.config.rules import Choices
+from convarium.errors import ConfigError
+from convarium.wording import nearest
+
+if TYPE_CHECKING:
+    from convarium.config.compose import Conf
+
+
+def explain(error: Exception, conf: "Conf", overrides: Sequence[str]) -> str | None:
+    """One line for an error that composing `overrides` raised; None if it is none of Hydra's or OmegaConf's."""
+    own = _own_error(error)
+    if own is not None:
+        return str(own)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, conf)
+    if isinstance(error, MissingConfigException):
+        return _unknown_member(error, conf)
+    if isinstance(error, ConfigCompositionException):
+        return _composition(error, conf, _parsed(overrides), overrides)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
+    if isinstance(error, ValueError):
+        return _wrong_value(error, conf, _parsed(overrides))
+    return _first_line(error) if isinstance(error, HydraException) else None
+
+
+def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, conf: "Conf") -> str:
+    """The line for a key that the chosen yaml files do not have; `siblings` are the keys beside it."""
+    group, _, inside = key.partition(".")
+    name = key.rpartition(".")[2]
+    if group in RULES and RULES[group].entries and group == key.rpartition(".")[0]:
+        if name in conf.members(group):
+            add = f"+{group}={name}" if isinstance(choices.get(group), list) else f"{group}={name}"
+            return f"{key}: '{name}' is not chosen; add {add}"
+        bringing = [member for member in conf.members(group) if name in entries(group, member)]
+        if bringing:
+            return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
+        return f"{key}: unknown{nearest(name, conf.members(group))} One of: {', '.join(conf.members(group))}"
+    chosen = choices.get(group)
+    where = f" in {group}={chosen}" if isinstance(chosen, str) else ""
+    if inside and not siblings:
+        return f"{key}:{where.replace(' in', '', 1) or f' {group}'} takes no such key"
+    plain = [str(sibling) for sibling in siblings if not str(sibling).startswith("_")]
+    return f"{key}: no such key{where}{nearest(name, plain)} Accepted: {', '.join(plain)}"
+
+
+def _own_error(error: BaseException | None) -> ConfigError | None:
+    """A ConfigError that one of our resolvers raised, inside OmegaConf's wrapping."""
+    while error is not None and not isinstance(error, ConfigError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException:
+        return []
+
+
+def _unreadable(word: str, conf: "Conf") -> str:
+    if "=" not in word.lstrip("=") and not word.startswith("~"):
+        found = [f"{group}={word}" for group in conf.groups if word in conf.members(group)]
+        return f"{word}: not of the form key=value{f'; did you mean {found[0]}?' if found else ''}"
+    return f"{word}: cannot be read as key=value; put the value in quotes inside the shell's: \"key='...'\""
+
+
+def _unknown_member(error: MissingConfigException, conf: "Conf") -> str:
+    path = error.missing_cfg_file or ""
+    group, _, member = path.rpartition("/")
+    if not group:
+        return f"{path}: no such config"
+    written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
+    return f"{written}: unknown{nearest(member, conf.members(group))} One of: {', '.join(conf.members(group))}"
+
+
+def _wrong_value(error: ValueError, conf: "Conf", parsed: list[Override]) -> str | None:
+    """A ValueError of Hydra (a group set to null) or of OmegaConf (a key inside a list) does not say which override."""
+    if str(error).startswith(
+        ("Only one of --", "The --resolve flag", "Expecting one subcommand", "No completion plugin")
+    ):
+        return _first_line(error)
+    for override in parsed:
+        group = override.key_or_group
+        if not group:
+            return _unreadable(str(override.input_line), conf)
+        if group in conf.groups and not isinstance(override.value(), (str, list, dict)):
+            return f"{override.input_line}: not an answer. One of: {', '.join(conf.members(group))}"
+        try:
+            conf.merge([str(override.input_line)])
+        except ValueError:
+            return f"{override.input_line}: {_first_line(error)}"
+        except HydraException:
+            continue
+    return None
+
+
+def _composition(
+    error: ConfigCompositionException,
+    conf: "Conf",
+    parsed: list[Override],
+    overrides: Sequence[str],
+) -> str:
+    text = str(error)
+    if isinstance(error.__cause__, OmegaConfBaseException) and not text:
+        return _first_line(error.__cause__)
+    if (found := re.match(r"Could not override '(.+?)'", text)) is not None:
+        full_key = getattr(error.__cause__, "full_key", None) or found[1]
+        return _no_such_key(found[1], full_key, conf, parsed, overrides)
+    if (
+        found := re.match(
+            r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)",
+            text,
+        )
+    ) is not None:
+        group = found[1]
+        word = next(
+            (item for item in parsed if item.key_or_group == group and item.is_add()),
+            None,
+        )
+        return f"{word.input_line}: write {str(word.input_line).lstrip('+')}" if word else _first_line(error)
+    if (found := re.match(r"Could not append to config. An item is already at '(.+?)'", text)) is not None:
+        word = next(
+            (item for item in parsed if item.key_or_group == found[1] and item.is_add()),
+            None,
+        )
+        return f"{word.input_line}: exists already; write {str(word.input_line).lstrip('+')}" if word else text
+    if (found := re.match(r"force-add of config groups is not supported: '\++(.+?)'", text)) is not None:
+        return f"++{found[1]}: write {found[1]}"
+    if (found := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", text)) is not None:
+        return f"{found[1]}={found[2]}: several values are a sweep: add -m; one list is {found[1]}=[{found[2]}]"
+    if (found := re.match(r"Sweep parameters '(.+?)' requires --multirun", text)) is not None:
+        return f"{found[1]}: several values are a sweep: add -m"
+    if (found := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text)) is not None:
+        group = found[1].partition("=")[0]
+        none = f"; write {group}=[]" if group in RULES and RULES[group].entries else ""
+        return f"~{found[1]}: cannot be removed{none}" if group in conf.groups else f"~{found[1]}: no such key"
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        return f"{text.removeprefix('Error merging override ')}: {_first_line(error.__cause__)}"
+    return _first_line(error)
+
+
+def _no_such_key(named: str, key: str, conf: "Conf", parsed: list[Override], overrides: Sequence[str]) -> str:
+    """Compose without the override `named`, and look which keys there are where `key` is not."""
+    rest = [
+        word
+        for word, override in zip(overrides, parsed, strict=True)
+        if override.key_or_group != named.partition("@")[0]
+    ]
+    if key.startswith("hydra"):
+        return f"{key}: Hydra has no such key"
+    if "/" in key:  # a folder inside a group: its members are named through the group
+        group, _, inside = key.partition("/")
+        value = next(
+            (override.value() for override in parsed if override.key_or_group == key),
+            "...",
+        )
+        return f"{key}: no such group; write {group}={inside}/{value}"
+    node, choices = conf.keys(rest)
+    level: Any = node
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(level, dict):
+            return unknown_key(key, {}, choices, conf)
+        if part not in level:
+            if depth == 0:
+                return _no_such_top_key(key, node, conf)
+            return unknown_key(".".join(parts[: depth + 1]), level, choices, conf)
+        level = level[part]
+    return f"{key}: no such key"
+
+
+def _no_such_top_key(key: str, node: dict[str, Any], conf: "Conf") -> str:
+    """Often a key of a group without the group (`lr`), or nearly a group's name."""
+    deeper = [path for path in leaves(node) if path.rpartition(".")[2] == key]
+    if deeper:
+        return f"{key}: no such key; did you mean '{deeper[0]}'?"
+    top = [*dict.fromkeys([*node, *conf.groups])]
+    ends = {path.rpartition(".")[2]: path for path in leaves(node) if not path.startswith("parts.")}
+    near = difflib.get_close_matches(key, [*top, *ends], n=1)
+    if near:
+        return f"{key}: no such key; did you mean '{near[0] if near[0] in top else ends[near[0]]}'?"
+    return f"{key}: no such key. Accepted: {', '.join(top)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,130 @@
+"""What no single key can show: the conditions between the keys of one experiment. No torch here."""
+
+from typing import Any
+
+from convarium.config.catalog import entries
+from convarium.config.instantiate import RULES
+from convarium.config.keys import shown
+from convarium.data.facts import carved_size
+from convarium.errors import ConfigError
+
+OF_SOFTMAX = ("CrossEntropy", "Hinge")
+"""The losses that are the same for the logits and for the logarithm of their softmax."""
+
+Choices = dict[str, str | list[str]]
+
+
+def check(config: dict[str, Any]) -> None:
+    """Check the conditions between keys of a training; raises ConfigError, naming the key to change."""
+    _check_batch(config)
+    _check_limits(config)
+
+
+def check_choices(choices: Choices) -> None:
+    """Refuse several answers where a group has one; raises ConfigError."""
+    for group, chosen in choices.items():
+        if isinstance(chosen, str):
+            continue
+        together = f"{group}=[{','.join(chosen)}]"
+        if group not in RULES or not RULES[group].entries:
+            raise ConfigError(
+                f"{together}: {group} has one answer; to try several, sweep: -m {group}={','.join(chosen)}"
+            )
+        if "none" in chosen and len(chosen) > 1:
+            raise ConfigError(f"{together}: 'none' cannot stand beside others")
+        brought: dict[str, str] = {}
+        for name in chosen:
+            for entry in entries(group, name):
+                if entry in brought:
+                    raise ConfigError(f"{together}: {brought[entry]} and {name} both bring {group}.{entry}; choose one")
+                brought[entry] = name
+
+
+def check_test(config: dict[str, Any]) -> None:
+    """Refuse what cannot be shown in a test, or has no effect there; raises ConfigError."""
+    test, data = config["test"], config["data"]
+    views, dense, scales, flip = test.get("views", 1), test.get("dense"), test.get("scales"), test.get("flip")
+    size, share = data["image_size"], data.get("crop_share", 1.0)
+    shown_many = views != 1 or dense or flip
+    loss = config["loss"]["_target_"].rpartition(".")[2]
+    if shown_many and loss not in OF_SOFTMAX and not (loss == "BinaryCrossEntropy" and data["num_classes"] == 1):
+        key = "test.dense=true" if dense else f"test.views={views}" if views != 1 else "test.flip=true"
+        raise ConfigError(
+            f"{key}: averages probabilities, of which this loss ({loss}) is no function; accepted: loss=cross_entropy,"
+            " hinge, or bce of binary data; else test.views=1"
+        )
+    if dense and views != 1:
+        raise ConfigError(f"test.views={views}: has no part in test.dense=true, which shows the whole; accepted: 1")
+    if flip and views != 1:
+        raise ConfigError(f"test.flip=true: the mirror images are among test.views={views} already; accepted: false")
+    if scales is not None:
+        written = f"test.scales={shown(scales)}"
+        if not isinstance(scales, list) or not scales:
+            raise ConfigError(f"{written}: expected a list of whole numbers, e.g. [{round(size / share)}]")
+        if not dense:
+            raise ConfigError(f"{written}: has a part in test.dense=true only; accepted: null")
+        for scale in scales:
+            if scale < size:
+                raise ConfigError(
+                    f"{written}: {scale} is smaller than data.image_size={size}; accepted: {size} or more"
+                )
+    if views == 10 and round(size / share) <= size:
+        instead = "e.g. data.crop_share=0.875" if "crop_share" in data else "test.views=1 or 144"
+        raise ConfigError(
+            f"test.views=10: images of {size} pixels are all of the {size} they are cut from; accepted: {instead}"
+        )
+
+
+def _check_batch(config: dict[str, Any]) -> None:
+    """The global batch is shared out among devices, nodes and accumulation steps without a remainder."""
+    trainer = config["trainer"]
+    parts = {name: trainer[name] for name in ("devices", "num_nodes", "accumulate_grad_batches")}
+    if parts["devices"] != "auto":  # else the device check knows the number
+        check_batch_divides(config["batch_size"], **parts)
+    size = config["data"].get("train_size")
+    if size is not None:  # else it is known when the dataset is read
+        train = size - carved_size(size, config["data"]["val_fraction"])
+        if config["batch_size"] > train:
+            raise ConfigError(f"batch_size={config['batch_size']}: more than the {train} training images")
+    accumulate = trainer["accumulate_grad_batches"]
+    for name in ("limit_train_batches", "overfit_batches"):
+        limit = trainer[name]
+        if isinstance(limit, int) and limit % accumulate:
+            raise ConfigError(
+                f"trainer.{name}={limit}: does not divide by trainer.accumulate_grad_batches={accumulate}; "
+                f"nearest that does: {_nearest_multiple(limit, accumulate)}"
+            )
+
+
+def check_batch_divides(batch_size: int, devices: int, num_nodes: int, accumulate_grad_batches: int) -> None:
+    """Raise ConfigError unless the global batch divides by devices x nodes x accumulated micro-batches."""
+    parts = {
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "accumulate_grad_batches": accumulate_grad_batches,
+    }
+    product = devices * num_nodes * accumulate_grad_batches
+    if batch_size % product:
+        factors = " x ".join(f"trainer.{name}={number}" for name, number in parts.items() if number > 1)
+        raise ConfigError(
+            f"batch_size={batch_size}: does not divide by {factors}; "
+            f"nearest that does: {_nearest_multiple(batch_size, product)}"
+        )
+
+
+def _nearest_multiple(number: int, factor: int) -> int:
+    return max(1, round(number / factor)) * factor
+
+
+def _check_limits(config: dict[str, Any]) -> None:
+    """No limit undoes another, and what is watched is measured."""
+    trainer = config["trainer"]
+    if trainer["overfit_batches"] and trainer["limit_train_batches"] != 1.0:
+        raise ConfigError(
+            f"trainer.overfit_batches={trainer['overfit_batches']}: has no effect together with "
+            f"trainer.limit_train_batches={trainer['limit_train_batches']}; set one of them"
+        )
+    for group in ("stop", "schedule"):
+        watched = (config[group] or {}).get("monitor", "")
+        if watched.startswith("val/") and trainer["limit_val_batches"] == 0:
+            raise ConfigError(f"{group}.monitor={watched}: is not measured with trainer.limit_val_batches=0")

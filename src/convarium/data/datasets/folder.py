@@ -1,0 +1,143 @@
+"""One's own images, in a folder per class or as a table of paths and labels."""
+
+import csv
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from convarium.data.image_files.decoded import decoded
+from convarium.data.image_files.files import ON_BAD_FILE, Files, Shape
+from convarium.data.image_files.listing import listing
+from convarium.data.image_files.pictures import read_picture
+from convarium.data.module import ImageData
+from convarium.data.readers.choice import reader
+from convarium.data.readers.reader import Reader
+from convarium.data.sources import Source
+from convarium.errors import ConfigError
+from convarium.machine import cores_of_a_rank
+
+IN_MEMORY_LIMIT = 4 << 30
+"""Bytes up to which a split is decoded once and kept when `in_memory` is not set."""
+
+BAD_FILES = "bad_files.csv"
+"""In a run directory: path, why it could not be read, and what was done (one line each, as they were met)."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FolderImages(ImageData):
+    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone; or a table of paths and labels (`listing`).
+
+    Without a split val it is carved from train; without a split test, validation is the test.
+    An image's shorter side is resized to image_size / crop_share and the central square kept.
+    """
+
+    root: str
+    crop_share: float = 1.0
+    """Side of the central square as a share of the resized shorter side."""
+    in_memory: bool | None = None
+    """Whether a split is decoded once and kept; None: if that takes at most 4 GiB, and a crop of the augmentation would
+    not find larger pictures in the files."""
+    cache: str | None = None
+    """The folder where what was decoded is kept for the next run; None: nowhere."""
+    num_workers: int | None = None
+    """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
+    reader: str = "auto"
+    """The library that decodes, see `convarium.data.readers.choice`."""
+    on_bad_file: str = "raise"
+    """What becomes of a file that cannot be read, see `Files`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.crop_share <= 1:
+            raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
+        self._noted: list[tuple[str, str]] = []
+        if self.on_bad_file not in ON_BAD_FILE:
+            raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
+
+    def read(self, split: str) -> Source | None:
+        found = listing(self.root, split, self._labels)
+        if found is None:
+            return None
+        if len(found.classes) != self.num_classes:
+            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(found.classes)} classes")
+        source = Files(
+            found.paths,
+            torch.tensor(found.targets),
+            shape=Shape(self.channels, self.image_size, self.crop_share),
+            reader=self._decoder,
+            threads=min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers,
+            on_bad_file=self.on_bad_file,
+            note=self._note,
+        )
+        if self.whole or not self._fits_in_memory(source, split):  # what is kept in memory are images
+            return source
+        return source.load() if self.cache is None else decoded(source, Path(self.cache).expanduser())
+
+    def _fits_in_memory(self, files: Files, split: str) -> bool:
+        if self.in_memory is not None:
+            return self.in_memory
+        if files.bytes_in_memory > IN_MEMORY_LIMIT:
+            return False
+        cuts = split == "train" and self.pipeline.crop is not None
+        return not cuts or files.all_of_size()
+
+    @cached_property
+    def _decoder(self) -> Reader:
+        return reader(self.reader)
+
+    def advice(self) -> str:
+        source = self._train
+        if not isinstance(source, Files):
+            return super().advice()
+        there, have = source.threads, cores_of_a_rank()
+        ways = [f"data.num_workers={have}"] if there < have else []
+        ways += ["convarium data pack once, then data=packed", "a smaller data.image_size"]
+        return f"decoding in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if self.trainer is None:  # data are read before there is one
+            return
+        noted, self._noted = self._noted, []
+        if self.trainer.is_global_zero:  # every rank met them when it read the data
+            self._list(noted)
+
+    def _note(self, path: str, why: str) -> None:
+        """List a file that cannot be read; once there is a run directory."""
+        if self.trainer is None:
+            self._noted.append((path, why))
+        else:
+            self._list([(path, why)])
+
+    def _list(self, noted: list[tuple[str, str]]) -> None:
+        if self.trainer is not None and noted:
+            with open(Path(self.trainer.default_root_dir, BAD_FILES), "a+", newline="", encoding="utf-8") as file:
+                file.seek(0)
+                known = {row[0] for row in csv.reader(file)}  # by another rank, or before a resume
+                rows = ((path, why, self.on_bad_file) for path, why in noted if path not in known)
+                csv.writer(file, lineterminator="\n").writerows(rows)
+
+    def _as_squares(self) -> Self:
+        return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0, in_memory=False)
+
+    def count_test(self) -> int:
+        return self._count("test")
+
+    @property
+    def _labels(self) -> list[str] | None:
+        """What the class folders are called, or the table's labels, in the order of the class numbers."""
+        return self.classes
+
+    def _count(self, split: str) -> int:
+        found = listing(self.root, split, self._labels)
+        return 0 if found is None else len(found.paths)
+
+    def open_image(self, path: Path) -> Tensor:
+        return read_picture(path, channels=self.channels, image_size=self.image_size, crop_share=self.crop_share)
+
+    def fetch(self) -> None:
+        raise ConfigError(f"data.root={self.root}: a folder of your own; there is nothing to fetch")

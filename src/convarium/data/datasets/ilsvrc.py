@@ -1,0 +1,238 @@
+"""From the official archives of ILSVRC 2012 to root/{train,val}/WNID/*.JPEG and root/classes.csv. No torch here.
+
+torchvision has readers of the same archives; these check the train archive without a sign of life, unpack it twice,
+leave half a dataset behind when they are stopped, and start again from the beginning.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import Progress
+
+from convarium.data.datasets.archives import STAGE, check_md5, progress, require_room, unpacking
+from convarium.errors import ConfigError
+
+TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
+MD5 = {
+    TRAIN: "1d675b47d978889d74fa0da5fadfb00e",
+    VAL: "29b22e2961454d5413ddabcf34fc5622",
+    DEVKIT: "fa75699e90414af021442c21a62c3abf",
+}
+"""As published at image-net.org."""
+CLASSES = "classes.csv"
+"""In the dataset's root: the devkit's classes in the order of their ILSVRC2012_ID."""
+_WNID = re.compile(r"n\d{8}")
+_TRAIN_IMAGE = re.compile(r"n\d{8}_\d+\.JPEG")
+_VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+
+
+class Synset(NamedTuple):
+    """A class: its ILSVRC2012_ID from 1, the name of its folder, and what it is called."""
+
+    id: int
+    wnid: str
+    words: str
+
+
+class Devkit(NamedTuple):
+    """The classes that have images, by their id, and the id of each validation image in turn."""
+
+    synsets: list[Synset]
+    truth: list[int]
+
+
+def prepare(archives: Sequence[Path], root: Path, *, md5: Mapping[str, str] = MD5) -> list[str]:
+    """Check and unpack any of the three archives; returns what was made, in words.
+
+    archives: files by their official names, or folders that hold them.
+    What is there already is kept, so a stopped call goes on where it was: a class folder of train, and val as a
+    whole, appear only when they are complete. Raises ConfigError for another file, a damaged archive, a full disk.
+    """
+    found = find(archives)
+    if VAL in found and DEVKIT not in found:
+        raise ConfigError(f"{found[VAL]}: the class of each image stands in {DEVKIT}; give it beside")
+    root.mkdir(parents=True, exist_ok=True)
+    made = []
+    with progress() as bars:
+        stage = Stage(root, md5, bars)
+        devkit = stage.devkit(found[DEVKIT]) if DEVKIT in found else None
+        if devkit is not None:
+            made.append(f"{len(devkit.synsets):,} classes in {CLASSES}")
+        if VAL in found and devkit is not None:
+            made += stage.val(found[VAL], devkit)
+        if TRAIN in found:
+            made += stage.train(found[TRAIN])
+    shutil.rmtree(root / STAGE, ignore_errors=True)
+    return made
+
+
+def find(archives: Sequence[Path]) -> dict[str, Path]:
+    """The archives by their official names. Raises ConfigError for a file of another name, or if there is none."""
+    found: dict[str, Path] = {}
+    for path in archives:
+        if path.is_dir():
+            inside = {name: path / name for name in MD5 if (path / name).is_file()}
+            if not inside:
+                raise ConfigError(f"from={path}: none of {', '.join(MD5)} in this folder")
+            found |= inside
+        elif not path.is_file():
+            raise ConfigError(f"from={path}: no such file")
+        elif path.name not in MD5:
+            raise ConfigError(f"from={path}: not an archive of ILSVRC 2012; accepted: {', '.join(MD5)}")
+        else:
+            found[path.name] = path
+    return found
+
+
+def read_classes(root: Path) -> list[Synset]:
+    """The devkit's classes, written by `prepare`. Raises ConfigError if they are not there or not readable."""
+    path = root / CLASSES
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [Synset(int(row["id"]), row["wnid"], row["words"]) for row in csv.DictReader(file, strict=True)]
+    except FileNotFoundError:
+        raise ConfigError(
+            f"data.class_order=devkit: no file {path}; make it with: convarium data fetch imagenet from={DEVKIT}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+
+
+class Stage:
+    """Where the archives are checked and unpacked, beside what is whole already."""
+
+    def __init__(self, root: Path, md5: Mapping[str, str], bars: Progress) -> None:
+        self.root = root
+        self.folder = root / STAGE
+        self.md5 = md5
+        self.bars = bars
+        self.folder.mkdir(exist_ok=True)
+
+    def devkit(self, archive: Path) -> Devkit:
+        """Read the classes and write them to classes.csv."""
+        self._check(archive)
+        devkit = read_devkit(archive)
+        path = self.folder / CLASSES
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(Synset._fields)
+            table.writerows(devkit.synsets)
+        path.replace(self.root / CLASSES)
+        return devkit
+
+    def train(self, archive: Path) -> list[str]:
+        """Unpack the archive of one archive per class, a class at a time."""
+        train = self.root / "train"
+        with unpacking(archive), tarfile.open(archive, "r:") as outer:
+            classes = {}
+            for member in outer.getmembers():
+                wnid = member.name.removesuffix(".tar")
+                if not member.isreg() or not _WNID.fullmatch(wnid) or wnid == member.name:
+                    raise ConfigError(f"{archive}: not unpacked: {member.name!r} is not the archive of a class")
+                classes[wnid] = member
+            missing = {wnid: member for wnid, member in classes.items() if not (train / wnid).is_dir()}
+            if not missing:
+                return []
+            self._check(archive)
+            require_room(self.root, sum(member.size for member in missing.values()))
+            bar = self.bars.add_task(f"unpack {archive.name}", total=sum(member.size for member in missing.values()))
+            train.mkdir(exist_ok=True)
+            for wnid, member in missing.items():
+                stream = outer.extractfile(member)
+                assert stream is not None  # a regular file
+                folder = self._empty("train", wnid)
+                with tarfile.open(fileobj=stream, mode="r:") as inner:
+                    for image in inner:
+                        _require_image(archive, image, _TRAIN_IMAGE)
+                        inner.extract(image, folder, filter="data")
+                        self.bars.advance(bar, image.size)
+                folder.replace(train / wnid)
+            self.bars.remove_task(bar)
+        return [f"{len(missing):,} classes of train"]
+
+    def val(self, archive: Path, devkit: Devkit) -> list[str]:
+        """Unpack the archive of all validation images into a folder per class."""
+        if (self.root / "val").is_dir():
+            return []
+        self._check(archive)
+        require_room(self.root, archive.stat().st_size)
+        wnids = {synset.id: synset.wnid for synset in devkit.synsets}
+        bar = self.bars.add_task(f"unpack {archive.name}", total=archive.stat().st_size)
+        folder, count = self._empty("val"), 0
+        with unpacking(archive), tarfile.open(archive, "r:") as tape:
+            for image in tape:
+                number = int(_require_image(archive, image, _VAL_IMAGE)[1])
+                if not 1 <= number <= len(devkit.truth):
+                    raise ConfigError(f"{archive}: {image.name}: the devkit has {len(devkit.truth)} validation images")
+                tape.extract(image, folder / wnids[devkit.truth[number - 1]], filter="data")
+                self.bars.advance(bar, image.size)
+                count += 1
+        if count != len(devkit.truth):
+            raise ConfigError(f"{archive}: has {count:,} images, but the devkit {len(devkit.truth):,}")
+        folder.replace(self.root / "val")
+        self.bars.remove_task(bar)
+        return [f"{count:,} images of val"]
+
+    def _check(self, archive: Path) -> None:
+        """Once per archive, also if the call is repeated: to read 138 GB takes minutes."""
+        record = self.folder / "checked.json"
+        checked = json.loads(record.read_text()) if record.exists() else {}
+        status = archive.stat()
+        mark = [str(archive.resolve()), status.st_size, status.st_mtime_ns, self.md5[archive.name]]
+        if checked.get(archive.name) != mark:
+            check_md5(archive, self.md5[archive.name], self.bars)
+            record.write_text(json.dumps({**checked, archive.name: mark}))
+
+    def _empty(self, *names: str) -> Path:
+        folder = self.folder.joinpath(*names)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+
+def read_devkit(archive: Path) -> Devkit:
+    """The classes and the ground truth of validation, without unpacking anything. Raises ConfigError."""
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError:
+        raise ConfigError(f"{archive.name}: to read it, scipy is needed: pip install convarium[matlab]") from None
+    inside = {}
+    with unpacking(archive), tarfile.open(archive, "r:gz") as bundle:
+        for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
+            path = f"ILSVRC2012_devkit_t12/data/{name}"
+            try:
+                stream = bundle.extractfile(path)
+            except KeyError:
+                stream = None
+            if stream is None:
+                raise ConfigError(f"{archive}: has no file {path}")
+            inside[name] = stream.read()
+    meta, truth = inside.values()
+    try:
+        rows = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        leaves = [row for row in rows if int(row["num_children"]) == 0]  # the others are groups of classes
+        synsets = sorted(Synset(int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"])) for row in leaves)
+        ids = [int(line) for line in truth.decode("ascii").split()]
+        if not set(ids) <= {synset.id for synset in synsets}:
+            raise ValueError("a validation image of no known class")
+        if not all(_WNID.fullmatch(synset.wnid) for synset in synsets):
+            raise ValueError("a class with a strange name")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{archive}: cannot be read ({type(error).__name__}: {error})") from None
+    return Devkit(synsets, ids)
+
+
+def _require_image(archive: Path, member: tarfile.TarInfo, pattern: re.Pattern[str]) -> re.Match[str]:
+    """The name of a member taken apart; nothing but plain files of the expected form is unpacked."""
+    found = pattern.fullmatch(os.fspath(member.name))
+    if found is None or not member.isreg():
+        raise ConfigError(f"{archive}: not unpacked: {member.name!r} is not an image of ILSVRC 2012")
+    return found

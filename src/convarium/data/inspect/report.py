@@ -1,0 +1,247 @@
+"""What a survey found: as a page for people, as JSON or CSV for programs."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convarium.data.inspect.scan import Finding
+from convarium.data.inspect.survey import Same, Survey
+
+LISTED = 10
+"""Lines of a list on the page."""
+EDGES = (1, 2, 8, 16, 32, 64, 96, 128, 192, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096, 1 << 32)
+"""The bins of the shorter side: at what networks take."""
+BAR = 32
+LINKED = ("in two splits", "in two classes")
+"""Kinds of notes on whole folders that are listed with the pictures of which the same is true."""
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+"""A file's name may hold line breaks, and sequences that a terminal obeys."""
+
+
+def as_text(survey: Survey, to: Path | None = None) -> str:
+    """The page; lists are cut, unless `to` names the file that has all."""
+    parts = [
+        _totals(survey),
+        _classes(survey),
+        _sizes(survey),
+        _bad(survey),
+        *_same(survey),
+        _notes(survey),
+        [_verdict(survey) + (f"; all findings are in {to}" if to else "")],
+    ]
+    page = "\n\n".join("\n".join(part) for part in parts if part)
+    return printable(page if to is None else page.replace(" (to=FILE.csv writes all)", ""))
+
+
+def as_json(survey: Survey) -> str:
+    """All of it."""
+    shorter = np.minimum(survey.widths, survey.heights)
+    told = {
+        "name": survey.name,
+        "pictures": survey.pictures,
+        "bytes": survey.bytes,
+        "seconds": round(survey.seconds, 3),
+        "pictures_per_second": round(survey.pictures / survey.seconds, 1),
+        "workers": survey.workers,
+        "bad": [{"path": finding.path, "why": finding.detail} for finding in survey.bad],
+        "same_pixels": [same._asdict() | {"across_splits": len(same.splits) > 1} for same in survey.same],
+        "notes": [note._asdict() for note in survey.notes],
+        "classes": survey.classes,
+        "without_pictures": [finding.path for finding in survey.lacking],
+        "shorter_side": _spread(shorter),
+        "longer_side": _spread(np.maximum(survey.widths, survey.heights)),
+        "aspect_ratio": _spread(survey.widths / survey.heights),
+        "sizes": dict(_common_sizes(survey, 100)),
+        "modes": dict(survey.modes.most_common()),
+        "other_files": dict(survey.others.most_common()),
+        "exit_code": survey.exit_code,
+    }
+    return printable(json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def as_csv(survey: Survey) -> str:
+    """Every finding as kind,path,detail; of pictures with the same pixels one line each but for the first."""
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(Finding._fields)
+    table.writerows(survey.bad)
+    for same in survey.same:
+        first, *others = same.paths
+        told = f" ({' and '.join(same.classes)})" if len(same.classes) > 1 else ""
+        table.writerows((_kind(same), path, f"same pixels as {first}{told}") for path in others)
+    table.writerows([*survey.lacking, *survey.notes])
+    return printable(file.getvalue())
+
+
+def printable(text: str) -> str:
+    """File names may hold bytes that are no text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _kind(same: Same) -> str:
+    if len(same.splits) > 1:
+        return "in two splits"
+    return "in two classes" if len(same.classes) > 1 else "twice"
+
+
+def _totals(survey: Survey) -> list[str]:
+    speed = survey.pictures / survey.seconds
+    told = f"{_number(survey.pictures, 'picture')}, {_bytes(survey.bytes)}"
+    lines = [survey.name, f"{told}; read and decoded in {survey.seconds:.1f} s, {speed:,.0f} a second"]
+    if survey.others:
+        others = ", ".join(f"{count:,} {suffix}" for suffix, count in survey.others.most_common(5))
+        lines.append(f"{_number(survey.others.total(), 'other file')}: {others}")
+    return lines
+
+
+def _classes(survey: Survey) -> list[str]:
+    if not survey.classes:
+        return []
+    rows = [("", "pictures", "classes", "smallest", "largest", "ratio")]
+    for split, counts in survey.classes.items():
+        if not counts:
+            continue
+        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        ratio = f"{counts[most] / counts[least]:.2f}" if counts[least] else "-"
+        even = counts[least] == counts[most]
+        ends = ("all alike", f"{counts[most]:,}") if even else (f"{counts[n]:,} {_short(n)}" for n in (least, most))
+        rows.append((split or "all", f"{sum(counts.values()):,}", f"{len(counts):,}", *ends, ratio))
+    lines = _columns(rows, "<>><<>")
+    lines += _list("without pictures", [finding.path for finding in survey.lacking])
+    return lines
+
+
+def _sizes(survey: Survey) -> list[str]:
+    if not len(survey.widths):
+        return []
+    [(size, count)] = _common_sizes(survey, 1)
+    if count == len(survey.widths):
+        return [f"all {size} pixels"]
+    shorter = np.minimum(survey.widths, survey.heights)
+    spread, ratio = _spread(shorter), _spread(survey.widths / survey.heights)
+    lines = [
+        f"shorter side  {spread['smallest']:,} to {spread['largest']:,} pixels, median {spread['median']:,}",
+        f"width/height  {ratio['smallest']:.3g} to {ratio['largest']:.3g}, median {ratio['median']:.3g}",
+        f"most common   {size}: {count / len(shorter):.0%}",
+    ]
+    counts, _ = np.histogram(shorter, EDGES)
+    rows = [
+        (f"  {_bin(low, high)}", f"{number:,}", "█" * round(BAR * number / counts.max()) or "▏")
+        for (low, high), number in zip(pairwise(EDGES), counts.tolist(), strict=True)
+        if number
+    ]
+    return lines + _columns(rows, ">><")
+
+
+def _bad(survey: Survey) -> list[str]:
+    causes = Counter(finding.detail.partition(":")[0].partition(" to ")[0] for finding in survey.bad)
+    told = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
+    lines = _columns([finding[1:] for finding in survey.bad[:LISTED]], "<<")
+    return _list(f"bad: {_number(len(survey.bad), 'file')} ({told})", lines, len(survey.bad))
+
+
+def _same(survey: Survey) -> list[list[str]]:
+    parts = []
+    for kind in (*LINKED, "twice"):
+        lines = [f"{note.path}  {note.detail}" for note in survey.notes if note.kind == kind]
+        lines += [_equal(same) for same in survey.same if _kind(same) == kind]
+        parts.append(_list(f"the same picture {kind}: {len(lines):,}", lines))
+    return parts
+
+
+def _equal(same: Same) -> str:
+    shown = list(same.paths[:3])
+    for split in same.splits:  # those that make the point
+        if not any(path.startswith(split) for path in shown):
+            shown[-1] = next(path for path in same.paths if path.startswith(split))
+    more = len(same.paths) - len(shown)
+    classes = f"  ({', '.join(same.classes)})" if len(same.classes) > 1 else ""
+    return " = ".join(shown) + (f" = {more:,} more" if more else "") + classes
+
+
+def _notes(survey: Survey) -> list[str]:
+    kinds: dict[str, list[Finding]] = {}
+    for note in survey.notes:
+        if note.kind not in LINKED:
+            kinds.setdefault(note.kind, []).append(note)
+    if not kinds:
+        return []
+    rows = [
+        (f"  {kind}", f"{len(notes):,}", f"{notes[0].path}  {notes[0].detail}" + (", ..." if notes[1:] else ""))
+        for kind, notes in kinds.items()
+    ]
+    return ["odd, but no error", *_columns(rows, "<><")]
+
+
+def _verdict(survey: Survey) -> str:
+    across = len(survey.across) + sum(note.kind == "in two splits" for note in survey.notes)
+    wrong = [_number(len(survey.bad), "bad file")] if survey.bad else []
+    wrong += [f"{_number(across, 'picture')} in two splits"] if across else []
+    well = "every file decodes" + (", and no picture is in two splits" if len(survey.classes) > 1 else "")
+    return " and ".join(wrong) or well
+
+
+def _list(heading: str, lines: Sequence[str], length: int | None = None) -> list[str]:
+    """The first of `lines`, which are all or the first of `length`."""
+    if not lines:
+        return []
+    more = (length or len(lines)) - LISTED
+    shown = [*lines[:LISTED], f"and {more:,} more (to=FILE.csv writes all)"] if more > 0 else lines
+    return [heading, *(f"  {line.translate(CONTROL)}" for line in shown)]
+
+
+def _columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    if not rows:
+        return []
+    rows = [[cell.translate(CONTROL) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _spread(values: NDArray[Any]) -> dict[str, Any]:
+    if not len(values):
+        return {"smallest": None, "median": None, "largest": None}
+    middle = np.sort(values)[len(values) // 2]
+    found = {"smallest": values.min(), "median": middle, "largest": values.max()}
+    return {name: round(value.item(), 4) for name, value in found.items()}
+
+
+def _common_sizes(survey: Survey, number: int) -> list[tuple[str, int]]:
+    """The most common sizes as "width x height"."""
+    both = survey.widths.astype(np.uint64) << np.uint64(32) | survey.heights
+    sizes, counts = np.unique(both, return_counts=True)
+    best = np.argsort(-counts, kind="stable")[:number]
+    return [(f"{int(sizes[k]) >> 32}x{int(sizes[k]) & 0xFFFFFFFF}", int(counts[k])) for k in best]
+
+
+def _bin(low: int, high: int) -> str:
+    if high == EDGES[-1]:
+        return f"{low:,} and more"
+    return f"{low:,}" if high == low + 1 else f"{low:,}-{high - 1:,}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
+        number /= 1000
+    return f"{number:,.1f} TB"

@@ -1,0 +1,324 @@
+"""`convarium data pack`: a dataset's splits into shards, once."""
+
+import csv
+import io
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from convarium.data.datasets.folder import FolderImages
+from convarium.data.image_files.files import Files
+from convarium.data.module import ImageData
+from convarium.data.packed.place import is_url
+from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, STORES, Header, Split
+from convarium.data.packed.source import resize, stored_size
+from convarium.data.packed.writing import SplitWriter
+from convarium.data.readers.reader import Reader, Unreadable
+from convarium.data.sources import Source
+from convarium.errors import ConfigError
+from convarium.machine import cores
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "to": (),
+    "format": tuple(STORES),
+    "size": (),
+    "quality": (),
+    "shard_mb": (),
+    "threads": (),
+}
+"""What `convarium data pack` takes beside a dataset and its keys, as run.options.read_options wants it."""
+BAD_FILES = "bad_files.csv"
+JPEG_START = b"\xff\xd8\xff"
+LARGEST_SAMPLE = 1 << 31
+
+
+class Sample(NamedTuple):
+    """A sample ready to be written."""
+
+    data: bytes
+    height: int
+    width: int
+
+
+class Bad(NamedTuple):
+    """A file that could not be packed."""
+
+    split: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What was packed."""
+
+    path: Path
+    images: dict[str, int]
+    """Per split."""
+    bad: list[Bad]
+    """Left out."""
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.images.items())
+        rate = sum(self.images.values()) / max(self.seconds, 1e-9)
+        lines = [
+            f"{self.path}",
+            f"  {counts}; {self.bytes / 1e6:,.1f} MB in {self.seconds:.1f} s ({rate:,.0f} images/s)",
+        ]
+        if self.bad:
+            lines.append(f"  {len(self.bad):,} files left out: {self.path / BAD_FILES}")
+        lines.append(f"  train on it: python train.py data=packed data.root={self.path}")
+        return "\n".join(lines)
+
+
+def pack(
+    data: ImageData,
+    to: str | Path,
+    *,
+    reader: Reader,
+    format: str = "jpeg",
+    size: int | None = 256,
+    quality: int = 90,
+    shard_mb: float = 64,
+    on_bad_file: str = "raise",
+    threads: int | None = None,
+    show: bool = True,
+) -> Packing:
+    """Write the splits of a dataset into the new folder `to`: all of it, or nothing.
+
+    Files are decoded from disk, other datasets are taken as they are held. The samples keep their numbers (those that
+    follow a bad file move up), so that the same seed gives the same validation split and order as the dataset itself.
+    The same input gives the same bytes.
+
+    format: jpeg, or raw: pixels, which take several times the room and no decoding.
+    size: the shorter side is shrunk to it, never enlarged; None: as it is. A JPEG file that need not shrink is not
+    encoded again.
+    shard_mb: length of a shard in 10^6 bytes; a larger sample has one of its own.
+    on_bad_file: raise, or skip, which lists them in `bad_files.csv`.
+    Raises ConfigError, naming the key or the file.
+    """
+    target = _new_folder(to)
+    if format not in STORES:
+        raise ConfigError(f"format={format}: accepted are {', '.join(STORES)}")
+    if size is not None and not 1 <= size < LARGEST_SIDE:
+        raise ConfigError(f"size={size}: accepted are 1 to {LARGEST_SIDE - 1}, or null")
+    if not 1 <= quality <= 100:
+        raise ConfigError(f"quality={quality}: accepted are 1 to 100")
+    if not shard_mb > 0:
+        raise ConfigError(f"shard_mb={shard_mb}: accepted are numbers above 0")
+    if on_bad_file not in ("raise", "skip"):
+        raise ConfigError(f"on_bad_file={on_bad_file}: accepted are raise and skip")
+    if format == "jpeg" and data.channels not in (1, 3):
+        raise ConfigError(f"format=jpeg: for 1 or 3 channels, not {data.channels}; use format=raw")
+    if isinstance(data, FolderImages):
+        data.in_memory = False  # the whole pictures, not the squares cut out of them
+    encoder = _Encoder(reader, data.channels, format, size, quality)
+    started = time.monotonic()
+    bad: list[Bad] = []
+    splits: dict[str, Split] = {}
+    with _folder_that_appears_at_the_end(target) as folder:
+        for name in SPLITS:
+            source = data.read(name)
+            if source is None:
+                continue
+            with (
+                SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6)) as writer,
+                _bar(name, len(source), show) as advance,
+            ):
+                for number, sample in _encoded(encoder, source, threads or cores()):
+                    if isinstance(sample, Sample):
+                        writer.add(sample.data, height=sample.height, width=sample.width, target=number)
+                    else:
+                        if on_bad_file == "raise":
+                            raise ConfigError(f"{sample.path}: {sample.reason}; data.on_bad_file=skip leaves it out")
+                        bad.append(sample._replace(split=name))
+                    advance()
+                if len(writer) == 0:
+                    raise ConfigError(f"data.root={getattr(data, 'root', '')}: no readable image in {name}")
+                splits[name] = writer.finish()
+        header = Header(
+            store=format,
+            size=size,
+            quality=quality if format == "jpeg" else None,
+            channels=data.channels,
+            image_size=data.image_size,
+            crop_share=float(getattr(data, "crop_share", 1.0)),
+            num_classes=data.num_classes,
+            classes=tuple(data.class_names),
+            mean=tuple(data.mean),
+            std=tuple(data.std),
+            splits=splits,
+        )
+        (folder / HEADER).write_text(header.to_json(), encoding="utf-8")
+        if bad:
+            with (folder / BAD_FILES).open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows([Bad._fields, *bad])
+    total = sum(path.stat().st_size for path in target.iterdir())
+    images = {name: split.samples for name, split in splits.items()}
+    return Packing(target, images, bad, total, time.monotonic() - started)
+
+
+def command(words: list[str]) -> int:
+    """`convarium data pack data=... to=FOLDER [format=...] ...`"""
+    from convarium.commands.words import DATA_USAGE, read_options
+    from convarium.config.compose import Conf
+    from convarium.config.instantiate import build
+    from convarium.data.readers.choice import reader
+
+    usage = DATA_USAGE["pack"]
+    options, overrides = read_options(words, OPTIONS)
+    if "to" not in options or not any(word.startswith("data=") for word in overrides):
+        raise ConfigError(f"{'to' if 'to' not in options else 'data'} must be given; usage: {usage}")
+    config = Conf().compose(overrides, to_train=False).config["data"]
+    size = options.get("size", "256")
+    threads = options.get("threads")
+    packing = pack(
+        build(config, "data"),
+        options["to"],
+        reader=reader(config.get("reader", "auto")),
+        format=options.get("format", "jpeg"),
+        size=None if size == "null" else _whole("size", size),
+        quality=_whole("quality", options.get("quality", "90")),
+        shard_mb=_whole("shard_mb", options.get("shard_mb", "64")),
+        on_bad_file=config.get("on_bad_file", "raise"),
+        threads=None if threads is None else max(1, _whole("threads", threads)),
+    )
+    print(packing)
+    return 0
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{name}={text}: expected a whole number{' or null' if name == 'size' else ''}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """From a file, or an image in memory, to what is stored."""
+
+    reader: Reader
+    channels: int
+    store: str
+    size: int | None
+    quality: int
+
+    def file(self, path: str | Path) -> Sample | Bad:
+        """An image file."""
+        try:
+            data = Path(path).read_bytes()
+            found = self.reader.size(data)
+            size = stored_size(*found, self.size)
+            if self.store == "jpeg" and size == found and data.startswith(JPEG_START):
+                self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is found out now
+                return self._checked(Sample(data, *size), path)
+            pixels = self.reader.read(data, None, size, channels=self.channels)
+        except OSError as error:
+            return Bad("", str(path), error.strerror or type(error).__name__)
+        except Unreadable as error:
+            return Bad("", str(path), f"unreadable image ({error})")
+        return self._checked(self._stored(pixels.permute(1, 2, 0).numpy()), path)
+
+    def image(self, image: torch.Tensor) -> Sample | Bad:
+        """Pixels (C, H, W)."""
+        picture = image.permute(1, 2, 0).numpy()
+        size = stored_size(picture.shape[0], picture.shape[1], self.size)
+        return self._checked(self._stored(resize(picture, size).transpose(1, 2, 0)), "an image in memory")
+
+    def _stored(self, picture: NDArray[np.uint8]) -> Sample:
+        if self.store == "raw":
+            return Sample(picture.tobytes(), *picture.shape[:2])
+        buffer = io.BytesIO()
+        grey = picture.shape[2] == 1
+        Image.fromarray(picture[:, :, 0] if grey else np.ascontiguousarray(picture)).save(
+            buffer, "JPEG", quality=self.quality
+        )
+        return Sample(buffer.getvalue(), *picture.shape[:2])
+
+    def _checked(self, sample: Sample, path: str | Path) -> Sample | Bad:
+        if max(sample.height, sample.width) >= LARGEST_SIDE or len(sample.data) >= LARGEST_SAMPLE:
+            return Bad("", str(path), f"too large ({sample.width} x {sample.height} pixels)")
+        return sample
+
+
+def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[tuple[int, Sample | Bad]]:
+    """Class number and sample, in order; a few are encoded ahead."""
+
+    def encode(number: int) -> Sample | Bad:
+        if isinstance(source, Files):
+            return encoder.file(source.paths[number])
+        return encoder.image(source.fetch(torch.tensor([number]))[0][0])
+
+    targets = source.targets.tolist()
+    ahead: deque[Future[Sample | Bad]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool:
+        try:
+            for number in range(len(source) + 4 * threads):
+                if number < len(source):
+                    ahead.append(pool.submit(encode, number))
+                if number >= 4 * threads:
+                    yield targets[number - 4 * threads], ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _new_folder(to: str | Path) -> Path:
+    if is_url(os.fspath(to)):
+        raise ConfigError(f"to={to}: pack into a folder here, then copy it there as it is")
+    target = Path(to).expanduser().absolute()
+    if target.exists() or target.is_symlink():
+        raise ConfigError(f"to={to}: exists already; accepted: a new folder")
+    return target
+
+
+@contextmanager
+def _folder_that_appears_at_the_end(target: Path) -> Iterator[Path]:
+    """A folder to write to, which gets its name when all is written, and goes if not."""
+    folder = target.with_name(f"{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        raise ConfigError(
+            f"to={target}: {folder} is there: packed at this moment, or left by a stop; remove it"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"to={target}: {error.strerror}") from None
+    try:
+        yield folder
+        folder.rename(target)
+    except OSError as error:
+        raise ConfigError(f"to={target}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _bar(name: str, total: int, show: bool) -> Iterator[Callable[[], object]]:
+    """A progress bar on a terminal; what advances it."""
+    if not (show and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)

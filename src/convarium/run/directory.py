@@ -1,0 +1,397 @@
+"""What a run leaves behind: its directory, `result.json`, `metrics.csv`, and who may write there. No torch here."""
+
+import csv
+import fcntl
+import json
+import math
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import yaml
+
+from convarium.config.identity import config_hash, slug
+from convarium.errors import ConfigError, RunError
+
+Status = Literal[
+    "queued", "running", "ok", "failed", "exited", "killed", "oom", "diverged", "timeout", "interrupted", "pruned"
+]
+FINISHED = frozenset({"ok", "failed", "exited", "oom", "diverged", "timeout", "interrupted", "pruned"})
+VERSIONS = ("convarium", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
+HEARTBEAT_SECONDS = 10.0
+YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
+
+
+class RunDirectory:
+    """One experiment on disk; every path of it is a property."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def overrides_file(self) -> Path:
+        return self.path / "overrides.yaml"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @classmethod
+    def planned(cls, config: dict[str, Any]) -> "RunDirectory":
+        """Where a new run of this config goes; nothing is made yet. Raises ConfigError if `run_dir` exists already."""
+        if not config.get("run_dir"):
+            return cls(_new_name(config))
+        path = Path(config["run_dir"]).absolute()
+        if path.exists():
+            raise ConfigError(
+                f"run_dir={path}: exists already; a run is never overwritten (resume={path} goes on with it)"
+            )
+        return cls(path)
+
+    def make(self, config: dict[str, Any], overrides: list[str]) -> None:
+        """Make the directory and freeze the config in it. Raises ConfigError where that cannot be done."""
+        try:
+            self.path.mkdir(parents=True)
+            self.save_config(config, overrides)
+        except OSError as error:
+            raise ConfigError(f"run_dir={self.path}: cannot be written ({error.strerror})") from error
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunDirectory":
+        """An existing run directory. Raises RunError if it is none."""
+        run = cls(Path(path).absolute())
+        if not run.path.is_dir():
+            raise RunError(f"{path}: no such run directory")
+        if not run.config_file.is_file():
+            raise RunError(f"{path}: not a run directory (it has no config.yaml)")
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config that the run was started with. Raises RunError if it cannot be read."""
+        try:
+            config = yaml.load(self.config_file.read_text(encoding="utf-8"), YamlLoader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RunError(f"{self.config_file}: cannot be read ({type(error).__name__})") from error
+        if not isinstance(config, dict) or "arch" not in config or "data" not in config:
+            raise RunError(f"{self.config_file}: not the config of a run")
+        return config
+
+    def save_config(self, config: dict[str, Any], overrides: list[str]) -> None:
+        """Freeze a resolved config here, and the overrides it came from."""
+        write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_atomically(self.overrides_file, yaml.safe_dump(overrides, allow_unicode=True))
+
+    def result(self) -> dict[str, Any]:
+        """result.json, its status judged: `running` without a living writer is `killed`. Empty if there is none."""
+        found = self.written_result()
+        if found.get("status") == "running" and self._has_died(found):
+            found["status"] = "killed"
+        return found
+
+    def written_result(self) -> dict[str, Any]:
+        """result.json as it stands. Empty if there is none."""
+        try:
+            found = json.loads(self.result_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def close(self, status: Status, error: str) -> None:
+        """Say in result.json how a run has ended that could not say it itself."""
+        Result(self, self.config()).write(status=status, error=error)
+
+    def is_locked(self) -> bool:
+        """Whether a process holds `locked`."""
+        return is_held(self.path / ".lock")
+
+    def _has_died(self, found: dict[str, Any]) -> bool:
+        """Whether the writer of a result that says `running` is no more."""
+        if found.get("host") == socket.gethostname():
+            return not (_alive(int(found.get("pid") or 0)) and self.is_locked())  # another process may have its number
+        try:
+            limit = (self.config().get("sweep") or {}).get("timeout")
+            silent = datetime.now().astimezone() - datetime.fromisoformat(found.get("heartbeat") or "")
+        except (RunError, ValueError):
+            return False
+        return limit is not None and silent.total_seconds() > limit
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer. Raises RunError if another process is; the lock dies with the process that holds it."""
+        try:
+            file = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with file as lock:
+            try:
+                hold(lock)
+            except OSError as error:
+                lock.seek(0)
+                raise RunError(f"{self.path}: is running (process {lock.read().strip() or 'unknown'})") from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def _new_name(config: dict[str, Any]) -> Path:
+    now = datetime.now()
+    stem = Path("runs").absolute() / now.strftime("%Y-%m-%d")
+    name = f"{now:%H-%M-%S}-{slug(config['name'])}-{config_hash(config)[:8]}"
+    path = stem / name
+    attempt = 2
+    while path.exists():  # the same experiment twice in a second
+        path = stem / f"{name}-{attempt}"
+        attempt += 1
+    return path
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    # a zombie is dead, it only waits for its parent to look
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
+
+
+def as_seen_from_here(path: Path) -> str:
+    """A path relative to the current folder if it is below, quoted for a shell if it needs to be."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
+
+
+def hold(lock: TextIO) -> None:
+    """Lock a file for this process alone, until it is closed. Raises OSError if another one holds it."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if attempt == 4:
+                raise
+            time.sleep(0.02)  # `is_held` has it for a moment
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds this file as a lock."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by new text; a reader sees the old or the new, never half of it."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+class Result:
+    """result.json of a running experiment: written at the start, as a sign of life from the loops, and at the end.
+
+    Signs of life come every 10 s, or three times in `sweep.timeout`, after which a job of a sweep is taken to hang.
+
+    anew: nothing of an earlier attempt counts, its seconds neither.
+    """
+
+    def __init__(self, run: RunDirectory, config: dict[str, Any], *, anew: bool = False) -> None:
+        self.file = run.result_file
+        limit = (config.get("sweep") or {}).get("timeout")
+        self.seconds = HEARTBEAT_SECONDS if limit is None else min(HEARTBEAT_SECONDS, limit / 3)
+        before = {} if anew else run.result()
+        self._wall_before = float(before.get("wall_seconds") or 0.0)
+        self._started = time.monotonic()
+        self._next = 0.0
+        self.fields: dict[str, Any] = {
+            "status": "running",
+            "error": None,
+            "metrics": before.get("metrics", {}),
+            "params": before.get("params"),
+            "macs": before.get("macs"),
+            "images_per_second": before.get("images_per_second"),
+            "wall_seconds": self._wall_before,
+            "epochs": before.get("epochs", 0),
+            "steps": before.get("steps", 0),
+            "seed": config["seed"],
+            "config_hash": config_hash(config),
+            "git": git_commit(),
+            "versions": versions(),
+            "device": before.get("device"),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "heartbeat": None,
+        }
+
+    def write(self, **fields: Any) -> None:
+        """Update fields and write the file."""
+        self.fields |= fields
+        self.fields["wall_seconds"] = round(self._wall_before + time.monotonic() - self._started, 3)
+        self.fields["heartbeat"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_atomically(self.file, json.dumps(_finite(self.fields), indent=2, ensure_ascii=False) + "\n")
+        self._next = time.monotonic() + self.seconds
+
+    def due(self) -> bool:
+        """Whether it is time for another sign of life."""
+        return time.monotonic() >= self._next
+
+
+def _finite(node: Any) -> Any:
+    """JSON has no nan: such a number becomes null."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, float) and not math.isfinite(node):
+        return None
+    return node
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide a result."""
+    return {name: version(name) for name in VERSIONS} | {"python": platform.python_version()}
+
+
+@cache  # what was imported: a later commit is not
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from, with "+" if files differ from it; None without a checkout."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, timeout=5, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class MetricsTable:
+    """metrics.csv: one row per step at which something was logged, a column for each name, blank where absent."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: list[str] = ["step", "epoch"]
+        self._row: dict[str, float] = {}
+        self._waiting: list[dict[str, float]] = []
+        self._last: float | None = None  # the step of the last row on disk
+        if path.exists():
+            self._columns = self._read()[0]
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Add values to the row of `step`."""
+        if self._row.get("step") != step:
+            self._close_row()
+            self._row = {"step": step}
+        self._row.update(values)
+
+    def flush(self) -> None:
+        """Put all that was added on disk. Values of a step that has a row there already are merged into it."""
+        self._close_row()
+        rows = self._waiting
+        if not rows:
+            return
+        fresh = [name for row in rows for name in row if name not in self._columns]
+        if fresh or rows[0]["step"] == self._last or not self.path.exists():
+            columns, before = self._read() if self.path.exists() else ([], [])
+            self._columns = list(dict.fromkeys([*self._columns, *columns, *fresh]))
+            self._rewrite([*before, *(_text(row) for row in rows)])
+        else:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerows(_text(row) for row in rows)
+        self._last = rows[-1]["step"]
+        self._waiting = []
+
+    def cut_back(self, step: int) -> None:
+        """Forget every row later than `step`: a resumed run takes those steps again."""
+        self._waiting, self._row = [], {}
+        if self.path.exists():
+            self._columns, rows = self._read()
+            rows = [row for row in rows if int(row["step"]) <= step]
+            self._rewrite(rows)
+            self._last = int(rows[-1]["step"]) if rows else None
+
+    def _close_row(self) -> None:
+        if self._row:
+            self._waiting.append(self._row)
+            self._row = {}
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            whole = (row for row in reader if None not in row and None not in row.values())  # a kill may cut one short
+            rows = [row for row in whole if row["step"].isdigit()]
+            return list(reader.fieldnames or ["step", "epoch"]), rows
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        merged: dict[str, dict[str, str]] = {}
+        for row in rows:
+            merged.setdefault(row["step"], {}).update({key: value for key, value in row.items() if value != ""})
+        lines = [",".join(self._columns)]
+        lines += [",".join(row.get(name, "") for name in self._columns) for row in merged.values()]
+        write_atomically(self.path, "\n".join(lines) + "\n")
+
+
+def _text(row: Mapping[str, float]) -> dict[str, str]:
+    return {name: repr(value) if isinstance(value, float) else str(value) for name, value in row.items()}

@@ -1,0 +1,48 @@
+"""What a process of a sweep does: `python -m convarium.sweep.local.calls NAME ARGUMENTS`, or a fork calls `call`."""
+
+import faulthandler
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from convarium.errors import RunError
+from convarium.machine import scrub_rank_variables
+
+
+def call(name: str, arguments: Sequence[str]) -> int:
+    """Do it in this process, to its end whatever that is; the exit code."""
+    scrub_rank_variables()
+    faulthandler.enable()  # a segmentation fault, or the SIGABRT that ends a job which hangs, leaves a traceback
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        code = _function(name)(*arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except RunError as error:  # its folder is in use, or not what it should be
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    return code
+
+
+def _function(name: str) -> Callable[..., int]:
+    if name == "check":
+        from convarium.sweep.local.check import check
+
+        return check
+    from convarium.sweep.local import job
+
+    return job.run if name == "run" else job.rank
+
+
+if __name__ == "__main__":
+    os._exit(call(sys.argv[1], json.loads(sys.argv[2])))

@@ -1,0 +1,61 @@
+"""One job of a sweep, in a process of its own: begin or go on with the run whose directory is there."""
+
+import json
+import sys
+import traceback
+from contextlib import nullcontext
+
+from convarium.errors import ConfigError, RunError
+from convarium.run.directory import FINISHED, Result, RunDirectory
+from convarium.run.fit import judge
+from convarium.run.launch import assemble, carry_out, rehearse
+from convarium.run.preflight import preflight
+from convarium.run.worker import first_rank, run_rank
+from convarium.sweep.local.check import as_preflight
+
+
+def run(path: str, found: str) -> int:
+    """Run the experiment frozen in a directory, from its last checkpoint if there is one; the exit code.
+
+    found: what the check of the sweep found out about it, as JSON; null: that was on another machine. However it ends,
+    result.json says so, unless the process itself is ended.
+    """
+    directory = RunDirectory.open(path)
+    config = directory.config()
+    with directory.locked():
+        Result(directory, config, anew=not directory.last.is_file()).write()
+        try:
+            known = json.loads(found)
+            config, preflighted, data, clock = rehearse(config, as_preflight(known) if known else None)
+            parts = assemble(directory, config, preflighted, data, clock)
+            del data
+            return carry_out(directory, config, preflighted, parts, resume=True)
+        except (ConfigError, RunError) as error:
+            line = " ".join(str(error).split())
+            print(f"error: {line}", file=sys.stderr)
+            directory.close("failed", line)
+            return 1
+        except BaseException as failure:
+            status, line, code = judge(failure)
+            traceback.print_exc()
+            if directory.result().get("status") not in FINISHED:
+                directory.close(status, line)
+            return code
+
+
+def rank(path: str) -> int:
+    """One rank of a job on several machines, as Slurm has started it: its exit code. Rank 0 keeps result.json."""
+    directory = RunDirectory.open(path)
+    config = directory.config()
+    first = first_rank()
+    with directory.locked() if first else nullcontext():
+        if first:
+            Result(directory, config, anew=not directory.last.is_file()).write()
+        try:
+            return run_rank(directory, preflight(config), resume=True)
+        except BaseException as failure:
+            status, line, code = judge(failure)
+            traceback.print_exc()
+            if first and directory.written_result().get("status") not in FINISHED:
+                directory.close(status, line)
+            return code

@@ -1,0 +1,140 @@
+"""The controller's end of the supervisor: start a job, signal it, hear that it has ended. No torch here."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from convarium.errors import RunError
+from convarium.sweep.events import Ended, Event, Lost, Started
+
+CLOSING_SECONDS = 5.0
+
+
+class Processes:
+    """Starts the jobs of a sweep in processes of their own and tells what becomes of them.
+
+    isolation: fork (of a process that has imported everything), or spawn (a new interpreter each).
+    """
+
+    def __init__(self, isolation: str) -> None:
+        self.isolation = isolation
+        self._begin()
+
+    def _begin(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        # what this program can import; OpenBLAS starts threads where it is imported, unless told not to
+        environment = {
+            **os.environ,
+            "PYTHONPATH": import_path(),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        with theirs:
+            words = [str(theirs.fileno()), str(os.getpid()), self.isolation]
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-P", "-m", "convarium.sweep.local.supervisor", *words],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._groups: dict[int, int] = {}  # number of a job -> its process
+        self._rest = b""
+        self.is_ready = False
+
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
+        """Start a process for one of the calls of `convarium.sweep.local.calls`; `number` is how we speak of it."""
+        self._say(start=number, call=call, arguments=list(arguments), log=log, env=env)
+
+    def signal(self, number: int, signum: int) -> None:
+        """Signal the whole group of a job, if it is still there."""
+        self._say(signal=signum, to=number)
+
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
+        """What has happened, waiting so long for the first of it, or until there is something to read from `waker`.
+
+        Raises RunError if jobs cannot be started at all.
+        """
+        return self._hear(seconds, *([] if waker is None else [waker]))
+
+    def _hear(self, seconds: float, *wakers: int) -> list[Event]:
+        if self._channel.fileno() == -1:  # closed before
+            return []
+        waiting = [self._channel.fileno(), *wakers]
+        if waiting[0] not in select.select(waiting, [], [], seconds)[0]:
+            return []
+        try:
+            got = self._channel.recv(1 << 20)
+        except ConnectionError:  # it ended with requests unread
+            got = b""
+        if not got:
+            self._bury()
+            return [Lost()]
+        *lines, self._rest = (self._rest + got).split(b"\n")
+        return [event for line in lines if (event := self._heard(json.loads(line))) is not None]
+
+    def restart(self) -> None:
+        """Another supervisor, after `Lost`."""
+        self._begin()
+
+    def close(self) -> None:
+        """End everything that is left."""
+        with contextlib.suppress(RunError):
+            self._hear(0.0)  # is it ready, and which jobs has it?
+        self._channel.close()  # by which the supervisor ends its jobs and itself
+        if not self.is_ready:  # it reads nothing before its imports are done, and has no jobs yet
+            self._supervisor.kill()
+        try:
+            self._supervisor.wait(CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+        self._bury()
+
+    def _heard(self, said: dict[str, object]) -> Event | None:
+        if "unfit" in said:
+            raise RunError(f"sweep.isolation=fork: not possible here, {said['unfit']}; accepted: spawn")
+        if "ready" in said:
+            self.is_ready = True
+            return None
+        if "pid" in said:
+            number, pid = int(str(said["started"])), int(str(said["pid"]))
+            self._groups[number] = pid
+            return Started(number, {"pid": pid})
+        number, code = int(str(said["ended"])), int(str(said["code"]))
+        self._groups.pop(number, None)
+        return Ended(number, code)
+
+    def _say(self, **words: object) -> None:
+        with contextlib.suppress(ConnectionError):  # `poll` tells that it is lost
+            self._channel.sendall(json.dumps(words).encode() + b"\n")
+
+    def _bury(self) -> None:
+        """Nobody has ended the groups of the supervisor's jobs if it was killed."""
+        self._channel.close()
+        self._supervisor.wait()
+        for pid in self._groups.values():
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        self._groups.clear()
+
+
+def import_path() -> str:
+    """PYTHONPATH for a process that is to import what this one can."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+@contextlib.contextmanager
+def supervised(isolation: str) -> Iterator[Processes]:
+    """Processes that end with the context. isolation: fork, spawn, or auto for what is best here."""
+    if isolation not in ("fork", "spawn"):
+        isolation = "fork" if sys.platform == "linux" else "spawn"
+    processes = Processes(isolation)
+    try:
+        yield processes
+    finally:
+        processes.close()

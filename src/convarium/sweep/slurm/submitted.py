@@ -1,0 +1,160 @@
+"""The jobs of a sweep that were handed to a cluster, and what becomes of them. No torch here."""
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convarium.errors import RunError
+from convarium.run.devices import Placement
+from convarium.sweep.events import OUT_OF_MEMORY, Ended, Event, Started, Verdict, Waiting
+from convarium.sweep.local.processes import import_path
+from convarium.sweep.slurm import watch
+from convarium.sweep.slurm.watch import ENDINGS
+
+if TYPE_CHECKING:
+    from convarium.sweep.controller import Task
+
+
+@dataclass(frozen=True)
+class State:
+    """How a submitted job is: waiting, running or ended; if ended, `code` and `word` as in `Ended`."""
+
+    name: str
+    code: int = 0
+    word: Verdict | None = None
+
+
+class Submission(Protocol):
+    """A way to have tasks run: Slurm, or processes of submitit's local executor in its place."""
+
+    def submit(self, tasks: "Sequence[Task]", at: Placement) -> list[str]:
+        """Submit tasks that need the same devices; the identities that they get. Raises RunError if it is refused."""
+
+    def states(self, identities: Sequence[str]) -> dict[str, State]:
+        """How each of them is."""
+
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        """Signal all processes of each; SIGKILL takes it from the queue as well."""
+
+
+class Submitted:
+    """The starter of a cluster: what is started between two looks is submitted together."""
+
+    def __init__(
+        self, tasks: "Sequence[Task]", submission: Submission, adopted: Mapping[str, str], poll_seconds: float
+    ) -> None:
+        self._tasks = {task.number: task for task in tasks}
+        self._submission = submission
+        self._adopted = dict(adopted)
+        self._poll_seconds = poll_seconds
+        self._to_submit: list[int] = []
+        self._identities: dict[int, str] = {}
+        self._states: dict[int, str] = {}
+        self._signals: dict[int, int] = {}
+        """The last one to each, which is sent again at every look: Slurm refuses one now and then."""
+        self._look_at = 0.0
+
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
+        identity = self._adopted.pop(self._tasks[number].job.name, None)
+        if identity is None:
+            self._to_submit.append(number)
+        else:
+            self._identities[number] = identity
+        self._look_at = 0.0
+
+    def signal(self, number: int, signum: int) -> None:
+        self._signals[number] = signum
+        self._look_at = 0.0
+
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
+        if (left := self._look_at - time.monotonic()) > 0:
+            select.select([] if waker is None else [waker], [], [], min(seconds, left))
+            return []
+        events = [*self._submit(), *self._look()]
+        self._look_at = time.monotonic() + self._poll_seconds
+        return events
+
+    def restart(self) -> None:
+        raise AssertionError("a cluster is never lost")
+
+    def _submit(self) -> Iterator[Event]:
+        """Those that need the same devices together."""
+        alike: dict[Placement, list[Task]] = {}
+        for number in self._to_submit:
+            if self._signals.pop(number, None):  # stopped before it was submitted
+                yield Ended(number, -signal.SIGTERM)
+                continue
+            task = self._tasks[number]
+            alike.setdefault(Placement(*json.loads(task.found)[:3]), []).append(task)
+            for ending in task.run.path.glob(ENDINGS):  # of an earlier attempt
+                ending.unlink(missing_ok=True)
+        self._to_submit = []
+        for at, tasks in alike.items():
+            try:
+                identities = self._submission.submit(tasks, at)
+            except RunError as error:
+                yield from (Ended(task.number, 1, Verdict("failed", str(error))) for task in tasks)
+                continue
+            for task, identity in zip(tasks, identities, strict=True):
+                self._identities[task.number] = identity
+                yield Waiting(task.number, {"slurm": identity})
+
+    def _look(self) -> Iterator[Event]:
+        states = self._submission.states(list(self._identities.values()))
+        to_signal: dict[int, list[str]] = {}
+        for number, identity in list(self._identities.items()):
+            state = states[identity]
+            if state.name == "unknown":
+                continue
+            before, self._states[number] = self._states.get(number, "waiting"), state.name
+            if state.name == "ended":
+                del self._identities[number], self._states[number]
+                self._signals.pop(number, None)
+                yield self._ended(number, state)
+                continue
+            if (signum := self._signals.get(number)) is not None:
+                # one that waits has nothing to save
+                to_signal.setdefault(signum if state.name == "running" else signal.SIGKILL, []).append(identity)
+            if state.name != before:
+                kind = Started if state.name == "running" else Waiting
+                yield kind(number, {"slurm": identity})
+        for signum, identities in to_signal.items():
+            self._submission.signal(identities, signum)
+
+    def _ended(self, number: int, state: State) -> Ended:
+        """What the task itself saw is more exact than what the cluster says of it."""
+        endings = sorted(self._tasks[number].run.path.glob(ENDINGS), key=lambda path: path.stat().st_mtime)
+        for ending in endings:
+            with suppress(OSError, ValueError):
+                seen = json.loads(ending.read_text())
+                if seen["oom"]:
+                    return Ended(number, seen["code"], OUT_OF_MEMORY)
+                if seen["code"]:
+                    return Ended(number, seen["code"], state.word)
+        return Ended(number, state.code, state.word)
+
+
+def call_of(task: "Task", at: Placement, controller: int | None) -> Any:
+    """What a cluster runs for a task."""
+    return partial(watch.run, str(task.run.path), at.nodes, task.share.cores, controller)
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Let what is started meanwhile import what this program can."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = import_path()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before

@@ -1,0 +1,297 @@
+"""Measure weights, in one process or several: those of a run again, on its own data or on other images of its classes,
+or those of a file.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as L
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from convarium.config.compose import Conf, readable
+from convarium.config.instantiate import build
+from convarium.config.keys import shown
+from convarium.config.rules import check_test
+from convarium.data.module import ImageData
+from convarium.errors import ConfigError
+from convarium.learn.learner import Learner
+from convarium.learn.lengths import Clock
+from convarium.learn.protocol import KEYS, views_of
+from convarium.learn.schedules import Constant
+from convarium.learn.views import Views
+from convarium.machine import cores, die_with_parent, scrub_rank_variables
+from convarium.run.devices import Placement
+from convarium.run.directory import RunDirectory
+from convarium.run.fit import cluster, our_words_only, surroundings
+from convarium.run.launch import launch
+from convarium.run.preflight import check_dense, check_precision, place
+from convarium.run.pretrained import load_weights
+from convarium.run.resume import overrides_from_here, read_config
+from convarium.trained.load import load_run
+from convarium.wording import nearest
+
+SPLITS = ("test", "val")
+
+# What an evaluation may change: these groups, of trainer and test only some keys, of data all but some, and threads
+GROUPS = ("data", "precision", "trainer")
+OF_TRAINER = ("limit_test_batches", "limit_val_batches", "deterministic", "benchmark")
+NOT_OF_DATA = ("batch_size", "seed", "augment", "drop_last")  # these have a part in training only
+OF_TEST = tuple(f"test.{name}" for name in KEYS)
+ACCEPTED = (
+    *("threads", *GROUPS, "data.*", *OF_TEST),
+    *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)),
+)
+OF_NETWORK = ("arch", "norm", "activation", "pool", "loss", "weights")  # without a run these are asked for as well
+INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
+
+
+class Evaluation(NamedTuple):
+    """Which weights are measured, on what and where."""
+
+    run: RunDirectory | None
+    """None: the network is that of the config, with the weights that it names."""
+    weights: str
+    split: str
+    config: dict[str, Any]
+    placement: Placement
+    views: Views | None
+    """None: the image of one crop."""
+
+
+def plan(
+    run: RunDirectory, overrides: Sequence[str] = (), *, weights: str = "final", split: str = "test"
+) -> Evaluation:
+    """An evaluation as the run itself was measured, changed by overrides of where and on what.
+
+    On a machine without the run's devices, and if none are named, it takes one of those there are. Other data are
+    given to the network as it is used to, sized and normalized as in training, unless an override says otherwise.
+    Raises ConfigError for a key that has no part in an evaluation, for data of other channels or classes, and for
+    devices or a precision that are not there.
+    """
+    _require_split(split)
+    config, named = _config(run, overrides)
+    return _evaluation(run, weights, split, config, named)
+
+
+def plan_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
+    """An evaluation of the file of weights that the overrides name, in the network and on the data that they choose.
+
+    Raises ConfigError as `plan` does, and for weights that are missing or do not fit.
+    """
+    _require_split(split)
+    words = readable(overrides)
+    named = _named(Conf(), words)
+    for key in named:
+        if not _has_part(key) and key.partition(".")[0] not in OF_NETWORK:
+            raise _no_part(key, (*OF_NETWORK, "split", "format", *ACCEPTED))
+    config = Conf().compose(words, to_train=False).config
+    if config["weights"] is None:
+        raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
+    return _evaluation(None, config["weights"], split, config, named)
+
+
+def _evaluation(
+    run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str]
+) -> Evaluation:
+    placement = _place(config, named)
+    if split == "val" and not any(key in OF_TEST for key in named):  # as validation is measured in training
+        return Evaluation(run, weights, split, config, placement, None)
+    check_test(config)
+    check_dense(config)
+    return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks))
+
+
+def _require_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ConfigError(f"split={split}: unknown{nearest(split, SPLITS)} One of: {', '.join(SPLITS)}")
+
+
+def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
+    """Where to compute, and with how many threads, which is noted in the config."""
+    if "trainer" in named and config["trainer"]["num_nodes"] > 1:
+        raise ConfigError(f"trainer.num_nodes={config['trainer']['num_nodes']}: an evaluation runs on one machine")
+    trainer = config["trainer"] | {"num_nodes": 1}
+    try:
+        placement = place(trainer)
+    except ConfigError:
+        if any(key.startswith("trainer") for key in named):
+            raise
+        placement = place(trainer | {"accelerator": "auto", "devices": 1})
+    check_precision(config["precision"], placement)
+    if "threads" not in named:
+        share = max(1, cores() // placement.devices)
+        config["threads"] = min(config["threads"] or share, share)
+    return placement
+
+
+def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config of a run changed by overrides, and the keys that these name."""
+    frozen = read_config(run)
+    if not overrides:
+        return frozen, []
+    words = readable(overrides)
+    conf = Conf()
+    named = _named(conf, words)
+    for key in named:
+        if not _has_part(key):
+            raise _no_part(key, ("weights", "split", "format", *ACCEPTED))
+    before = overrides_from_here(run, frozen, words)
+    new = conf.compose([*before, *words], to_train=False).config
+    try:
+        old = conf.compose(before, to_train=False).config
+    except ConfigError:  # the run's own data may be gone
+        old = frozen
+    config = dict(frozen)
+    for group in GROUPS:
+        if group in named:
+            config[group] = new[group]
+        else:
+            asked = {
+                name: value
+                for name, value in new[group].items()
+                if f"{group}.{name}" in named or value != old[group].get(name)
+            }
+            config[group] = frozen[group] | asked
+    if "threads" in named:
+        config["threads"] = new["threads"]
+    config["test"] = frozen["test"] | {name: new["test"][name] for name in KEYS if f"test.{name}" in named}
+    _require_same_classes(frozen["data"], config["data"])
+    kept = {name: value for name, value in frozen["data"].items() if name in INPUT and f"data.{name}" not in named}
+    config["data"] = config["data"] | kept
+    return config, named
+
+
+def _named(conf: Conf, words: Sequence[str]) -> list[str]:
+    with conf.explained(words):
+        return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(words))]
+
+
+def _no_part(key: str, accepted: Sequence[str]) -> ConfigError:
+    return ConfigError(f"{key}: has no part in an evaluation{nearest(key, accepted)} Accepted: {', '.join(accepted)}")
+
+
+def _has_part(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return key in ACCEPTED or group == "precision" or (group == "data" and name not in NOT_OF_DATA)
+
+
+def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
+    for name in ("channels", "num_classes"):
+        if given[name] != own[name]:
+            raise ConfigError(f"data.{name}={given[name]}: the network of this run has {own[name]}")
+    names, others = own.get("classes"), given.get("classes")
+    if names and others and names != others:
+        raise ConfigError(f"data.classes={shown(others)}: the network of this run has {shown(names)}")
+
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+    """The loss and the accuracies, by the names they have in metrics.csv; those of the run itself if nothing differs.
+
+    Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
+    """
+    run, _, _, config, placement, _ = evaluation
+    net = _load(evaluation)
+    data = _read(evaluation)
+    if run is None or config["data"]["image_size"] != run.config()["data"]["image_size"]:
+        _require_size(net, config["data"], "this network" if run is None else "the network of this run")
+    scrub_rank_variables()
+    if placement.ranks == 1:
+        return _score(evaluation, net, data)
+    del net, data
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "metrics.json"
+        arguments = (evaluation, answer, os.getpid())
+        launch(score_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
+        metrics: dict[str, float] = json.loads(answer.read_text())
+        return metrics
+
+
+@record
+def score_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
+    """One rank of `measure`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
+    die_with_parent(parent)
+    net = _load(evaluation)
+    metrics = _score(evaluation, net, _data(evaluation))
+    if os.environ["RANK"] == "0":
+        answer.write_text(json.dumps(metrics))
+
+
+def _load(evaluation: Evaluation) -> nn.Module:
+    """The network with its weights. Raises ConfigError or RunError."""
+    run, weights, _, config, *_ = evaluation
+    if run is not None:
+        return load_run(run.path, weights=weights)
+    with torch.random.fork_rng(devices=[]):  # the weights it draws are not kept
+        net: nn.Module = build(config["arch"], "arch")
+    loaded = load_weights(net, config)
+    if loaded.new_heads:
+        classes = config["data"]["num_classes"]
+        raise ConfigError(f"data.num_classes={classes}: weights={weights} are for {loaded.classes} classes")
+    return net
+
+
+def _read(evaluation: Evaluation) -> ImageData:
+    """The data, of which this split is read. Raises ConfigError where that cannot be, or if there is nothing in it."""
+    split = evaluation.split
+    limit = evaluation.config["trainer"][f"limit_{split}_batches"]
+    if not limit:
+        raise ConfigError(f"trainer.limit_{split}_batches={limit}: leaves nothing to measure")
+    try:
+        data = _data(evaluation)
+        batches = data.test_dataloader() if split == "test" else data.val_dataloader()
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    if not len(batches):
+        others = " or ".join(f"split={other}" for other in SPLITS if other != split)
+        raise ConfigError(f"split={split}: there are no such images; accepted: {others}")
+    return data
+
+
+def _data(evaluation: Evaluation) -> ImageData:
+    data: ImageData = build(evaluation.config["data"], "data")
+    return data if evaluation.views is None else data.showing(evaluation.views.shows)
+
+
+def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
+    size = data["image_size"]
+    try:
+        with torch.inference_mode():
+            logits = net.eval()(torch.zeros(1, data["channels"], size, size))
+    except (RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"data.image_size={size}: {called} does not take it ({why})") from error
+    if logits.shape[1] != data["num_classes"]:
+        raise ConfigError(f"data.num_classes={data['num_classes']}: {called} has {logits.shape[1]}")
+
+
+def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
+    """Measure in this process, which is all there is or one rank of several; the metrics are those of all ranks."""
+    _, _, split, config, placement, views = evaluation
+    precision = build(config["precision"], "precision")
+    precision.apply()
+    torch.set_num_threads(config["threads"])
+    learner = Learner(
+        net,
+        num_classes=data.num_classes,
+        loss=build(config["loss"], "loss"),
+        optimizer=build(config["optimizer"], "optimizer"),
+        schedule=Constant(),
+        clock=Clock(1, 1),
+    )
+    learner.views = views
+    with our_words_only():
+        trainer = L.Trainer(
+            **surroundings(placement, precision),
+            plugins=[cluster(placement.ranks)],
+            enable_checkpointing=False,
+            **{name: config["trainer"][name] for name in OF_TRAINER},
+        )
+        (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
+    return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}

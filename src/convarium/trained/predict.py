@@ -1,0 +1,95 @@
+"""What a trained network sees in image files."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from convarium.config.instantiate import build
+from convarium.data.image_files.listing import image_files
+from convarium.data.module import ImageData
+from convarium.errors import ConfigError
+from convarium.run.directory import RunDirectory
+from convarium.run.preflight import place
+from convarium.trained.load import load_run
+
+TOP = 5
+BATCH = 32  # images at a time
+
+
+class Guess(NamedTuple):
+    """A class, and how probable the network holds it to be."""
+
+    number: int
+    name: str
+    probability: float
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of an image, best first."""
+
+    image: Path
+    guesses: list[Guess]
+
+
+def predict(
+    run: RunDirectory, images: Iterable[Path], *, weights: str = "final", top: int | None = None
+) -> list[Prediction]:
+    """Show images to the network of a run, decoded, sized and normalized as those it was trained on.
+
+    images: files, or folders, which stand for all images in them.
+    top: how many classes of each image; None: five, or all if there are fewer.
+    Raises ConfigError for a file that cannot be read as an image and for a `top` that is out of range.
+    """
+    config = run.config()
+    data: ImageData = build(config["data"], "data")
+    names = class_names(data)
+    if top is not None and not 1 <= top <= len(names):
+        raise ConfigError(f"top={top}: out of range; accepted: 1 to {len(names)}")
+    files = [file for image in images for file in _files(image)]
+    device = torch.device(place({"accelerator": "auto", "devices": 1, "num_nodes": 1}).accelerator)
+    net = load_run(run.path, weights=weights).to(device)
+    predictions: list[Prediction] = []
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        pixels = torch.stack([_open(data, file) for file in batch]).to(device)
+        with torch.inference_mode():
+            rows = probabilities(net(data.normalize(pixels)).cpu())
+        best = rows.topk(top or min(TOP, len(names)))
+        for file, chances, numbers in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
+            guesses = [Guess(number, names[number], p) for p, number in zip(chances, numbers, strict=True)]
+            predictions.append(Prediction(file, guesses))
+    return predictions
+
+
+def class_names(data: ImageData) -> Sequence[str]:
+    """What to call each class; with one logit these are two, and the data name the second at most."""
+    if data.num_classes > 1:
+        return data.class_names
+    return (f"not {data.classes[0]}", data.classes[0]) if data.classes else ("0", "1")
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Logits (N, classes) to the softmax over the classes, float64; one logit (N, 1) to (N, 2) by the sigmoid."""
+    logits = logits.to(torch.float64)
+    if logits.shape[1] == 1:
+        logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
+    return logits.softmax(dim=1)
+
+
+def _files(image: Path) -> list[Path]:
+    if not image.is_dir():
+        return [image]
+    found = [Path(file) for file in image_files(image)]
+    if not found:
+        raise ConfigError(f"{image}: no images in this folder")
+    return found
+
+
+def _open(data: ImageData, file: Path) -> Tensor:
+    try:
+        return data.open_image(file)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

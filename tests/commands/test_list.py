@@ -1,0 +1,115 @@
+"""The table of architectures: every figure of a yaml's opening comments, at any width of a terminal."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from convarium.commands.architectures import records, table
+from convarium.config.catalog import Architecture, Published, architectures, conf_dir, members, opening_comments
+from convarium.config.catalog import read_architecture as read
+
+FIRST = "Net-1 (a b - c) - A & B et al. 2014, Table 1, column D - 1,234 parameters at 3x32x32, 10 classes"
+PUBLISHED = "Published: parameters 60 M; multiply-adds 1.8 G; top-1 error 40.7 %; top-5 error 18.2 %; 10 views of val"
+NETWORK = Architecture(
+    title="Net-1 (a b - c)",
+    authors="A & B et al.",
+    year=2014,
+    where="Table 1, column D",
+    parameters=1234,
+    channels=3,
+    image_size=32,
+    num_classes=10,
+    multiply_adds=5678,
+    published=Published("60 M", "1.8 G", "40.7", "18.2", "10 views of val"),
+)
+LONG = NETWORK._replace(published=Published(protocol=" ".join(["protocol"] * 30)))
+
+
+def test_an_architecture_is_read_from_its_opening_comments() -> None:
+    assert read([f"{FIRST}, 5,678 multiply-adds", PUBLISHED]) == NETWORK
+    assert read([FIRST]) == NETWORK._replace(multiply_adds=None, published=Published())
+    assert read(["Not of that form"]) is None
+    assert read([]) is None
+
+
+def test_an_error_alone_is_that_of_the_first_guess_and_other_words_are_the_protocol() -> None:
+    found = read([FIRST, "Published: error 0.95 %; MNIST; no distortions"])
+    assert found is not None
+    assert found.published == Published(top1_error="0.95", protocol="MNIST; no distortions")
+
+
+def test_opening_comments_end_where_the_keys_begin(own_directory: Path) -> None:
+    file = own_directory / "a.yaml"
+    file.write_text("# @package _global_\n# First\n# Second\n_target_: x # no\n# nor this\n")
+    assert opening_comments(file) == ["First", "Second"]
+
+
+def test_every_architecture_is_read_and_every_figure_of_its_paper() -> None:
+    stated = architectures()
+    assert list(stated) == list(members("arch"))
+    for name, network in stated.items():
+        lines = (conf_dir() / "arch" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        assert (network.published == Published()) == (not lines[1].startswith("# Published:")), name
+        figure = ("parameters", "multiply-adds", "error", "top-1", "top-5")
+        assert not (network.published.protocol or "").startswith(figure), name
+
+
+def test_a_line_has_our_counts_beside_the_paper_s() -> None:
+    lines = table({"net1": NETWORK}).splitlines()
+    assert lines[0].split("  ")[-1] == "error in % by which protocol"
+    assert lines[2] == "2014 A & B et al."
+    assert " ".join(lines[3].split()) == "net1 1,234 60 M 5,678 1.8 G 40.7 18.2 10 views of val"
+
+
+def test_papers_come_by_year_and_their_networks_by_size() -> None:
+    nets = {
+        "big": NETWORK._replace(parameters=2000),
+        "small": NETWORK,
+        "old": NETWORK._replace(year=1998),
+        "other": NETWORK._replace(authors="C"),
+    }
+    first_words = [line.split()[0] for line in table(nets).splitlines()[2:] if line]
+    assert first_words == ["1998", "old", "2014", "small", "big", "2014", "other"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width: int) -> None:
+    for nets in ({"net1": NETWORK, "convnet_of_long_name": LONG}, architectures()):
+        narrow = table(nets, width)
+        assert max(map(len, narrow.splitlines())) <= width
+        assert sorted(narrow.split()) == sorted(table(nets).split())
+
+
+def test_the_protocol_stands_beside_the_numbers_at_120_columns_and_below_them_at_80() -> None:
+    assert "40.7   18.2  10 views of val" in table({"net1": NETWORK, "long": LONG}, 120)
+    beside = [line for line in table({"long": LONG}, 120).splitlines() if "protocol protocol" in line]
+    assert len({line.rindex("  ") for line in beside}) == 1
+    assert "\n    10 views of val" in table({"vgg16": NETWORK._replace(title="x" * 40), "b" * 30: NETWORK}, 80)
+
+
+def test_a_pipe_gets_one_line_a_network() -> None:
+    assert len(table({"net1": NETWORK, "long": LONG}).splitlines()) == 5
+
+
+def test_records_are_numbers_and_complete() -> None:
+    found = json.loads(json.dumps(records({"net1": NETWORK, "none": NETWORK._replace(published=Published())})))
+    assert found["net1"] == {
+        "title": "Net-1 (a b - c)",
+        "authors": "A & B et al.",
+        "year": 2014,
+        "where": "Table 1, column D",
+        "parameters": 1234,
+        "channels": 3,
+        "image_size": 32,
+        "num_classes": 10,
+        "multiply_adds": 5678,
+        "published": {
+            "parameters": "60 M",
+            "multiply_adds": "1.8 G",
+            "top1_error": 40.7,
+            "top5_error": 18.2,
+            "protocol": "10 views of val",
+        },
+    }
+    assert set(found["none"]["published"].values()) == {None}

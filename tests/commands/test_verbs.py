@@ -1,0 +1,264 @@
+"""The verbs on a run as the command line has them: words in, lines and an exit code out."""
+
+import csv
+import hashlib
+import io
+import json
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from convarium.cli import main
+from convarium.errors import ConfigError
+from convarium.run.directory import RunDirectory
+from convarium.run.verbs import only_options, read_options
+
+
+class Outcome(NamedTuple):
+    """What a command left on its way out."""
+
+    code: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def convarium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command in this process."""
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["convarium", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Outcome(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "a, b.png"
+    Image.new("L", (8, 8), 100).save(path)
+    return path
+
+
+# Options
+
+
+def test_options_are_told_from_overrides() -> None:
+    words = ["weights=best", "data.val_fraction=0.5", "weights=last", "output=a=b"]
+    options, rest = read_options(words, {"weights": ("best", "last"), "output": ()})
+    assert options == {"weights": "last", "output": "a=b"}
+    assert rest == ["data.val_fraction=0.5"]
+
+
+def test_a_value_or_an_option_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"weights=bets: unknown; did you mean 'best'\? One of: best, last"):
+        read_options(["weights=bets"], {"weights": ("best", "last")})
+    with pytest.raises(ConfigError, match=r"tpo: not accepted; did you mean 'top'\? One of: top, weights"):
+        only_options(["tpo=3"], {"top": (), "weights": ()})
+
+
+# Evaluate
+
+
+def test_evaluate_shows_what_it_measured_beside_what_was_logged(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory
+) -> None:
+    outcome = convarium("evaluate", digits_run.path)
+    loss, acc1 = (digits_run.result()["metrics"][f"test/{name}"] for name in ("loss", "acc1"))
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert outcome.code == 0
+    assert outcome.out.startswith("lenet5-digits, final weights, test split, on ")
+    assert lines[2:5] == [
+        ["measured", "logged"],
+        ["loss", f"{loss:.4f}", f"{loss:.4f}"],
+        ["acc1", f"{acc1:.4f}", f"{acc1:.4f}"],
+    ]
+
+
+def test_what_was_logged_is_left_out_where_it_means_something_else(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory
+) -> None:
+    for words in (["weights=last"], ["split=val"], ["data.test_size=null"]):
+        assert "logged" not in convarium("evaluate", digits_run.path, *words).out
+
+
+def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run: RunDirectory) -> None:
+    told = json.loads(convarium("evaluate", digits_run.path, "split=val", "weights=last", "--json").out)
+    metrics = told.pop("metrics")
+    assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
+    assert told.pop("device")
+    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "views": "1 crop", "overrides": []}
+
+
+def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = convarium("evaluate", "arch=lenet5", "weights=file.pth", "data=digits")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: weights={tmp_path}/file.pth: no such file; accepted: torchvision:NAME, or a")
+
+
+# Predict
+
+
+def test_predict_prints_the_most_probable_classes(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path
+) -> None:
+    name, *guesses = convarium("predict", digits_run.path, image, "top=3").out.splitlines()
+    assert name == str(image)
+    assert len(guesses) == 3
+    chances = [float(line.split()[0]) for line in guesses]
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_predict_answers_programs(convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path) -> None:
+    [told] = json.loads(convarium("predict", digits_run.path, image, "--json").out)
+    assert told["image"] == str(image)
+    assert len(told["classes"]) == 5
+    rows = list(csv.DictReader(io.StringIO(convarium("predict", digits_run.path, image, "format=csv").out)))
+    for rank, (row, guess) in enumerate(zip(rows, told["classes"], strict=True), start=1):
+        expected = {"image": str(image), "rank": str(rank), **{key: str(value) for key, value in guess.items()}}
+        assert row == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("top=x", "top=x: expected a whole number"),
+        ("top=-1", "top=-1: expected a whole number"),
+        ("top=0", "top=0: out of range; accepted: 1 to 10"),
+        ("format=yaml", "format=yaml: unknown. One of: text, json, csv"),
+        ("arch=vgg16", "arch: not accepted. One of: top, weights, format"),
+        ("weights=first", "weights=first: unknown. One of: final, best, last"),
+    ],
+)
+def test_predict_refuses_in_one_line(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path, word: str, says: str
+) -> None:
+    assert convarium("predict", digits_run.path, image, word) == (2, "", f"error: {says}\n")
+
+
+def test_an_unreadable_image_ends_in_one_line_with_its_name(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(image.read_bytes()[:40])
+    code, out, err = convarium("predict", digits_run.path, image, tmp_path / "broken.png")
+    assert (code, out) == (2, "")
+    assert "broken.png: unreadable image" in err
+    assert err.count("\n") == 1
+
+
+# Export
+
+
+def test_export_says_where_what_and_how_well(
+    convarium: Callable[..., Outcome], digits_run: RunDirectory, tmp_path: Path
+) -> None:
+    outcome = convarium("export", digits_run.path, "format=torch_export", f"output={tmp_path / 'a.pt2'}")
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        str(tmp_path / "a.pt2"),
+        "  images (N, 1, 32, 32): uint8, pixels from 0 to 255",
+        "  -> logits (N, 10): float32, softmax gives probabilities",
+        "  run on noise, its logits differ from the network's by at most 0",
+    ]
+    assert (tmp_path / "a.pt2").is_file()
+
+
+def test_export_refuses_in_one_line(convarium: Callable[..., Outcome], digits_run: RunDirectory) -> None:
+    for word, says in {
+        "format=onxn": "format=onxn: unknown; did you mean 'onnx'? One of: onnx, torch_export, safetensors",
+        "normalize=yes": "normalize=yes: unknown. One of: true, false",
+        "opset=3": "opset: not accepted. One of: format, output, weights, normalize",
+    }.items():
+        assert convarium("export", digits_run.path, word) == (2, "", f"error: {says}\n")
+
+
+# Fetch
+
+
+def test_nothing_is_fetched_of_what_is_shipped_or_made(convarium: Callable[..., Outcome]) -> None:
+    outcome = convarium("data", "fetch", "digits", "synthetic")
+    assert outcome.code == 0
+    assert [line.partition(":")[0] for line in outcome.out.splitlines()] == ["digits", "synthetic"]
+    assert outcome.out.count("nothing to fetch") == 2
+
+
+def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    folder = tmp_path / "sets" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for part, number in (("train", 3), ("t10k", 2)):
+        pixels, labels = bytes(number * 28 * 28), bytes(number)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, number, 28, 28) + pixels)
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, number) + labels)
+    outcome = convarium("data", "fetch", "mnist", "data.root=sets")
+    assert outcome == (0, f"mnist: is in {tmp_path / 'sets'}\n", "")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "emnist", "svhn", "stl10"])
+def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
+    convarium: Callable[..., Outcome], tmp_path: Path, name: str
+) -> None:
+    outcome = convarium("data", "fetch", name, "data.root=sets")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: data={name}: could not download it in {tmp_path / 'sets'}")
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["imagenette", "tiny_imagenet"])
+def test_without_a_network_the_relatives_of_imagenet_leave_nothing(
+    convarium: Callable[..., Outcome], tmp_path: Path, name: str
+) -> None:
+    outcome = convarium("data", "fetch", name, "data.root=sets/deep")
+    assert outcome.code == 2
+    assert f"a copy of it is unpacked by: convarium data fetch {name} from=" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("imagenet", "from=nowhere"), "error: from=nowhere: no such file"),
+        (("imagenet", "from=[a.tar,b.tar]"), "error: from=a.tar: no such file"),
+        (("imagenet", "from=."), "error: from=.: none of ILSVRC2012_img_train.tar, "),
+        (("imagenet", "from="), "error: from: must name an archive, several as from=[A,B]"),
+        (("imagenette", "from=mine.tgz"), "error: from=mine.tgz: no such file; accepted: imagenette2-160.tgz"),
+        (("mnist", "from=mine.tgz"), "error: from=mine.tgz: data=mnist is not made from archives on this disk"),
+        (("imagenet", "form=."), "error: form: no such key"),
+    ],
+)
+def test_archives_that_cannot_be_used_are_refused(
+    convarium: Callable[..., Outcome], words: tuple[str, ...], message: str
+) -> None:
+    outcome = convarium("data", "fetch", *words, "data.root=sets")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith(message)
+
+
+def test_a_dataset_is_made_from_an_archive(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a,b.zip", "w") as bundle:
+        for split in ("train", "val"):
+            bundle.writestr(f"top/{split}/n1/1.JPEG", b"")
+    md5 = hashlib.md5((tmp_path / "a,b.zip").read_bytes()).hexdigest()
+    words = ("data", "fetch", "tiny_imagenet", "from=a,b.zip", f"data.md5={md5}", "data.root=sets")
+    assert convarium(*words).out == f"tiny_imagenet: train and val from a,b.zip, in {tmp_path / 'sets'}\n"
+    assert convarium(*words).out == f"tiny_imagenet: is in {tmp_path / 'sets'}\n"
+
+
+def test_imagenet_and_one_s_own_folder_are_not_ours_to_fetch(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = convarium("data", "fetch", "imagenet")
+    assert outcome.code == 2
+    assert "register at image-net.org" in outcome.err
+    (tmp_path / "mine" / "cats").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine" / "cats" / "1.png")
+    outcome = convarium("data", "fetch", "folder", "data.root=mine")
+    assert outcome.code == 2
+    assert "a folder of your own; there is nothing to fetch" in outcome.err

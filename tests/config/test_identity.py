@@ -1,0 +1,95 @@
+"""What makes two experiments the same."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convarium.config.compose import Conf
+from convarium.config.identity import config_hash, determines_result, leaves, slug, sweep_name
+
+
+@pytest.fixture(scope="module")
+def conf() -> Conf:
+    return Conf()
+
+
+def hash_of(conf: Conf, *overrides: str) -> str:
+    return config_hash(conf.compose(overrides).config)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "run_dir=elsewhere",
+        "name=other",
+        "threads=3",
+        "sweep.name=a",
+        "logger=wandb",
+        "callbacks=[checkpoint]",
+        "callbacks.progress.seconds=1",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.num_nodes=2",
+        "trainer.strategy=ddp",
+        "trainer.log_every_n_steps=7",
+        "data.eval_batch_size=7",
+    ],
+)
+def test_paths_loggers_and_device_layout_do_not_change_the_hash(conf: Conf, word: str) -> None:
+    assert hash_of(conf, word) == hash_of(conf)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=2", "batch_size=64", "arch=resnet20", "norm=batch", "dropout=0.5", "optimizer.lr=0.1", "decay=all",
+     "trainer.max_epochs=3", "precision=bf16", "stop=early", "test.weights=last", "data.val_fraction=0.2"],
+)  # fmt: skip
+def test_what_determines_the_result_changes_the_hash(conf: Conf, word: str) -> None:
+    assert hash_of(conf, word) != hash_of(conf)
+
+
+def test_an_int_for_a_float_keeps_the_hash(conf: Conf) -> None:
+    assert hash_of(conf, "optimizer.lr=1") == hash_of(conf, "optimizer.lr=1.0")
+
+
+def test_the_hash_survives_the_yaml_file_and_any_order_of_keys(conf: Conf) -> None:
+    config = conf.compose(["optimizer.eps=1e-10", "data=cifar100"]).config
+    again = yaml.safe_load(yaml.safe_dump(config, sort_keys=True))
+    assert config_hash(again) == config_hash(config)
+
+
+def test_a_new_option_that_is_off_keeps_the_hash_of_older_runs(conf: Conf) -> None:
+    config = conf.compose([]).config
+    assert config_hash({**config, "lanes": None}) == config_hash(config)
+
+
+def test_a_key_below_a_layout_key_belongs_to_it() -> None:
+    assert not determines_result("logger.wandb.project")
+    assert not determines_result("trainer.devices")
+    assert determines_result("trainer.max_epochs")
+    assert determines_result("loggers")
+
+
+def test_leaves_keeps_lists_and_empty_dicts_whole() -> None:
+    assert leaves({"a": {"b": [1, {"c": 2}], "d": {}}, "e": None}) == {"a.b": [1, {"c": 2}], "a.d": {}, "e": None}
+
+
+@given(st.text())
+def test_a_slug_is_a_safe_name_and_stays_as_it_is(text: str) -> None:
+    name = slug(text)
+    assert name
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
+    assert not name.startswith((".", "-"))
+    assert len(name) <= 48
+    assert slug(name) == name
+
+
+def test_a_sweep_is_found_again_by_its_base_and_axes() -> None:
+    fixed = {"data": "cifar10", "optimizer.lr": 0.1, "trainer.devices": 2}
+    name = sweep_name(fixed, ["arch", "seed"], "0" * 12)
+    assert name.startswith("cifar10-arch-seed-")
+    assert sweep_name({**fixed, "trainer.devices": 1}, ["seed", "arch"], "0" * 12) == name
+    assert sweep_name({**fixed, "optimizer.lr": 0.2}, ["arch", "seed"], "0" * 12) != name
+    assert sweep_name(fixed, ["arch"], "0" * 12) != name
+    assert sweep_name(fixed, ["arch", "seed"], "1" * 12) != name

@@ -1,0 +1,353 @@
+"""The run directory: who may write there, and what stays readable after a kill at any moment."""
+
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from convarium.errors import ConfigError, RunError
+from convarium.learn.checkpoint_file import read_checkpoint
+from convarium.run import directory as record
+from convarium.run.directory import MetricsTable, Result, RunDirectory, write_atomically
+from convarium.trained.load import load_run
+from experiments import config_of, experiment
+
+CONFIG = {"name": "a net-on data", "seed": 3, "arch": {}, "data": {}}
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> MetricsTable:
+    return MetricsTable(tmp_path / "metrics.csv")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.make(CONFIG, ["seed=3"])
+    return run
+
+
+# metrics.csv ----------------------------------------------------------------------------------------------------------
+
+
+def test_values_of_one_step_make_one_row_wherever_they_come_from(table: MetricsTable) -> None:
+    table.add({"epoch": 0, "lr": 0.5}, 1)
+    table.add({"speed": 2.0}, 1)
+    table.flush()
+    table.add({"val/acc1": 0.25}, 1)  # after the row is on disk already
+    table.flush()
+    table.add({"epoch": 1, "lr": 0.25}, 2)
+    table.flush()
+    assert read(table.path) == ["step,epoch,lr,speed,val/acc1", "1,0,0.5,2.0,0.25", "2,1,0.25,,"]
+
+
+def test_a_value_that_is_logged_again_in_its_step_replaces_the_first(table: MetricsTable) -> None:
+    table.add({"epoch": 0, "loss": 1.0}, 1)
+    table.flush()
+    table.add({"loss": 2.0}, 1)
+    table.flush()
+    assert read(table.path) == ["step,epoch,loss", "1,0,2.0"]
+
+
+def test_a_new_column_leaves_the_earlier_rows_blank(table: MetricsTable) -> None:
+    table.add({"epoch": 0, "lr": 1.0}, 1)
+    table.flush()
+    table.add({"epoch": 0, "test/acc1": 1.0}, 2)
+    table.flush()
+    assert read(table.path) == ["step,epoch,lr,test/acc1", "1,0,1.0,", "2,0,,1.0"]
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-300, 5e-324, 1.7976931348623157e308, 123456789.12345678, -0.0])
+def test_a_value_comes_back_to_the_bit(value: float, table: MetricsTable) -> None:
+    table.add({"epoch": 0, "loss": value}, 1)
+    table.flush()
+    table.add({"more": 1.0}, 1)  # the row is read and written again
+    table.flush()
+    assert float(read(table.path)[1].split(",")[2]).hex() == value.hex()
+
+
+def test_nothing_added_writes_nothing(table: MetricsTable) -> None:
+    table.flush()
+    assert not table.path.exists()
+
+
+def logged(path: Path, steps: range) -> MetricsTable:
+    table = MetricsTable(path)
+    for step in steps:
+        table.add({"epoch": 0, "loss": step / 2}, step)
+    table.flush()
+    return table
+
+
+def test_cutting_back_forgets_later_rows_and_goes_on_from_there(table: MetricsTable) -> None:
+    logged(table.path, range(1, 6))
+    again = MetricsTable(table.path)
+    again.cut_back(3)
+    again.add({"epoch": 0, "loss": 9.0}, 4)
+    again.flush()
+    assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0", "3,0,1.5", "4,0,9.0"]
+
+
+def test_a_resumed_run_adds_to_the_last_row_it_kept(table: MetricsTable) -> None:
+    logged(table.path, range(1, 4))
+    again = MetricsTable(table.path)
+    again.cut_back(3)
+    again.add({"loss": 7.0}, 3)
+    again.flush()
+    assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0", "3,0,7.0"]
+
+
+def test_cutting_back_to_before_the_start_leaves_the_header(table: MetricsTable) -> None:
+    logged(table.path, range(1, 3))
+    MetricsTable(table.path).cut_back(-1)
+    assert read(table.path) == ["step,epoch,loss"]
+
+
+@pytest.mark.parametrize("piece", ["3", "30,0", "30,0,", "30,0,1.2"])
+def test_a_row_that_a_kill_cut_short_is_dropped(piece: str, table: MetricsTable) -> None:
+    logged(table.path, range(1, 3))
+    with table.path.open("a") as file:
+        file.write(piece)
+    MetricsTable(table.path).cut_back(20)
+    assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0"]
+
+
+# result.json ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_sees_the_old_text_or_the_new_never_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+
+    def fails(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(record.os, "fsync", fails)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_result_has_every_documented_key_from_the_start(run: RunDirectory) -> None:
+    Result(run, CONFIG).write()
+    found = json.loads(run.result_file.read_text())
+    keys = "status error metrics params macs images_per_second wall_seconds epochs steps seed config_hash git versions"
+    assert list(found) == [*keys.split(), "device", "host", "pid", "heartbeat"]
+    assert (found["status"], found["seed"], found["pid"], found["host"]) == (
+        "running",
+        3,
+        os.getpid(),
+        socket.gethostname(),
+    )
+
+
+def test_numbers_that_json_lacks_become_null(run: RunDirectory) -> None:
+    Result(run, CONFIG).write(metrics={"train/loss": math.nan, "val/loss": math.inf, "val/acc1": 0.5})
+    assert json.loads(run.result_file.read_text())["metrics"] == {
+        "train/loss": None,
+        "val/loss": None,
+        "val/acc1": 0.5,
+    }
+
+
+def test_another_result_of_the_run_goes_on_from_what_was_found_out(run: RunDirectory) -> None:
+    Result(run, CONFIG).write(params=7, macs=9, device="cpu", metrics={"val/acc1": 0.5}, steps=4, epochs=2)
+    before = run.result()["wall_seconds"]
+    Result(run, CONFIG).write(status="interrupted")
+    found = run.result()
+    assert [found[key] for key in ("params", "macs", "device", "steps", "epochs")] == [7, 9, "cpu", 4, 2]
+    assert found["metrics"] == {"val/acc1": 0.5}
+    assert found["wall_seconds"] >= before
+
+
+def test_a_run_that_begins_anew_has_found_out_nothing(run: RunDirectory) -> None:
+    run.result_file.write_text('{"status": "diverged", "wall_seconds": 900, "metrics": {"val/acc1": 0.5}, "steps": 4}')
+    Result(run, CONFIG, anew=True).write()
+    found = run.result()
+    assert (found["metrics"], found["steps"]) == ({}, 0)
+    assert found["wall_seconds"] < 900
+
+
+def test_a_sign_of_life_is_due_after_its_interval_only(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(record.time, "monotonic", lambda: now)
+    for config, seconds in ((CONFIG, 10.0), (CONFIG | {"sweep": {"timeout": 6.0}}, 2.0)):
+        result = Result(run, config)
+        assert result.due()
+        result.write()
+        now += seconds - 0.1
+        assert not result.due()
+        now += 0.1
+        assert result.due()
+
+
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_run_whose_process_is_dead_was_killed(run: RunDirectory) -> None:
+    Result(run, CONFIG).write(pid=dead_process())
+    assert run.result()["status"] == "killed"
+
+
+def test_a_run_whose_process_is_a_zombie_was_killed(run: RunDirectory) -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    Result(run, CONFIG).write(pid=process.pid)
+    assert run.result()["status"] == "killed"
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"pid": os.getppid()}, "running"),
+        ({"pid": 1}, "running"),  # another user's
+        ({"pid": 2**22 - 1, "host": "elsewhere"}, "running"),  # not ours to judge by its number
+        ({"pid": 2**22 - 1, "status": "diverged"}, "diverged"),
+    ],
+)
+def test_only_a_running_status_of_a_dead_process_here_is_doubted(
+    fields: dict[str, Any], status: str, run: RunDirectory
+) -> None:
+    with run.locked():
+        Result(run, CONFIG).write(**fields)
+        assert run.result()["status"] == status
+
+
+def test_a_process_that_holds_no_lock_is_not_the_one_that_wrote(run: RunDirectory) -> None:
+    with run.locked():
+        Result(run, CONFIG).write(pid=os.getppid())
+    assert run.result()["status"] == "killed"
+    assert run.written_result()["status"] == "running"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(60, "killed"), (3600, "running"), (None, "running")])
+def test_a_run_on_another_machine_is_dead_after_its_timeout(
+    limit: float | None, status: str, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.save_config(CONFIG | {"arch": {}, "data": {}, "sweep": {"timeout": limit}}, [])
+    Result(run, CONFIG).write(host="elsewhere")
+    found = json.loads(run.result_file.read_text())
+    ago = datetime.fromisoformat(found["heartbeat"]) - timedelta(minutes=10)
+    run.result_file.write_text(json.dumps(found | {"heartbeat": ago.isoformat()}))
+    assert run.result()["status"] == status
+
+
+def test_how_a_run_ended_can_be_said_for_it(run: RunDirectory) -> None:
+    run.save_config(CONFIG | {"arch": {}, "data": {}}, [])
+    Result(run, CONFIG).write(metrics={"val/acc1": 0.5}, steps=4)
+    run.close("oom", "no memory")
+    found = run.result()
+    assert [found[key] for key in ("status", "error", "steps")] == ["oom", "no memory", 4]
+    assert found["metrics"] == {"val/acc1": 0.5}
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "null"])
+def test_no_result_that_can_be_read_is_none(text: str | None, run: RunDirectory) -> None:
+    if text is not None:
+        run.result_file.write_text(text)
+    assert run.result() == {}
+
+
+# who may write --------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_refused_and_the_first_is_named(run: RunDirectory) -> None:
+    with run.locked():
+        code = (
+            "import sys; from pathlib import Path; from convarium.run.directory import RunDirectory\n"
+            "with RunDirectory(Path(sys.argv[1])).locked(): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert other.stderr.splitlines()[-1].endswith(f"{run.path}: is running (process {os.getpid()})")
+
+
+def test_a_lock_ends_with_its_holder(run: RunDirectory) -> None:
+    with run.locked():
+        pass
+    with run.locked():
+        assert (run.path / ".lock").read_text() == str(os.getpid())
+
+
+# where it lies --------------------------------------------------------------------------------------------------------
+
+
+def test_an_unnamed_run_lies_under_its_day_time_name_and_hash(own_directory: Path) -> None:
+    path = RunDirectory.planned(CONFIG).path
+    place = path.relative_to(own_directory)
+    assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-a-net-on-data-[0-9a-f]{8}", str(place))
+    assert not path.parent.exists()
+
+
+def test_equal_runs_of_one_second_have_names_of_their_own() -> None:
+    runs = []
+    for _ in range(5):
+        run = RunDirectory.planned(CONFIG)
+        run.make(CONFIG, [])
+        runs.append(run.path)
+    assert len(set(runs)) == 5
+
+
+def test_a_folder_that_exists_is_refused_and_left_alone(own_directory: Path) -> None:
+    (own_directory / "mine").mkdir()
+    with pytest.raises(ConfigError, match=r"mine: exists already; a run is never overwritten \(resume=.*mine goes on"):
+        RunDirectory.planned({**CONFIG, "run_dir": "mine"})
+    assert list((own_directory / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/run"])
+def test_a_folder_that_cannot_be_written_is_refused_with_nothing_made(place: str, own_directory: Path) -> None:
+    (own_directory / "file").touch()
+    run = RunDirectory.planned({**CONFIG, "run_dir": place})
+    with pytest.raises(ConfigError, match=r"run_dir=.*/run: cannot be written \(.+\)"):
+        run.make(CONFIG, [])
+    assert [path.name for path in own_directory.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["a b", "lr=0.1,x", "größe-数", "it's"])
+def test_any_folder_name_works_from_start_to_reload(name: str, own_directory: Path) -> None:
+    run = experiment("trainer.limit_train_batches=2", folder=str(own_directory / name))
+    assert run.result()["status"] == "ok"
+    assert read_checkpoint(run.last)["global_step"] == 2
+    assert load_run(run.path)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_the_config_comes_back_as_it_was_resolved(own_directory: Path) -> None:
+    config = config_of()
+    run = RunDirectory.planned({**config, "run_dir": "run"})
+    run.make(config, ["arch=mlp", "name=数"])
+    assert run.config() == config
+    assert run.overrides_file.read_text() == "- arch=mlp\n- name=数\n"
+
+
+def test_what_is_no_run_directory_is_refused(own_directory: Path) -> None:
+    with pytest.raises(RunError, match="nowhere: no such run directory"):
+        RunDirectory.open("nowhere")
+    (own_directory / "empty").mkdir()
+    with pytest.raises(RunError, match=r"empty: not a run directory \(it has no config.yaml\)"):
+        RunDirectory.open("empty")
+
+
+@pytest.mark.parametrize("text", ["[1", "3", "a: 1", "\x00"])
+def test_a_config_that_is_none_is_refused(text: str, run: RunDirectory) -> None:
+    run.config_file.write_text(text)
+    with pytest.raises(RunError, match=r"config.yaml: (cannot be read|not the config of a run)"):
+        run.config()

@@ -1,0 +1,226 @@
+"""One experiment: its length, how it ends, and what an ending is called."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from convarium.config.compose import compose
+from convarium.errors import ConfigError, RunError
+from convarium.learn.lengths import Clock
+from convarium.run.directory import RunDirectory
+from convarium.run.fit import PLAIN, build_data, cluster, judge, measure
+from convarium.run.launch import rehearse, run_experiment
+from convarium.run.stop_request import Interrupted
+from experiments import SMALL, config_of, experiment, rows, weights
+from processes import run as run_process
+from processes import train
+
+
+@pytest.mark.parametrize(
+    ("words", "clock"),
+    [
+        (["trainer.max_epochs=3"], Clock(48, 16)),
+        (["trainer.max_epochs=3", "trainer.max_steps=20"], Clock(20, 16)),
+        (["trainer.max_epochs=3", "trainer.max_steps=100"], Clock(48, 16)),
+        (["trainer.accumulate_grad_batches=4"], Clock(16, 16)),
+        (["trainer.limit_train_batches=5"], Clock(5, 5)),
+        (["trainer.limit_train_batches=0.3"], Clock(4, 4)),
+        (["trainer.limit_train_batches=8", "trainer.accumulate_grad_batches=4"], Clock(2, 2)),
+        (["trainer.limit_train_batches=100"], Clock(16, 16)),
+        (["trainer.overfit_batches=2"], Clock(2, 2)),
+        (["data.train_size=650"], Clock(16, 16)),
+        (["data.train_size=650", "data.drop_last=false"], Clock(17, 17)),
+        (["trainer=debug", "trainer.max_epochs=7"], Clock(1, 1)),
+    ],
+)
+def test_the_length_of_a_run_follows_from_its_config(words: list[str], clock: Clock) -> None:
+    config = config_of(*words)
+    assert measure(config, build_data(config)) == clock
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: leaves no batch to train on"),
+        (
+            ["trainer.limit_train_batches=0.15", "trainer.accumulate_grad_batches=4"],
+            "trainer.limit_train_batches=0.15: leaves 9 micro-batches",
+        ),
+        (
+            ["trainer.val_check_interval=17"],
+            "trainer.val_check_interval=17: more than the 16 micro-batches of an epoch",
+        ),
+        (["schedule.warmup=2"], "schedule.warmup=2.0: 32 steps is not less than the run's 16"),
+        (["schedule=multistep", "schedule.milestones=[20 steps]"], "schedule.milestones=20 steps: step 20 is not"),
+        (["average=polyak", "average.start=3"], "average.start=3: is not inside the run of 16 steps"),
+        (["stop=early", "data.val_fraction=0"], "stop.monitor=val/acc1: there are no validation images"),
+        (["schedule=plateau", "data.val_fraction=0"], "schedule.monitor=val/loss: there are no validation images"),
+    ],
+)
+def test_what_does_not_fit_into_the_run_is_refused_with_nothing_made(
+    words: list[str], message: str, own_directory: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment(*words)
+    assert str(caught.value).startswith(message.replace("=2.0", "=2"))
+    assert list(own_directory.iterdir()) == []
+
+
+def test_a_batch_larger_than_what_is_left_to_train_on_is_refused() -> None:
+    config = config_of()
+    config["batch_size"] = config["data"]["batch_size"] = 513
+    with pytest.raises(ConfigError, match=r"batch_size=513"):
+        rehearse(config)
+
+
+# endings --------------------------------------------------------------------------------------------------------------
+
+
+def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
+    failure.__context__ = cause
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "judged"),
+    [
+        (KeyError("x"), ("failed", "KeyError: 'x'", 1)),
+        (ValueError("one\ntwo"), ("failed", "ValueError: one", 1)),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), ("oom", "CUDA out of memory. Tried", 1)),
+        (MemoryError(), ("oom", "out of memory", 1)),
+        (Interrupted(signal.SIGTERM), ("interrupted", "stopped by SIGTERM", 143)),
+        (SystemExit(3), ("exited", "exit code 3", 3)),
+        (SystemExit(None), ("exited", "exit code None", 1)),
+        (KeyboardInterrupt(), ("interrupted", "stopped by Ctrl-C, without a checkpoint", 130)),
+        (
+            caused_by(KeyboardInterrupt(), SystemExit(1)),
+            ("interrupted", "stopped by Ctrl-C, without a checkpoint", 130),
+        ),
+    ],
+)
+def test_an_ending_has_a_status_a_line_and_an_exit_code(failure: BaseException, judged: tuple[str, str, int]) -> None:
+    assert judge(failure) == judged
+
+
+def breaks(owner: type, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(owner, name, fails)
+
+
+def test_a_failure_is_recorded_with_its_traceback_on_the_screen_and_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from convarium.learn.learner import Learner
+
+    breaks(Learner, "test_step", ArithmeticError("of some kind"), monkeypatch)
+    run = experiment(code=1)
+    result = run.result()
+    assert (result["status"], result["error"]) == ("failed", "ArithmeticError: of some kind")
+    assert (result["steps"], result["metrics"]["val/acc1"] > 0) == (16, True)
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last):")
+    assert error.splitlines()[-2:] == ["ArithmeticError: of some kind", "failed: ArithmeticError: of some kind"]
+    assert error in run.log_file.read_text()
+
+
+def test_running_out_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from convarium.learn.learner import Learner
+
+    breaks(Learner, "configure_gradient_clipping", torch.OutOfMemoryError("CUDA out of memory."), monkeypatch)
+    assert experiment(code=1).result()["status"] == "oom"
+    assert capsys.readouterr().err == "oom: CUDA out of memory.\n"
+
+
+def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convarium.learn.learner import Learner
+
+    with monkeypatch.context() as broken:
+        breaks(Learner, "on_test_start", RuntimeError("once"), broken)
+        run = experiment("trainer.max_epochs=2", code=1)
+    before = rows(run, "train/loss_step")
+    assert run_experiment(run.config(), [], resume=run.path) == 0
+    assert rows(run, "train/loss_step") == before
+    assert run.result()["status"] == "ok"
+    assert run.result()["error"] is None
+
+
+def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
+    words = ("trainer.max_epochs=3", "schedule=constant", "augment=crop_flip", "average=ema")
+    whole = experiment(*words, "trainer.max_steps=40", folder="whole")
+    run = experiment(*words, "trainer.max_steps=20")
+    with pytest.raises(RunError, match=r"it is finished; trainer.max_steps=40 would go on with it"):
+        run_experiment(run.config(), [], resume=run.path)
+    longer = run.config()
+    longer["trainer"]["max_steps"] = 40
+    assert run_experiment(longer, [], resume=run.path) == 0
+    assert rows(run, "train/loss_step") == rows(whole, "train/loss_step")
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(run).items())
+    assert run.result()["metrics"] == whole.result()["metrics"]
+
+
+def test_a_finished_run_says_by_which_key_it_would_go_on() -> None:
+    run = experiment("trainer.max_epochs=2", "trainer.limit_train_batches=2")
+    with pytest.raises(RunError, match=r"it is finished; trainer.max_epochs=4 would go on with it"):
+        run_experiment(run.config(), [], resume=run.path)
+
+
+# parts ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_weights_are_tested_where_there_is_no_best(capsys: pytest.CaptureFixture[str]) -> None:
+    experiment("data.val_fraction=0")
+    assert "\ntesting the last weights\n" in capsys.readouterr().out
+
+
+def test_threads_are_shared_out_and_recorded() -> None:
+    config = compose([word for word in SMALL if not word.startswith("threads")]).config
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert rehearse(config).config["threads"] == cores
+    shared = {**config, "trainer": config["trainer"] | {"devices": 2}}
+    assert rehearse(shared).config["threads"] == max(1, cores // 2)
+
+
+def test_ranks_are_found_by_who_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(cluster(1)).__name__ == "LightningEnvironment"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    with pytest.raises(RunError, match="one of 4 ranks, but which"):
+        cluster(4)
+    for name in PLAIN:
+        monkeypatch.setenv(name, "1")
+    assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
+
+
+def test_variables_of_another_launcher_do_not_mislead_a_run(own_directory: Path) -> None:
+    log = own_directory / "log"
+    words = ["arch=mlp", "data=synthetic", "callbacks=[]", "trainer.max_epochs=1", "run_dir=run"]
+    assert run_process(_as_a_left_over_rank, *words, log=log) == 0, log.read_text()
+    assert RunDirectory.open("run").result()["device"] == "cpu"
+
+
+def _as_a_left_over_rank(*overrides: str) -> int:
+    os.environ.update(RANK="3", WORLD_SIZE="8", LOCAL_RANK="3", MASTER_ADDR="10.0.0.1", MASTER_PORT="29500")
+    os.environ.update(TORCHELASTIC_RUN_ID="left over")
+    return train(*overrides)
+
+
+def test_a_frozen_run_is_started_by_torchrun_and_resumed_by_the_same_line(own_directory: Path) -> None:
+    """As on a cluster, with one process."""
+    config = {**config_of("trainer.max_epochs=1"), "threads": 1}
+    run = RunDirectory(own_directory / "run")
+    run.make(config, [])
+    line = [sys.executable, "-m", "convarium.run.worker", str(run.config_file)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(run.result_file.read_text())["status"] == "ok"
+    assert run.log_file.read_text() == done.stdout

@@ -1,0 +1,475 @@
+"""Who computes where: how a machine is shared out, and that no GPU is given away twice."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from convarium.errors import ConfigError
+from convarium.machine import CORES, cores
+from convarium.run.devices import Placement
+from convarium.sweep.local.pool import Layout, Lease, Pool, Share, memory_available, share_out, visible_gpus
+
+CPU = Placement("cpu", 1, 1)
+TWO_CPUS = Placement("cpu", 2, 1)
+CUDA = Placement("cuda", 1, 1)
+TWO_GPUS = Placement("cuda", 2, 1)
+MPS = Placement("mps", 1, 1)
+GIB = 1 << 30
+
+
+def shared_out(
+    *placements: Placement,
+    threads: Sequence[int | None] = (),
+    jobs: int | str = "auto",
+    devices_per_job: float | str = "auto",
+    gpus: int = 0,
+    cores: int = 8,
+    memory: int = 1 << 40,
+) -> Layout:
+    """`share_out` of a machine with eight cores, no GPU and all the memory there could be."""
+    return share_out(
+        placements,
+        threads or [None] * len(placements),
+        jobs=jobs,
+        devices_per_job=devices_per_job,
+        gpus=gpus,
+        cores=cores,
+        memory=memory,
+    )
+
+
+# on a CPU
+
+
+@pytest.mark.parametrize(
+    ("jobs", "cores", "slots", "each"),
+    [(100, 8, 8, 1), (8, 8, 8, 1), (3, 8, 3, 2), (2, 8, 2, 4), (1, 8, 1, 8), (5, 1, 1, 1)],
+)
+def test_as_many_jobs_as_there_are_cores_share_them_equally(jobs: int, cores: int, slots: int, each: int) -> None:
+    assert shared_out(*[CPU] * jobs, cores=cores) == Layout(slots, [Share(0, each, 1)] * jobs)
+
+
+@pytest.mark.parametrize(("memory", "slots"), [(16 * GIB, 8), (15 * GIB, 7), (4 * GIB, 2), (GIB, 1), (0, 1)])
+def test_there_are_no_more_jobs_at_a_time_than_memory_for_two_gigabytes_each(memory: int, slots: int) -> None:
+    assert shared_out(*[CPU] * 100, memory=memory).slots == slots
+
+
+def test_what_memory_takes_from_the_jobs_gives_cores_to_each() -> None:
+    assert shared_out(*[CPU] * 9, memory=4 * GIB).shares == [Share(0, 4, 1)] * 9
+
+
+def test_how_many_jobs_there_are_at_a_time_can_be_told() -> None:
+    assert shared_out(*[CPU] * 9, jobs=2, memory=0) == Layout(2, [Share(0, 4, 1)] * 9)
+
+
+def test_more_jobs_than_cores_can_be_told() -> None:
+    assert shared_out(*[CPU] * 99, jobs=20) == Layout(20, [Share(0, 1, 1)] * 99)
+
+
+def test_cores_are_shared_among_the_jobs_there_are_and_not_among_those_allowed() -> None:
+    assert shared_out(CPU, CPU, jobs=8).shares == [Share(0, 4, 1)] * 2
+
+
+def test_a_job_with_more_threads_takes_the_place_of_several() -> None:
+    layout = shared_out(*[CPU] * 8, threads=[None, 1, 2, 3, 8, 99, None, None])
+    assert [share.cores for share in layout.shares] == [1, 1, 2, 3, 8, 8, 1, 1]
+    assert [share.slots for share in layout.shares] == [1, 1, 2, 3, 8, 8, 1, 1]
+
+
+def test_threads_are_those_of_one_process_of_several() -> None:
+    assert shared_out(*[TWO_CPUS] * 4, threads=[2, 2, 2, 2]).shares == [Share(0, 4, 2)] * 4
+
+
+def test_fewer_threads_than_there_are_cores_for_leave_the_others_alone() -> None:
+    assert shared_out(CPU, CPU, threads=[1, 1]) == Layout(2, [Share(0, 1, 1)] * 2)
+
+
+def test_jobs_of_several_processes_count_as_often() -> None:
+    assert shared_out(*[TWO_CPUS] * 9) == Layout(4, [Share(0, 2, 1)] * 9)
+
+
+def test_beside_jobs_of_one_process_those_of_two_take_two_places() -> None:
+    layout = shared_out(*[CPU] * 8, TWO_CPUS)
+    assert (layout.slots, layout.shares[0], layout.shares[-1]) == (8, Share(0, 1, 1), Share(0, 2, 2))
+
+
+def test_a_job_of_more_processes_than_cores_has_the_machine_for_itself() -> None:
+    assert shared_out(*[Placement("cpu", 9, 1)] * 3) == Layout(1, [Share(0, 8, 1)] * 3)
+
+
+def test_no_jobs_have_no_shares() -> None:
+    assert shared_out() == Layout(1, [])
+
+
+# on GPUs
+
+
+@pytest.mark.parametrize(
+    ("placement", "gpus", "slots", "share"),
+    [
+        (CUDA, 1, 1, Share(1, 8, 1)),
+        (CUDA, 4, 4, Share(1, 2, 1)),
+        (TWO_GPUS, 4, 2, Share(2, 4, 1)),
+        (TWO_GPUS, 5, 2, Share(2, 4, 1)),
+        (CUDA, 8, 8, Share(1, 1, 1)),
+    ],
+)
+def test_every_job_has_gpus_of_its_own_and_their_part_of_the_cores(
+    placement: Placement, gpus: int, slots: int, share: Share
+) -> None:
+    assert shared_out(*[placement] * 9, gpus=gpus) == Layout(slots, [share] * 9)
+
+
+@pytest.mark.parametrize(
+    ("part", "gpus", "slots", "cores"), [(0.5, 1, 2, 4), (0.25, 2, 8, 1), (0.3, 1, 3, 2), (0.1, 1, 10, 1)]
+)
+def test_gpus_are_shared_by_as_many_jobs_as_a_part_says(part: float, gpus: int, slots: int, cores: int) -> None:
+    layout = shared_out(*[CUDA] * 99, gpus=gpus, devices_per_job=part)
+    assert layout == Layout(slots, [Share(1, cores, 1, part=True)] * 99)
+
+
+@pytest.mark.parametrize("whole", [1, 1.0])
+def test_a_whole_gpu_is_no_part_of_one(whole: float) -> None:
+    assert shared_out(*[CUDA] * 9, gpus=2, devices_per_job=whole) == shared_out(*[CUDA] * 9, gpus=2)
+
+
+def test_jobs_on_one_and_on_two_gpus_have_cores_by_their_gpus() -> None:
+    layout = shared_out(CUDA, TWO_GPUS, CUDA, CUDA, gpus=4)
+    assert layout == Layout(4, [Share(1, 2, 1), Share(2, 4, 2), Share(1, 2, 1), Share(1, 2, 1)])
+
+
+def test_memory_does_not_count_for_jobs_on_gpus() -> None:
+    assert shared_out(*[CUDA] * 9, gpus=4, memory=0).slots == 4
+
+
+def test_beside_jobs_on_gpus_those_on_a_cpu_take_no_gpu() -> None:
+    assert shared_out(CUDA, CPU, gpus=2) == Layout(2, [Share(1, 4, 1), Share(0, 4, 1)])
+
+
+def test_the_gpu_of_a_mac_has_one_job_at_a_time() -> None:
+    assert shared_out(*[MPS] * 9) == Layout(1, [Share(0, 8, 1)] * 9)
+
+
+@pytest.mark.parametrize(
+    ("placements", "why"),
+    [
+        ([CPU], "shares out GPUs, and there is a job without"),
+        ([MPS], "shares out GPUs, and there is a job without"),
+        ([CUDA, CPU], "shares out GPUs, and there is a job without"),
+        ([CUDA, TWO_GPUS], "shares out GPUs, and there is a job on several"),
+    ],
+)
+@pytest.mark.parametrize("part", [0.25, 1])
+def test_a_part_of_what_is_no_single_gpu_is_refused(placements: list[Placement], why: str, part: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shared_out(*placements, gpus=2, devices_per_job=part)
+    assert str(caught.value) == f"sweep.devices_per_job={part}: {why}; accepted: auto"
+
+
+# laws
+
+
+def at_a_time(layout: Layout, gpus: int, parts: int) -> list[Share]:
+    """The shares that a pool gives out at once, asked for in their order."""
+    slots, free, taken = layout.slots, gpus * parts, []
+    for share in layout.shares:
+        wanted = share.gpus * (1 if share.part else parts)
+        if share.slots <= slots and wanted <= free:
+            slots, free = slots - share.slots, free - wanted
+            taken.append(share)
+    return taken
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> dict[str, Any]:
+    """A machine, jobs on its CPU or on its GPUs, and nothing told of how many at a time."""
+    cores, gpus = draw(st.integers(1, 64)), draw(st.integers(0, 8))
+    assume(cores >= gpus)  # every job has a core at least, so that too few are shared
+    if gpus and draw(st.booleans()):
+        part = draw(st.sampled_from(["auto", 0.5, 0.3, 0.25, 1]))
+        most = 1 if part != "auto" else gpus
+        placements = draw(st.lists(st.builds(Placement, st.just("cuda"), st.integers(1, most), st.just(1)), min_size=1))
+        assume(part == "auto" or cores >= gpus * int(1 / part))  # as above
+    else:
+        part = "auto"
+        kinds = st.builds(Placement, st.just("cpu"), st.integers(1, 9), st.just(1))
+        placements = draw(st.lists(kinds | st.just(MPS), min_size=1))
+    threads = draw(st.lists(st.none() | st.integers(1, 70), min_size=len(placements), max_size=len(placements)))
+    memory = draw(st.integers(0, 200)) * GIB
+    return {
+        "placements": placements,
+        "threads": threads,
+        "devices_per_job": part,
+        "gpus": gpus,
+        "cores": cores,
+        "memory": memory,
+    }
+
+
+@given(machines())
+@settings(deadline=None)
+def test_jobs_side_by_side_have_no_more_cores_than_there_are(machine: dict[str, Any]) -> None:
+    layout = share_out(**machine, jobs="auto")
+    part = machine["devices_per_job"]
+    parts = 1 if part == "auto" else int(1 / part)
+    assert sum(share.cores for share in at_a_time(layout, machine["gpus"], parts)) <= machine["cores"]
+
+
+@given(machines(), st.just("auto") | st.integers(1, 100))
+@settings(deadline=None)
+def test_every_job_fits_in_alone(machine: dict[str, Any], jobs: int | str) -> None:
+    layout = share_out(**machine, jobs=jobs)
+    for share, placement in zip(layout.shares, machine["placements"], strict=True):
+        assert 1 <= share.slots <= layout.slots
+        assert 1 <= share.cores <= machine["cores"]
+        assert share.gpus == (placement.devices if placement.accelerator == "cuda" else 0)
+
+
+@given(machines())
+@settings(deadline=None)
+def test_there_are_never_more_places_than_jobs(machine: dict[str, Any]) -> None:
+    assert 1 <= share_out(**machine, jobs="auto").slots <= len(machine["placements"])
+
+
+# leases
+
+
+WHOLE = Share(1, 1, 1)
+PART = Share(1, 1, 1, part=True)
+
+
+@contextmanager
+def lent(pool: Pool, share: Share) -> Iterator[Lease]:
+    """A lease that is given back."""
+    lease = pool.lease(share)
+    assert lease is not None
+    try:
+        yield lease
+    finally:
+        pool.give_back(lease)
+
+
+def test_every_job_has_gpus_of_its_own(own_directory: Path) -> None:
+    pool = Pool(9, ["0", "1", "2"], locks=own_directory)
+    with lent(pool, Share(2, 1, 1)) as first, lent(pool, WHOLE) as second:
+        assert (first.gpus, second.gpus) == (("0", "1"), ("2",))
+
+
+def test_there_is_no_lease_without_a_free_gpu(own_directory: Path) -> None:
+    pool = Pool(9, ["0"], locks=own_directory)
+    with lent(pool, WHOLE):
+        assert pool.lease(WHOLE) is None
+
+
+def test_there_is_no_lease_without_a_free_place(own_directory: Path) -> None:
+    pool = Pool(3, ["0", "1"], locks=own_directory)
+    with lent(pool, Share(0, 1, 2)):
+        assert pool.lease(Share(0, 1, 2)) is None
+        with lent(pool, WHOLE) as lease:
+            assert lease.gpus == ("0",)
+
+
+def test_a_job_without_gpus_leaves_all_of_them(own_directory: Path) -> None:
+    pool = Pool(2, ["0"], locks=own_directory)
+    with lent(pool, Share(0, 1, 1)) as lease, lent(pool, WHOLE) as other:
+        assert (lease.gpus, other.gpus) == ((), ("0",))
+
+
+def test_what_was_given_back_is_lent_again(own_directory: Path) -> None:
+    pool = Pool(1, ["0"], locks=own_directory)
+    for _ in range(3):
+        with lent(pool, WHOLE) as lease:
+            assert lease.gpus == ("0",)
+
+
+def test_parts_fill_one_gpu_before_the_next(own_directory: Path) -> None:
+    pool = Pool(9, ["0", "1"], parts=2, locks=own_directory)
+    with lent(pool, PART) as one, lent(pool, PART) as two, lent(pool, PART) as three:
+        assert [*one.gpus, *two.gpus, *three.gpus] == ["0", "0", "1"]
+
+
+def test_a_part_comes_from_the_gpu_with_the_least_left(own_directory: Path) -> None:
+    pool = Pool(9, ["0", "1"], parts=3, locks=own_directory)
+    with ExitStack() as stack:
+        *_, last = [stack.enter_context(lent(pool, PART)) for _ in range(4)]
+        assert last.gpus == ("1",)
+        with lent(pool, PART) as lease:
+            assert lease.gpus == ("1",)
+
+
+def test_a_gpu_has_no_more_parts_than_it_was_divided_into(own_directory: Path) -> None:
+    pool = Pool(9, ["0"], parts=2, locks=own_directory)
+    with lent(pool, PART), lent(pool, PART):
+        assert pool.lease(PART) is None
+
+
+def test_a_gpu_in_part_use_is_not_lent_whole(own_directory: Path) -> None:
+    pool = Pool(9, ["0", "1"], parts=2, locks=own_directory)
+    with lent(pool, PART), lent(pool, WHOLE) as whole:
+        assert whole.gpus == ("1",)
+
+
+# several controllers
+
+
+def test_a_gpu_is_lent_by_one_pool_at_a_time(own_directory: Path) -> None:
+    one, other = (Pool(9, ["0", "1"], locks=own_directory) for _ in range(2))
+    with lent(one, WHOLE) as first, lent(other, WHOLE) as second:
+        assert (first.gpus, second.gpus) == (("0",), ("1",))
+        assert one.lease(WHOLE) is None
+
+
+def test_a_pool_gets_what_another_gave_back(own_directory: Path) -> None:
+    one, other = (Pool(9, ["0"], locks=own_directory) for _ in range(2))
+    with lent(one, WHOLE):
+        pass
+    with lent(other, WHOLE) as lease:
+        assert lease.gpus == ("0",)
+
+
+def test_two_pools_do_not_share_a_gpu_by_parts(own_directory: Path) -> None:
+    one, other = (Pool(9, ["0", "1"], parts=2, locks=own_directory) for _ in range(2))
+    with lent(one, PART), lent(other, PART) as part, lent(other, PART) as rest:
+        assert (part.gpus, rest.gpus) == (("1",), ("1",))
+
+
+def test_a_gpu_is_free_for_others_only_with_its_last_part(own_directory: Path) -> None:
+    one, other = (Pool(9, ["0"], parts=2, locks=own_directory) for _ in range(2))
+    with lent(one, PART):
+        with lent(one, PART):
+            pass
+        assert other.lease(PART) is None
+
+
+def test_who_finds_too_few_gpus_keeps_none_of_them(own_directory: Path) -> None:
+    one, other, third = (Pool(9, ["0", "1"], locks=own_directory) for _ in range(3))
+    with lent(one, WHOLE):
+        assert other.lease(Share(2, 1, 1)) is None
+        with lent(third, WHOLE) as lease:
+            assert lease.gpus == ("1",)
+
+
+def test_a_refused_lease_takes_no_place(own_directory: Path) -> None:
+    pool = Pool(5, ["0"], locks=own_directory)
+    assert pool.lease(Share(2, 1, 3)) is None
+    assert pool.slots == 5
+
+
+def test_the_gpus_of_a_killed_controller_are_free(own_directory: Path) -> None:
+    code = (
+        "import sys, pathlib; from convarium.sweep.local.pool import Pool, Share\n"
+        f"pool = Pool(1, ['0'], locks=pathlib.Path({str(own_directory)!r}))\n"
+        "print(pool.lease(Share(1, 1, 1)).gpus, flush=True); sys.stdin.read()"
+    )
+    mine = Pool(1, ["0"], locks=own_directory)
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"('0',)\n"
+        assert mine.lease(WHOLE) is None
+        other.kill()
+        other.wait()
+        with lent(mine, WHOLE) as lease:
+            assert lease.gpus == ("0",)
+
+
+def test_a_part_of_a_gpu_that_is_named_like_a_path_can_be_locked(own_directory: Path) -> None:
+    name = "MIG-GPU-5c89852c/1/0"
+    one, other = (Pool(1, [name], locks=own_directory / "locks") for _ in range(2))
+    with lent(one, WHOLE) as lease:
+        assert lease.gpus == (name,)
+        assert other.lease(WHOLE) is None
+
+
+def test_the_locks_are_in_a_folder_of_the_user_alone(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(own_directory))
+    with lent(Pool(1, ["0"]), WHOLE):
+        [folder] = own_directory.iterdir()
+        assert folder.name == f"convarium-{os.getuid()}"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["part", "whole", "two", "none", "back"])), max_size=40)
+
+
+@given(STEPS, st.integers(1, 3))
+@settings(deadline=None)
+def test_whatever_two_pools_lend_no_gpu_is_given_away_twice(steps: list[tuple[int, str]], parts: int) -> None:
+    shares = {"part": PART, "whole": WHOLE, "two": Share(2, 1, 2), "none": Share(0, 1, 1)}
+    gpus = ["0", "1", "2"]
+    with tempfile.TemporaryDirectory() as locks:
+        pools = [Pool(6, gpus, parts=parts, locks=Path(locks)) for _ in range(2)]
+        leases: list[list[Lease]] = [[], []]
+        for number, step in steps:
+            if step != "back":
+                lease = pools[number].lease(shares[step])
+                leases[number] += [] if lease is None else [lease]
+            elif leases[number]:
+                pools[number].give_back(leases[number].pop(0))
+            used = [Counter(gpu for lease in held for gpu in lease.gpus * _weight(lease, parts)) for held in leases]
+            assert max([0, *used[0].values(), *used[1].values()]) <= parts
+            assert used[0].keys().isdisjoint(used[1])
+            for pool, held in zip(pools, leases, strict=True):
+                assert pool.slots == 6 - sum(lease.share.slots for lease in held) >= 0
+        for pool, held in zip(pools, leases, strict=True):
+            for lease in held:
+                pool.give_back(lease)
+        with lent(pools[0], Share(3, 1, 1)) as everything:
+            assert everything.gpus == ("0", "1", "2")
+
+
+def _weight(lease: Lease, parts: int) -> int:
+    return 1 if lease.share.part else parts
+
+
+# what a job is told
+
+
+def test_a_job_is_told_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in Lease(Share(0, 3, 1), ()).environment.items():
+        monkeypatch.setenv(name, value)
+    assert cores() == 3
+
+
+def test_a_job_is_told_its_gpus_as_cuda_calls_them() -> None:
+    assert Lease(Share(2, 3, 1), ("1", "GPU-8f")).environment == {CORES: "3", "CUDA_VISIBLE_DEVICES": "1,GPU-8f"}
+
+
+def test_a_job_without_gpus_is_told_nothing_of_them() -> None:
+    assert Lease(Share(0, 3, 1), ()).environment == {CORES: "3"}
+
+
+@pytest.mark.parametrize(
+    ("told", "count", "found"),
+    [
+        (None, 0, []),
+        (None, 2, ["0", "1"]),
+        ("", 2, ["0", "1"]),
+        ("3,1", 2, ["3", "1"]),
+        ("3,-1,1", 1, ["3"]),
+        ("GPU-8f,GPU-9a", 2, ["GPU-8f", "GPU-9a"]),
+    ],
+)
+def test_the_gpus_are_those_that_this_process_was_given(
+    told: str | None, count: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert visible_gpus(count) == found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say")
+def test_the_memory_available_is_some_of_that_there_is() -> None:
+    assert 0 < memory_available() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,229 @@
+"""How a job ended: every row of what it says itself, its exit code, what was sent to it, and what the kernel counts."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convarium.out_of_memory import Kills
+from convarium.run.directory import FINISHED, Result, RunDirectory, Status
+from convarium.sweep.events import Ended, Verdict
+from convarium.sweep.outcome import GOOD, TO_GO_ON, judge_end, stamp
+
+CONFIG: dict[str, Any] = {"arch": {"depth": 20}, "data": {"num_classes": 10}, "seed": 1}
+OF_A_LOADER = "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed."
+OUT_OF_MEMORY = Verdict("oom", "ended by the kernel for lack of memory")
+TIMEOUT = Verdict("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
+INTERRUPTED = Verdict("interrupted", "stopped with its sweep")
+
+
+@pytest.fixture
+def run(own_directory: Path) -> RunDirectory:
+    """Of a job that has not begun."""
+    found = RunDirectory(own_directory / "run")
+    found.make(CONFIG, [])
+    return found
+
+
+class Kernel:
+    """Counts the processes that it has ended, where `Kills` looks."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "proc").mkdir()
+        self._file = root / "proc" / "vmstat"
+        self._count = 0
+        self.end_processes(0)
+        self.kills = Kills(root)
+
+    def end_processes(self, number: int = 1) -> None:
+        self._count += number
+        self._file.write_text(f"oom_kill {self._count}\n")
+
+
+@pytest.fixture
+def kernel(own_directory: Path) -> Kernel:
+    return Kernel(own_directory)
+
+
+def say(run: RunDirectory, status: Status, error: str | None = None) -> None:
+    """What the job writes into result.json."""
+    Result(run, CONFIG).write(status=status, error=error)
+
+
+def judged(
+    run: RunDirectory,
+    kernel: Kernel,
+    code: int,
+    *,
+    said: Status | None = None,
+    error: str | None = None,
+    sent: Status | None = None,
+    word: Verdict | None = None,
+) -> Verdict:
+    """What is made of a job that says so, if it says anything, and then ends so."""
+    since = stamp(run)
+    if said is not None:
+        say(run, said, error)
+    return judge_end(run, Ended(1, code, word), since=since, sent=sent, kills=kernel.kills)
+
+
+# what it says itself
+
+
+@pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGKILL])
+@pytest.mark.parametrize("sent", [None, "interrupted", "timeout"])
+@pytest.mark.parametrize("said", [*sorted(FINISHED), "killed"])
+def test_what_a_job_says_of_its_end_holds(
+    said: Status, sent: Status | None, code: int, run: RunDirectory, kernel: Kernel
+) -> None:
+    error = None if said == "ok" else "why"
+    assert judged(run, kernel, code, said=said, error=error, sent=sent) == (said, error)
+
+
+def test_what_a_job_says_is_not_written_again(run: RunDirectory, kernel: Kernel) -> None:
+    say(run, "failed", "why")
+    said = stamp(run)
+    judge_end(run, Ended(1, 1), since=0, sent=None, kills=kernel.kills)
+    assert stamp(run) == said
+
+
+# what its process says
+
+
+@pytest.mark.parametrize("said", [None, "running"])
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (0, Verdict("exited", "exit code 0, without a result")),
+        (3, Verdict("exited", "exit code 3")),
+        (255, Verdict("exited", "exit code 255")),
+        (-signal.SIGKILL, Verdict("killed", "SIGKILL")),
+        (-signal.SIGTERM, Verdict("killed", "SIGTERM")),
+        (-signal.SIGSEGV, Verdict("killed", "SIGSEGV")),
+        (-signal.SIGABRT, Verdict("killed", "SIGABRT")),
+    ],
+)
+def test_of_a_job_without_a_last_word_its_process_says_how_it_ended(
+    code: int, verdict: Verdict, said: Status | None, run: RunDirectory, kernel: Kernel
+) -> None:
+    assert judged(run, kernel, code, said=said) == verdict
+
+
+@pytest.mark.parametrize("said", [None, "running"])
+@pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGABRT, -signal.SIGKILL])
+@pytest.mark.parametrize("verdict", [TIMEOUT, INTERRUPTED])
+def test_of_a_job_without_a_last_word_what_was_sent_to_it_says_why(
+    verdict: Verdict, code: int, said: Status | None, run: RunDirectory, kernel: Kernel
+) -> None:
+    assert judged(run, kernel, code, said=said, sent=verdict.status) == verdict
+
+
+@pytest.mark.parametrize("code", [0, 1, -signal.SIGTERM])
+def test_of_a_job_without_a_last_word_who_started_it_may_know_why(code: int, run: RunDirectory, kernel: Kernel) -> None:
+    word = Verdict("timeout", "the time it was given has run out")
+    assert judged(run, kernel, code, said="running", word=word) == word
+
+
+def test_the_last_word_of_a_job_counts_more_than_that_of_who_started_it(run: RunDirectory, kernel: Kernel) -> None:
+    assert judged(run, kernel, 1, said="diverged", error="why", word=TIMEOUT) == ("diverged", "why")
+
+
+@pytest.mark.parametrize("code", [0, 3, -signal.SIGKILL])
+def test_what_was_found_out_is_left_in_the_result(code: int, run: RunDirectory, kernel: Kernel) -> None:
+    verdict = judged(run, kernel, code, said="running")
+    result = run.written_result()
+    assert (result["status"], result["error"]) == verdict
+
+
+def test_a_result_that_cannot_be_read_says_nothing(run: RunDirectory, kernel: Kernel) -> None:
+    run.result_file.write_text('{"status": "o')
+    assert judge_end(run, Ended(1, 3), since=0, sent=None, kills=kernel.kills) == ("exited", "exit code 3")
+
+
+# what the kernel says
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error"),
+    [
+        (-signal.SIGKILL, None, None),
+        (-signal.SIGKILL, "running", None),
+        (1, "killed", "rank 1: SIGKILL"),
+        (1, "failed", OF_A_LOADER),
+    ],
+)
+def test_a_job_that_lost_a_process_when_the_kernel_ended_one_is_out_of_memory(
+    code: int, said: Status | None, error: str | None, run: RunDirectory, kernel: Kernel
+) -> None:
+    kernel.end_processes()
+    assert judged(run, kernel, code, said=said, error=error) == OUT_OF_MEMORY
+    assert run.written_result()["status"] == "oom"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error", "status"),
+    [
+        (-signal.SIGSEGV, None, None, "killed"),
+        (-signal.SIGTERM, None, None, "killed"),
+        (1, "failed", "KeyError: 'the cause'", "failed"),
+        (1, "diverged", "the loss is nan", "diverged"),
+        (3, None, None, "exited"),
+        (0, "ok", None, "ok"),
+    ],
+)
+def test_a_job_that_ended_by_itself_is_not_out_of_memory(
+    code: int, said: Status | None, error: str | None, status: Status, run: RunDirectory, kernel: Kernel
+) -> None:
+    kernel.end_processes()
+    assert judged(run, kernel, code, said=said, error=error).status == status
+
+
+@pytest.mark.parametrize("verdict", [TIMEOUT, INTERRUPTED])
+def test_a_job_that_we_killed_is_not_out_of_memory(verdict: Verdict, run: RunDirectory, kernel: Kernel) -> None:
+    kernel.end_processes()
+    assert judged(run, kernel, -signal.SIGKILL, sent=verdict.status) == verdict
+
+
+def test_a_process_that_the_kernel_ended_explains_one_job(run: RunDirectory, kernel: Kernel) -> None:
+    kernel.end_processes()
+    assert [judged(run, kernel, -signal.SIGKILL).status for _ in range(2)] == ["oom", "killed"]
+
+
+def test_a_job_that_ended_by_itself_leaves_the_explanation_to_another(run: RunDirectory, kernel: Kernel) -> None:
+    kernel.end_processes()
+    assert [judged(run, kernel, code).status for code in (3, -signal.SIGKILL)] == ["exited", "oom"]
+
+
+# attempts
+
+
+@pytest.mark.parametrize("said", [*sorted(FINISHED), "killed", "running"])
+def test_what_an_earlier_attempt_said_does_not_count(said: Status, run: RunDirectory, kernel: Kernel) -> None:
+    say(run, said, "why")
+    assert judged(run, kernel, 3) == ("exited", "exit code 3")
+    assert run.written_result()["status"] == "exited"
+
+
+def test_what_an_earlier_attempt_said_of_a_kill_does_not_make_it_one(run: RunDirectory, kernel: Kernel) -> None:
+    say(run, "failed", OF_A_LOADER)
+    kernel.end_processes()
+    assert judged(run, kernel, 3) == ("exited", "exit code 3")
+
+
+def test_the_stamp_of_a_run_without_a_result_is_none(run: RunDirectory) -> None:
+    assert stamp(run) == 0
+
+
+def test_the_stamp_changes_when_something_is_written_and_not_before(run: RunDirectory) -> None:
+    stamps = []
+    for _ in range(3):
+        say(run, "running")
+        stamps += [stamp(run), stamp(run)]
+        time.sleep(0.05)  # the clock of a file system ticks
+    assert len(set(stamps)) == 3
+
+
+def test_a_job_that_ended_well_is_not_gone_on_with() -> None:
+    assert GOOD.isdisjoint(TO_GO_ON)

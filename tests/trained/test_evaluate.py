@@ -1,0 +1,197 @@
+"""Evaluating a run gives what the run measured, and says no to what would make it another experiment."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from convarium.errors import ConfigError, RunError
+from convarium.learn.checkpoint_file import read_checkpoint
+from convarium.run.directory import RunDirectory
+from convarium.run.preflight import Placement
+from convarium.trained.evaluate import measure, plan
+from processes import convarium, run
+from runs import trained, untrained
+
+GPUS = torch.cuda.device_count()
+
+
+def logged(run: RunDirectory, split: str) -> dict[str, float]:
+    """The last figures of a split that the run wrote down."""
+    metrics = run.result()["metrics"]
+    return {name: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+
+
+def test_the_logged_test_metrics_are_measured_again_exactly(digits_run: RunDirectory) -> None:
+    metrics = measure(plan(digits_run))
+    assert list(metrics) == ["test/loss", "test/acc1", "test/acc5"]
+    assert metrics == logged(digits_run, "test")
+
+
+def test_the_logged_validation_metrics_are_measured_again_exactly(digits_run: RunDirectory) -> None:
+    assert measure(plan(digits_run, split="val", weights="last")) == logged(digits_run, "val")
+
+
+def test_averaged_weights_are_measured_again_exactly(averaged_run: RunDirectory) -> None:
+    assert measure(plan(averaged_run)) == logged(averaged_run, "test")
+    best = measure(plan(averaged_run, split="val", weights="best"))
+    assert best == logged(averaged_run, "val")
+    assert best["val/acc1"] == read_checkpoint(averaged_run.best)["val/acc1"]
+    assert measure(plan(averaged_run, weights="best")) == logged(averaged_run, "test")
+    assert measure(plan(averaged_run, weights="last")) != logged(averaged_run, "test")
+
+
+def test_a_run_with_other_numbers_and_one_logit_is_measured_again_exactly(tmp_path: Path) -> None:
+    data = ("data=synthetic", "data.num_classes=1", "loss=bce", "trainer.limit_test_batches=1")
+    binary = trained(tmp_path / "run", "arch=mlp", "precision=bf16", "trainer.max_epochs=1", *data)
+    assert measure(plan(binary)) == logged(binary, "test")
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_is_measured_again(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "trainer=gpu", "trainer.accelerator=gpu", "precision=bf16", "trainer.max_epochs=1")
+    metrics = measure(plan(run))
+    assert metrics["test/acc1"] == logged(run, "test")["test/acc1"]
+    assert metrics == pytest.approx(logged(run, "test"), rel=1e-6)
+
+
+def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
+    before = {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")}
+    measure(plan(digits_run, ["data.val_fraction=0.5"], split="val"))
+    assert {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")} == before
+
+
+def test_two_processes_measure_the_same(digits_run: RunDirectory, own_directory: Path) -> None:
+    log = own_directory / "log"
+    devices = ("trainer.accelerator=cpu", "trainer.devices=2")
+    assert run(convarium, "evaluate", str(digits_run.path), *devices, "--json", log=log) == 0, log.read_text()
+    told = json.loads(log.read_text())
+    assert told["device"] == "2 x cpu"
+    assert told["metrics"]["test/loss"] == pytest.approx(logged(digits_run, "test")["test/loss"], rel=1e-6)
+    for name in ("test/acc1", "test/acc5"):
+        assert told["metrics"][name] == logged(digits_run, "test")[name]
+
+
+# What may be changed
+
+
+def test_a_larger_share_may_be_validated_on(digits_run: RunDirectory) -> None:
+    evaluation = plan(digits_run, ["data.val_fraction=0.5", "data.eval_batch_size=7"], split="val")
+    data = evaluation.config["data"]
+    assert (data["val_fraction"], data["eval_batch_size"]) == (0.5, 7)
+    assert digits_run.config()["data"] | {"val_fraction": 0.5, "eval_batch_size": 7} == data
+
+
+def test_what_follows_from_a_changed_key_changes_with_it(digits_run: RunDirectory) -> None:
+    config = plan(digits_run, ["precision=bf16", "threads=1", "trainer.limit_test_batches=2"]).config
+    assert config["precision"]["mode"] == "bf16-mixed"
+    assert config["trainer"]["limit_test_batches"] == 2
+
+
+def test_a_batch_that_would_not_divide_in_training_is_no_matter(digits_run: RunDirectory) -> None:
+    assert plan(digits_run, ["trainer.accelerator=cpu", "trainer.devices=3"]).placement == Placement("cpu", 3, 1)
+
+
+def test_other_data_are_shown_as_the_network_is_used_to_see_them(digits_run: RunDirectory) -> None:
+    evaluation = plan(digits_run, ["data=synthetic", "data.channels=1", "data.test_size=11"])
+    own, given = digits_run.config()["data"], evaluation.config["data"]
+    assert given["_target_"].endswith("SyntheticImages")
+    assert given["test_size"] == 11
+    assert [given[key] for key in ("mean", "std", "image_size")] == [own[key] for key in ("mean", "std", "image_size")]
+    assert set(measure(evaluation)) == {"test/loss", "test/acc1", "test/acc5"}
+    asked = plan(digits_run, ["data=synthetic", "data.channels=1", "data.mean=[0.5]"]).config["data"]
+    assert (asked["mean"], asked["std"]) == ([0.5], own["std"])
+
+
+def test_images_that_have_moved_are_named_anew(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for shade, name in ((20, "dark"), (220, "light")):
+            (tmp_path / "here" / split / name).mkdir(parents=True)
+            for number in range(6):
+                Image.new("RGB", (32, 32), (shade, shade + number, shade)).save(
+                    tmp_path / "here" / split / name / f"{number}.png"
+                )
+    data = ("data=folder", "data.root=here", "data.val_fraction=0.2", "batch_size=4")
+    run = trained(tmp_path / "run", "arch=mlp", "trainer.max_epochs=1", *data)
+    measured = measure(plan(run))
+    Path("here").rename("there")
+    with pytest.raises(ConfigError, match="here: no such folder"):
+        measure(plan(run))
+    assert measure(plan(run, ["data.root=there"])) == measured == logged(run, "test")
+
+
+def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(
+    digits_run: RunDirectory, tmp_path: Path
+) -> None:
+    run = RunDirectory.open(shutil.copytree(digits_run.path, tmp_path / "run"))
+    config = run.config()
+    config["trainer"] |= {"accelerator": "gpu", "devices": 64, "num_nodes": 4}
+    run.config_file.write_text(yaml.safe_dump(config))
+    assert plan(run).placement == Placement("cuda" if GPUS else "cpu", 1, 1)
+    with pytest.raises(ConfigError, match=r"trainer.devices=65: this machine has"):
+        plan(run, ["trainer.devices=65", "trainer.accelerator=auto"])
+
+
+# What may not
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("arch=vgg16", "arch: has no part in an evaluation. Accepted: weights, split, format, threads, data"),
+        ("arch.parts.dropout=0.5", "arch.parts.dropout: has no part in an evaluation"),
+        ("optimizer.lr=1", "optimizer.lr: has no part"),
+        ("wieghts=best", "wieghts: has no part in an evaluation; did you mean 'weights'?"),
+        ("batch_size=3", "batch_size: has no part"),
+        ("data.batch_size=3", "data.batch_size: has no part"),
+        ("augment=crop_flip", "augment: has no part"),
+        ("trainer.max_epochs=3", "trainer.max_epochs: has no part"),
+        ("data.imagesize=48", "data.imagesize: no such key in data=digits; did you mean 'image_size'?"),
+        ("data=digit", "data=digit: unknown; did you mean 'digits'?"),
+        ("data.val_fraction=2", "data.val_fraction=2.0: out of range"),
+        ("data.val_fraction=x", "data.val_fraction=x: expected float"),
+        ("trainer.devices=0", "trainer.devices=0: out of range"),
+        ("data.num_classes=3", "data.num_classes=3: the network of this run has 10"),
+        ("data=cifar10", "data.channels=3: the network of this run has 1"),
+        ("data=fashion_mnist", "data.classes=.T-shirt/top,.*: the network of this run has .0,1,"),
+        ("trainer=multinode", "trainer.num_nodes=2: an evaluation runs on one machine"),
+        ("precision=fp16 trainer=cpu", "precision=fp16: not on cpu"),
+        ("trainer", "trainer: not of the form key=value"),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_refused(digits_run: RunDirectory, words: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as refused:
+        plan(digits_run, words.split())
+    assert "\n" not in str(refused.value)
+
+
+def test_a_size_that_the_network_does_not_take_is_refused(digits_run: RunDirectory) -> None:
+    with pytest.raises(ConfigError, match=r"data.image_size=48: the network of this run does not take it"):
+        measure(plan(digits_run, ["data.image_size=48"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "split", "says"),
+    [
+        (["data.val_fraction=0"], "val", "split=val: there are no such images; accepted: split=test"),
+        (["trainer.limit_test_batches=0"], "test", "trainer.limit_test_batches=0: leaves nothing to measure"),
+        (["data=mnist", "data.root=nowhere"], "test", "convarium data fetch mnist"),
+    ],
+)
+def test_a_split_without_images_is_refused(digits_run: RunDirectory, words: list[str], split: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        measure(plan(digits_run, words, split=split))
+
+
+def test_a_split_of_another_name_is_refused(digits_run: RunDirectory) -> None:
+    with pytest.raises(ConfigError, match=r"split=tset: unknown; did you mean 'test'. One of: test, val"):
+        plan(digits_run, split="tset")
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"best.ckpt: not there, the run is not started"):
+        measure(plan(untrained(tmp_path / "run"), weights="best"))

@@ -1,0 +1,110 @@
+"""What `predict` says of an image file is what the network says of the dataset's own image."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from convarium.config.instantiate import build
+from convarium.data.datasets.digits import FILE
+from convarium.errors import ConfigError
+from convarium.run.directory import RunDirectory
+from convarium.trained.load import load_run
+from convarium.trained.predict import Prediction, predict, probabilities
+from runs import untrained
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """The first digits of the test split as PNG files of 8x8 pixels."""
+    import numpy as np
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with np.load(FILE) as stored:
+        counts = stored["images"][stored["test"]][:40].astype(float)
+    paths = []
+    for number, pixels in enumerate((counts * 255 / 16).round().astype("uint8")):
+        paths.append(folder / f"{number:02}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def test_the_predictions_are_those_of_the_dataset_s_own_images(digits_run: RunDirectory, files: list[Path]) -> None:
+    data = build(digits_run.config()["data"], "data")
+    source = data.test_dataloader().source
+    net = load_run(digits_run.path)
+    with torch.no_grad():  # in the same batches: the last bits depend on their size
+        logits = torch.cat([net(data.normalize(source.fetch(rows)[0])) for rows in torch.arange(40).split(32)])
+    expected = logits.to(torch.float64).softmax(dim=1)
+    predictions = predict(digits_run, files)
+    assert [prediction.image for prediction in predictions] == files
+    for row, (_, guesses) in zip(expected, predictions, strict=True):
+        assert [guess.number for guess in guesses] == row.argsort(descending=True)[:5].tolist()
+        assert [guess.probability for guess in guesses] == row.sort(descending=True).values[:5].tolist()
+        assert [guess.name for guess in guesses] == [str(guess.number) for guess in guesses]
+    right = [p.guesses[0].number == int(source.targets[i]) for i, p in enumerate(predictions)]
+    assert sum(right) >= 20  # after two epochs
+
+
+def test_a_folder_stands_for_the_images_in_it(digits_run: RunDirectory, files: list[Path]) -> None:
+    (files[0].parent / "notes.txt").write_text("not an image")
+    assert predict(digits_run, [files[0].parent]) == predict(digits_run, files)
+
+
+def test_as_many_classes_are_named_as_are_asked_for(digits_run: RunDirectory, files: list[Path]) -> None:
+    [everything] = predict(digits_run, files[:1], top=10)
+    assert len(everything.guesses) == 10
+    assert sum(guess.probability for guess in everything.guesses) == pytest.approx(1)
+    assert predict(digits_run, files[:1], top=1) == [Prediction(files[0], everything.guesses[:1])]
+
+
+def test_an_image_of_any_size_and_mode_is_sized_as_the_dataset_s(digits_run: RunDirectory, tmp_path: Path) -> None:
+    Image.new("RGBA", (70, 50), (255, 0, 0, 128)).save(tmp_path / "wide.webp")
+    [prediction] = predict(digits_run, [tmp_path / "wide.webp"])
+    assert len(prediction.guesses) == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (("data=synthetic", "data.channels=1"), {"0", "1"}),
+        (("data=digits", "data.classes=[crack]"), {"not crack", "crack"}),
+    ],
+    ids=["numbers", "named"],
+)
+def test_one_logit_gives_two_classes_by_the_sigmoid(
+    tmp_path: Path, files: list[Path], data: tuple[str, ...], names: set[str]
+) -> None:
+    run = untrained(tmp_path / "run", "arch=lenet5", "loss=bce", *data, "data.num_classes=1")
+    [prediction] = predict(run, files[:1])
+    assert {guess.name for guess in prediction.guesses} == names
+    opened = build(run.config()["data"], "data")
+    logit = load_run(run.path)(opened.normalize(opened.open_image(files[0])[None]))[0, 0]
+    chance = {guess.number: guess.probability for guess in prediction.guesses}
+    assert chance[1] == pytest.approx(torch.sigmoid(logit.double()).item(), rel=1e-12)
+    assert chance[0] + chance[1] == pytest.approx(1)
+
+
+def test_probabilities_of_large_logits_are_finite() -> None:
+    assert probabilities(torch.tensor([[3e4, 0.0]])).tolist() == [[1.0, 0.0]]
+    assert probabilities(torch.tensor([[-3e4]])).tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("top", [0, 11, -1])
+def test_more_or_fewer_classes_than_there_are_is_refused(digits_run: RunDirectory, top: int) -> None:
+    with pytest.raises(ConfigError, match=f"top={top}: out of range; accepted: 1 to 10"):
+        predict(digits_run, [], top=top)
+
+
+def test_an_unreadable_image_is_named(digits_run: RunDirectory, files: list[Path]) -> None:
+    files[7].write_text("not an image")
+    with pytest.raises(ConfigError, match=r"07.png: unreadable image"):
+        predict(digits_run, files)
+
+
+def test_a_folder_without_images_is_named(digits_run: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="empty: no images in this folder"):
+        predict(digits_run, [tmp_path / "empty"])
