@@ -1,4 +1,4 @@
-"""The nearest valid spelling of a word that is none."""
+"""What messages to a person are made of: one line, the nearest valid spelling."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,3 +13,13 @@ def nearest(word: str, among: Iterable[str]) -> str:
         or [name for name in valid if len(word) > 2 and name.startswith(word)]
     )
     return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def one_line(error: object, length: int | None = None) -> str:
+    """A message without line breaks, of at most `length` characters; of an error that says nothing, its type."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; of one that says nothing, its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from convarium.errors import ConfigError, RunError
+from convarium.files import write_atomically
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run import directory as record
-from convarium.run.directory import MetricsTable, Result, RunDirectory, write_atomically
+from convarium.run.directory import MetricsTable, Result, RunDirectory
 from convarium.trained.load import load_run
 from experiments import config_of, experiment
 

@@ -11,8 +11,8 @@ from convarium.data.inspect.survey import Survey, survey_dataset, survey_folder
 from convarium.data.packed.shards import HEADER, read_header
 from convarium.data.packed.verify import verify
 from convarium.errors import ConfigError, RunError
+from convarium.files import write_atomically
 from convarium.progress_bar import Progress
-from convarium.run.directory import write_atomically
 from convarium.wording import nearest
 
 USAGE = DATA_USAGE["check"]

@@ -1,7 +1,6 @@
 """What a run leaves behind: its directory, `result.json`, `metrics.csv`, and who may write there. No torch here."""
 
 import csv
-import fcntl
 import json
 import math
 import os
@@ -9,7 +8,6 @@ import platform
 import shlex
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,12 +15,13 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import yaml
 
 from convarium.config.identity import config_hash, slug
 from convarium.errors import ConfigError, RunError
+from convarium.files import hold, is_held, write_atomically
 
 Status = Literal[
     "queued", "running", "ok", "failed", "exited", "killed", "oom", "diverged", "timeout", "interrupted", "pruned"
@@ -205,46 +204,6 @@ def as_seen_from_here(path: Path) -> str:
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
     return shlex.quote(str(path))
-
-
-def hold(lock: TextIO) -> None:
-    """Lock a file for this process alone, until it is closed. Raises OSError if another one holds it."""
-    for attempt in range(5):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError:
-            if attempt == 4:
-                raise
-            time.sleep(0.02)  # `is_held` has it for a moment
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this file as a lock."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by new text; a reader sees the old or the new, never half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 class Result:

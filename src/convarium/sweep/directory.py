@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.directory import RunDirectory, Status, hold, is_held, write_atomically
+from convarium.files import hold, is_held, write_atomically
+from convarium.run.directory import RunDirectory, Status
 
 ROOT = "sweeps"
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from convarium.config.keys import shown as written
-from convarium.run.directory import write_atomically
+from convarium.files import write_atomically
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.outcome import GOOD
 
