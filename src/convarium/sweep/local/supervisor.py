@@ -191,11 +191,9 @@ def _children() -> list[int]:
     return []
 
 
-PACKAGES = ("convarium.layers", "convarium.archs", "convarium.learn")  # any of it may be chosen
+PACKAGES = tuple(f"convarium.{name}" for name in ("layers", "archs", "learn", "observe", "data"))  # any may be chosen
 MODULES = (
     "convarium.sweep.local.job",
-    *(f"convarium.observe.{name}" for name in ("bitmap", "figures", "progress", "throughput")),
-    *(f"convarium.data.{name}" for name in ("digits", "folder", "published", "synthetic")),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"),
     *("omegaconf", "torch.utils.serialization.config"),
 )
