@@ -5,13 +5,12 @@
 Each file is decoded, a random part of it (area 0.08 to 1, aspect 3/4 to 4/3) resized with antialiasing to 224 pixels
 and put into a uint8 batch of 64. The peer is torchvision's ImageFolder with Pillow, RandomResizedCrop and
 PILToTensor in a DataLoader whose processes live on from pass to pass. It, a second one like it as a control, and each
-of our readers (as many threads as the peer has processes; DALI where it is installed) alternate in one run; ratios
+of our readers (as many threads as the peer has processes) alternate in one run; ratios
 are medians over the pairs. Processor time, on one thread and from memory, is measured apart. Memory and the time to
 the first batch are those of fresh processes: from the end of the imports to the batch; the peak above that of the
 proportional set size (PSS) of the process and its children.
 """
 
-import importlib.util
 import math
 import os
 import random
@@ -82,21 +81,6 @@ def ours(read: Reader, paths: list[Path], threads: int) -> Iterator[Tensor]:
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
-
-
-def by_dali(paths: list[Path], threads: int) -> Iterator[Tensor]:
-    """One pass, all threads at one batch."""
-    from convarium.data.readers.dali import DaliReader
-
-    wanted, rng, paths = DaliReader(threads), random.Random(0), random.sample(paths * REPEATS, len(paths) * REPEATS)
-    for first in range(0, len(paths), BATCH):
-        files = [path.read_bytes() for path in paths[first : first + BATCH]]
-        boxes = [random_box(*wanted.size(data), rng) for data in files]
-        yield wanted.read_many(files, boxes, image_size=SIZE, channels=3)
-
-
-def one_pass(name: str, paths: list[Path], threads: int) -> Iterator[Tensor]:
-    return by_dali(paths, threads) if name == "dali" else ours(reader(name), paths, threads)
 
 
 def seconds(batches: Iterator[object]) -> float:
@@ -178,7 +162,7 @@ def fresh(name: str, threads: int) -> None:
 
     threading.Thread(target=watch).start()
     start = time.perf_counter()
-    batches = iter(peer(threads)) if name == "torchvision" else one_pass(name, sorted(ROOT.glob("*/*")), threads)
+    batches = iter(peer(threads)) if name == "torchvision" else ours(reader(name), sorted(ROOT.glob("*/*")), threads)
     next(batches)
     first = time.perf_counter() - start
     for _ in batches:
@@ -198,8 +182,7 @@ def main(pairs: int = 7, threads: int = 2) -> None:
         "torchvision": lambda: iter(loader),
         "control": lambda: iter(control),
     }
-    batchwise = ["dali"] if importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.dali") else []
-    passes |= {name: lambda name=name: one_pass(name, paths, threads) for name in [*names, *batchwise]}
+    passes |= {name: lambda name=name: ours(reader(name), paths, threads) for name in names}
     found = alternate(passes, pairs)
     images = len(paths) * REPEATS
     print(f"{images} files a pass, {threads} processes or threads, median of {pairs} alternating pairs")

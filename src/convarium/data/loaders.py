@@ -15,43 +15,27 @@ from torch import Tensor
 
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
-from convarium.data.sources import Cropping, Source
+from convarium.data.sources import Source
 from convarium.randomness import permutation
 
 AHEAD = 2  # batches that a slow source decodes while the device computes: the threads stay busy at the end of each
 DECODED_TOGETHER = 16  # whole pictures, which may be large
 
 T = TypeVar("T")
-Fetched = tuple[Tensor, Tensor, Tensor]
-KeyOf = Callable[[Tensor], AugmentKey | None]
 
 
-def _in_order(source: Source, pieces: Sequence[Tensor], key_of: KeyOf, start: int = 0) -> Iterator[Fetched]:
-    """(images, targets, index) of each piece from `start` on; a slow source decodes the next ones meanwhile."""
-
-    def fetch(piece: Tensor) -> tuple[Tensor, Tensor]:
-        return source.fetch(piece, key_of(piece))
-
-    wanted = pieces[start:] if start else pieces
-    if not source.prefetches:
-        targets = source.targets
-        for piece in wanted:
-            images, index = fetch(piece)
-            yield images, targets.index_select(0, index), index
+def _fetched(fetch: Callable[[Tensor], T], chunks: Sequence[Tensor], *, ahead: bool) -> Iterator[T]:
+    """`fetch` of each chunk of sample numbers in order; `ahead`: that of the next ones begins in threads meanwhile."""
+    if not ahead:
+        yield from map(fetch, chunks)
         return
-    for images, index in _ahead(fetch, wanted):
-        yield images, source.targets.index_select(0, index), index
-
-
-def _ahead(fetch: Callable[[Tensor], T], pieces: Sequence[Tensor]) -> Iterator[T]:
-    """`fetch` of each piece in order, that of the next ones begun in threads."""
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as threads:
-        following = iter(pieces)
-        coming = deque(threads.submit(fetch, piece) for piece in islice(following, AHEAD))
+        following = iter(chunks)
+        coming = deque(threads.submit(fetch, chunk) for chunk in islice(following, AHEAD))
         try:
             while coming:
                 fetched = coming.popleft().result()
-                coming.extend(threads.submit(fetch, piece) for piece in islice(following, 1))
+                coming.extend(threads.submit(fetch, chunk) for chunk in islice(following, 1))
                 yield fetched
         finally:
             for future in coming:
@@ -62,9 +46,9 @@ class TrainBatches:
     """This rank's micro-batches of every epoch, in an order drawn afresh per epoch.
 
     Global batch k is `order[k * batch_size : (k + 1) * batch_size]`; it is cut into `accumulate * world_size` equal
-    contiguous pieces, of which micro-batch a on rank r takes piece `a * world_size + r`. The incomplete last batch is
-    dropped, or, with `drop_last=False`, cut into nearly equal pieces whose `weight` makes the averaged gradient the
-    mean over its samples (a last batch with fewer samples than pieces is dropped all the same).
+    contiguous parts, of which micro-batch a on rank r is part `a * world_size + r`. The incomplete last batch is
+    dropped, or, with `drop_last=False`, cut into nearly equal parts whose `weight` makes the averaged gradient the
+    mean over its samples (a last batch with fewer samples than parts is dropped all the same).
 
     The position (epoch, micro-batch) is the whole state: `state_dict` and `load_state_dict` resume anywhere.
 
@@ -86,11 +70,11 @@ class TrainBatches:
         drop_last: bool = True,
         fixed_order: bool = False,
     ) -> None:
-        pieces = world_size * accumulate
-        if batch_size < 1 or batch_size % pieces:
+        parts = world_size * accumulate
+        if batch_size < 1 or batch_size % parts:
             raise ValueError(
                 f"batch_size={batch_size}: does not divide by {world_size} devices x {accumulate} accumulated"
-                f" micro-batches; nearest that does: {max(round(batch_size / pieces), 1) * pieces}"
+                f" micro-batches; nearest that does: {max(round(batch_size / parts), 1) * parts}"
             )
         if batch_size > len(members):
             raise ValueError(f"batch_size={batch_size}: exceeds the {len(members)} training images")
@@ -105,7 +89,7 @@ class TrainBatches:
         self.accumulate = accumulate
         self.fixed_order = fixed_order
         full, last = divmod(len(members), batch_size)
-        keeps_last = not drop_last and last >= pieces
+        keeps_last = not drop_last and last >= parts
         self.steps = full + keeps_last
         """Optimizer steps per epoch."""
         self.remainder = 0 if keeps_last else last
@@ -139,7 +123,7 @@ class TrainBatches:
         """The samples of `epoch` in training order, (n,) int64, incomplete last batch included."""
         return self.members[permutation(len(self.members), self.seed, epoch=0 if self.fixed_order else epoch)]
 
-    def pieces(self, epoch: int) -> list[Tensor]:
+    def micro_batches(self, epoch: int) -> list[Tensor]:
         """The sample numbers of each of this rank's micro-batches."""
         order = self.order(epoch).to(self.source.targets.device)
         end = self._full * self.batch_size
@@ -156,21 +140,23 @@ class TrainBatches:
         if self.position >= len(self):
             return
         epoch, first, whole = self.epoch, self.epoch * len(self), self._full * self.accumulate
-        pieces = self.pieces(epoch)
-        fetched = _in_order(self.source, pieces, lambda piece: AugmentKey(self.seed, epoch, piece), self.position)
-        for images, targets, index in fetched:
+        source, micro_batches = self.source, self.micro_batches(epoch)
+
+        def fetch(samples: Tensor) -> tuple[Tensor, Tensor]:
+            return source.fetch_training(samples, AugmentKey(self.seed, epoch, samples))
+
+        for images, index in _fetched(fetch, micro_batches[self.position :], ahead=source.prefetches):
             position = self.position
             self.position = position + 1
             weight = 1.0
             if position >= whole:
                 weight = len(index) * self.world_size * self.accumulate / self._last
-            elif len(index) < len(pieces[position]):  # some could not be read: the others count as much as ever
-                weight = len(index) / len(pieces[position])
+            elif len(index) < len(micro_batches[position]):  # some could not be read: the others count as much as ever
+                weight = len(index) / len(micro_batches[position])
             if not len(index):
-                raise ValueError(
-                    f"none of a batch's {len(pieces[position])} images can be read; convarium data check names them"
-                )
-            yield Batch(images, targets, index, epoch, first + position, weight, True)
+                wanted = len(micro_batches[position])
+                raise ValueError(f"none of a batch's {wanted} images can be read; convarium data check names them")
+            yield Batch(images, source.targets.index_select(0, index), index, epoch, first + position, weight, True)
 
 
 class EvalBatches:
@@ -186,21 +172,23 @@ class EvalBatches:
             raise ValueError(f"batch_size={batch_size}: accepted are whole numbers from 1")
         self.source = source
         own = members[rank::world_size].to(source.targets.device)
-        self._pieces = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
+        self._chunks = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._chunks)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number, (images, targets, index) in enumerate(_in_order(self.source, self._pieces, lambda piece: None)):
+        source = self.source
+        fetched = _fetched(source.fetch, self._chunks, ahead=source.prefetches)
+        for number, (images, index) in enumerate(fetched):
             if len(index):  # else none could be read
-                yield Batch(images, targets, index, 0, number)
+                yield Batch(images, source.targets.index_select(0, index), index, 0, number)
 
 
 class PictureBatches:
     """This rank's share of a split as `EvalBatches` has it, but whole pictures of any size, one a batch."""
 
-    def __init__(self, source: Cropping, members: Tensor, *, world_size: int = 1, rank: int = 0) -> None:
+    def __init__(self, source: Source, members: Tensor, *, world_size: int = 1, rank: int = 0) -> None:
         self.source = source
         self._own = members[rank::world_size].to(source.targets.device)
 
@@ -208,10 +196,10 @@ class PictureBatches:
         return len(self._own)
 
     def __iter__(self) -> Iterator[Batch]:
-        firsts = range(0, len(self._own), DECODED_TOGETHER)
-        pieces = [self._own[first : first + DECODED_TOGETHER] for first in firsts]
         number = 0
-        for pictures, index in _ahead(self.source.whole, pieces):
+        firsts = range(0, len(self._own), DECODED_TOGETHER)
+        chunks = [self._own[first : first + DECODED_TOGETHER] for first in firsts]
+        for pictures, index in _fetched(self.source.whole, chunks, ahead=self.source.prefetches):
             for picture, one in zip(pictures, index.unsqueeze(1), strict=True):
                 yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, number)
                 number += 1

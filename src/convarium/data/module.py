@@ -13,13 +13,9 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.image_files.files import Files
 from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
-from convarium.data.sources import Cropping, InMemory, Source
+from convarium.data.sources import Source
 from convarium.data.splits import carve
-
-ON_DEVICE_LIMIT = 2 << 30
-"""Bytes up to which a split in memory moves to the GPU as a whole."""
 
 
 class Samples(NamedTuple):
@@ -86,7 +82,6 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
         self.pipeline = Pipeline(self.augment or {})
         self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._on_device: dict[int, InMemory] = {}
 
     def __str__(self) -> str:
         """The shape in one line; Lightning's own looks for torch DataLoaders."""
@@ -178,7 +173,7 @@ class ImageData(L.LightningDataModule):
 
     @cached_property
     def _crops_as_it_reads(self) -> bool:
-        return self.pipeline.crop is not None and isinstance(self._train, Cropping)
+        return self.pipeline.crop is not None and self._train.crops
 
     @cached_property
     def _own_val(self) -> Source | None:
@@ -221,15 +216,11 @@ class ImageData(L.LightningDataModule):
         places = torch.linspace(0, len(by_class) - 1, min(count, len(by_class))).round().long()
         chosen = by_class[places]
         source = self._train
-        if isinstance(source, Cropping):
-            stored, chosen = source.whole(chosen)  # without those that cannot be read
-        else:
-            stored = list(source.fetch(chosen)[0])
-        if self._crops_as_it_reads and isinstance(source, Cropping) and self.pipeline.crop is not None:
-            source = source.cropped(self.pipeline.crop)
+        stored, chosen = source.whole(chosen)  # without those that cannot be read
+        source = source.for_training(self.pipeline.crop)
         seen = []
         for epoch in range(epochs):
-            images, index = source.fetch(chosen, AugmentKey(self.seed, epoch, chosen))
+            images, index = source.fetch_training(chosen, AugmentKey(self.seed, epoch, chosen))
             batch = Batch(images, self._train.targets[index], index, epoch, 0, 1.0, True)
             seen.append(self.denormalize(self.on_after_batch_transfer(batch, 0).images))
         return Samples(stored, seen, [self.class_names[target] for target in self._train.targets[chosen]])
@@ -242,21 +233,12 @@ class ImageData(L.LightningDataModule):
             _ = self._train, self._members
         if stage in (None, "fit", "validate"):
             _ = self._own_val, self._members
-        if self.trainer is not None and stage == "fit" and self.num_val == 0:
-            self.trainer.limit_val_batches = 0  # how Lightning is told that there is nothing to validate on
 
     def train_dataloader(self) -> TrainBatches:
         """This rank's training batches."""
         trainer = self.trainer
-        source = self._placed(self._train)
-        if isinstance(source, Files):
-            source = source.among(self._members[0])
-        if self._crops_as_it_reads:
-            assert isinstance(source, Cropping)
-            assert self.pipeline.crop is not None
-            source = source.cropped(self.pipeline.crop)
         return TrainBatches(
-            source,
+            self._placed(self._train).for_training(self.pipeline.crop, self._members[0]),
             self._members[0],
             batch_size=self.batch_size,
             seed=self.seed,
@@ -319,7 +301,7 @@ class ImageData(L.LightningDataModule):
 
     def _evaluation(self, source: Source, members: Tensor) -> EvalBatches | PictureBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        if self.whole and isinstance(source, Cropping):
+        if self.whole and source.crops:
             return PictureBatches(source, members, world_size=world_size, rank=rank)
         return EvalBatches(
             self._placed(source),
@@ -330,14 +312,5 @@ class ImageData(L.LightningDataModule):
         )
 
     def _placed(self, source: Source) -> Source:
-        """Small splits in memory live on the GPU, so that a step copies nothing."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type != "cuda":
-            return source
-        if hasattr(source, "pin_memory"):
-            source.pin_memory = True  # so that the copy of a batch overlaps with the step before it
-        elif isinstance(source, InMemory) and source.pixels.nbytes <= ON_DEVICE_LIMIT:
-            if id(source) not in self._on_device:
-                self._on_device[id(source)] = source.to(device)
-            return self._on_device[id(source)]
-        return source
+        return source.near(device)

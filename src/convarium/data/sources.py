@@ -1,7 +1,9 @@
-"""Where the pixels of a split come from: memory, or a formula; image files have a file of their own."""
+"""Where the pixels of a split come from: memory, or a formula; what lies in files says of itself what is special."""
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -9,41 +11,85 @@ from torch import Tensor
 from convarium.data.augment.change import AugmentKey, Crop
 from convarium.randomness import integers
 
+ON_DEVICE_LIMIT = 2 << 30
+"""Bytes up to which a split in memory moves to the GPU as a whole."""
 
-class Source(Protocol):
+
+class Source(ABC):
     """A split: class numbers in memory, images on demand."""
 
-    prefetches: bool
+    prefetches: bool = False
     """Whether `fetch` takes long enough that a loader should ask for the next batches in threads."""
+    crops: bool = False
+    """Whether its pictures may be of any size, and a crop is made as they are read (`for_training`)."""
     targets: Tensor
     """(len,) int64."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.targets)
 
-    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+    @abstractmethod
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images at `indices`, uint8 (n, C, H, W), and which samples they are: `indices`, but for those that cannot
-        be read. With a key (in training), cut out of the stored pictures if the source does that.
+        be read.
         """
-        ...
 
-
-@runtime_checkable
-class Cropping(Source, Protocol):
-    """A source of pictures of any size, which cuts the training images out of them as it reads."""
-
-    def cropped(self, crop: Crop) -> Source:
-        """The same pictures, cut by `crop` where they are fetched with a key."""
-        ...
+    def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
+        """As `fetch`, for training: the crop is made if the source does that, and a sample that cannot be read may be
+        replaced by another one.
+        """
+        return self.fetch(indices)
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The pictures of which the images are made, each uint8 (C, H, W) of a size of its own, and which they are."""
-        ...
+        """The pictures of which the images are made, each uint8 (C, H, W), and which samples they are."""
+        images, indices = self.fetch(indices)
+        return list(images), indices
+
+    def for_training(self, crop: Crop | None, members: Tensor | None = None) -> "Source":
+        """The same split for `fetch_training`.
+
+        crop: cuts the training images out of the pictures, if the source does that.
+        members: (n,) int64, ascending: only these samples take the place of one that cannot be read; None: all may.
+        """
+        return self
+
+    def near(self, device: torch.device) -> "Source":
+        """The same split, kept so that its batches reach `device` soonest."""
+        return self
 
 
-class InMemory:
+class PictureSource(Source):
+    """A source of pictures of any size, decoded by `threads` threads (0: by the caller's own, and nothing ahead)."""
+
+    crops = True
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.prefetches = threads > 0
+        self.crop: Crop | None = None
+        self.members: Tensor | None = None
+        self._pin_memory = False
+
+    def for_training(self, crop: Crop | None, members: Tensor | None = None) -> Self:
+        other = copy.copy(self)
+        other.crop, other.members = crop, members
+        return other
+
+    def near(self, device: torch.device) -> Self:
+        self._pin_memory = device.type == "cuda"  # so that the copy of a batch overlaps with the step before it
+        return self
+
+    def _empty(self, n: int, channels: int, side: int) -> Tensor:
+        """Memory for n images, uint8 (n, channels, side, side). In memory the channels are last, as readers have them:
+        turning them would take a quarter of the time in which they are made, and the device turns the whole batch.
+        """
+        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
+            out = torch.empty((n, side, side, channels), dtype=torch.uint8, pin_memory=self._pin_memory)
+            return out.permute(0, 3, 1, 2)
+
+
+class InMemory(Source):
     """All images as one uint8 tensor (len, C, H, W), sliced; `fit`, if given, brings a slice to its final size."""
-
-    prefetches = False
 
     def __init__(self, images: Tensor, targets: Tensor, *, fit: Callable[[Tensor], Tensor] | None = None) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
@@ -55,23 +101,25 @@ class InMemory:
         self.pixels = images.contiguous()
         self.targets = targets.to(torch.int64)
         self.fit = fit
-
-    def __len__(self) -> int:
-        return len(self.targets)
+        self._near: InMemory | None = None
 
     def __str__(self) -> str:
         return f"{self.pixels.nbytes / 1e6:,.1f} MB in memory"
 
-    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         chosen = self.pixels.index_select(0, indices)
         return chosen if self.fit is None else self.fit(chosen), indices
 
-    def to(self, device: torch.device) -> "InMemory":
-        """The same split held on `device`, so that batches are sliced there and nothing is copied per step."""
-        return InMemory(self.pixels.to(device), self.targets.to(device), fit=self.fit)
+    def near(self, device: torch.device) -> "InMemory":
+        """On a GPU a small split is held there as a whole: batches are sliced there and nothing is copied per step."""
+        if device.type != "cuda" or self.pixels.nbytes > ON_DEVICE_LIMIT:
+            return self
+        if self._near is None:
+            self._near = InMemory(self.pixels.to(device), self.targets.to(device), fit=self.fit)
+        return self._near
 
 
-class Synthetic:
+class Synthetic(Source):
     """Images by formula: a smooth pattern per class plus noise per sample, both from the hash; learnable, never stored.
 
     A sample is its class's pattern (a random 4x4 grid, bilinearly enlarged, 0..128) plus a window of one long strip of
@@ -79,7 +127,6 @@ class Synthetic:
     are those of `seed` alone.
     """
 
-    prefetches = False
     _OFFSETS = 1 << 16
 
     def __init__(self, size: int, *, num_classes: int, channels: int, image_size: int, seed: int, split: str) -> None:
@@ -101,12 +148,9 @@ class Synthetic:
         # the classes in turn, in a random order within each round of num_classes, so that every split is balanced
         self.targets = samples % num_classes
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
     def __str__(self) -> str:
         return "made by formula"
 
-    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         pattern = self._patterns.index_select(0, self.targets[indices])
         return pattern.add_(self._noise[self._offsets[indices]]).view(-1, *self.shape), indices

@@ -187,6 +187,8 @@ def build_parts(config: dict[str, Any], run: RunDirectory, found: Preflight, dat
             )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    if data.num_val == 0:
+        trainer.limit_val_batches = 0  # set here, since fast_dev_run replaces the argument of this name
     trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
     return Assembly(learner, data, trainer, checkpoint, averaging, stop, weights)

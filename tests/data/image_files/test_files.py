@@ -44,8 +44,8 @@ def test_files_are_decoded_inside_a_test_too(class_folders):
 def test_a_crop_is_cut_out_of_the_file_where_there_is_a_key(class_folders):
     files = files_of(class_folders(size=(40, 30)))
     crop = RandomResizedCrop()
-    cropped = files.cropped(crop)
-    images, index = cropped.fetch(torch.arange(8), key(*range(8)))
+    cropped = files.for_training(crop)
+    images, index = cropped.fetch_training(torch.arange(8), key(*range(8)))
     boxes = crop.boxes(torch.tensor([(30, 40)] * 8), key(*range(8)), 12).tolist()
     for image, path, (top, left, height, width) in zip(images, files.paths, boxes, strict=True):
         with Image.open(path) as picture:
@@ -60,11 +60,13 @@ def test_a_crop_is_cut_out_of_the_file_where_there_is_a_key(class_folders):
 @settings(deadline=None, max_examples=15)
 def test_a_sample_is_the_same_in_any_batch_and_for_any_number_of_threads(wide_folder, order, size, threads):
     crop = RandomResizedCrop()
-    together = files_of(wide_folder, threads=0).cropped(crop).fetch(torch.arange(8), key(*range(8), epoch=3))[0]
-    files = files_of(wide_folder, threads=threads).cropped(crop)
+    together = (
+        files_of(wide_folder, threads=0).for_training(crop).fetch_training(torch.arange(8), key(*range(8), epoch=3))[0]
+    )
+    files = files_of(wide_folder, threads=threads).for_training(crop)
     for first in range(0, 8, size):
         part = order[first : first + size]
-        assert torch.equal(files.fetch(torch.tensor(part), key(*part, epoch=3))[0], together[part])
+        assert torch.equal(files.fetch_training(torch.tensor(part), key(*part, epoch=3))[0], together[part])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_skipped_files_leave_the_batch_smaller_and_are_noted_once(class_folders)
     root = spoil(class_folders(), "cat/1.png", "dog/2.png")
     files = files_of(root, on_bad_file="skip", note=lambda path, why: noted.append(path))
     for _ in range(2):
-        images, index = files.fetch(torch.arange(8), key(*range(8)))
+        images, index = files.fetch_training(torch.arange(8), key(*range(8)))
         assert index.tolist() == [0, 2, 3, 4, 5, 7]
         assert torch.equal(images, files.fetch(index)[0])
     assert sorted(noted) == [str(root / "train" / name) for name in ("cat/1.png", "dog/2.png")]
@@ -103,24 +105,24 @@ def test_skipped_files_leave_the_batch_smaller_and_are_noted_once(class_folders)
 
 def test_replaced_files_give_way_to_the_next_that_can_be_read(class_folders):
     root = spoil(class_folders(size=(30, 20)), "cat/1.png", "cat/2.png", "dog/3.png")
-    files = files_of(root, on_bad_file="replace").cropped(RandomResizedCrop())
-    images, index = files.fetch(torch.arange(8), key(*range(8)))
+    files = files_of(root, on_bad_file="replace").for_training(RandomResizedCrop())
+    images, index = files.fetch_training(torch.arange(8), key(*range(8)))
     assert index.tolist() == [0, 3, 3, 3, 4, 5, 6, 0]
     assert torch.equal(images[7], images[0])  # its random crop, too, is that of the sample it is
-    assert torch.equal(images[1], files.fetch(torch.tensor([3]), key(3))[0][0])
+    assert torch.equal(images[1], files.fetch_training(torch.tensor([3]), key(3))[0][0])
 
 
 def test_only_training_samples_take_the_place_of_another(class_folders):
     files = files_of(spoil(class_folders(), "cat/1.png", "dog/3.png"), on_bad_file="replace")
-    files = files.among(torch.tensor([0, 1, 4, 5, 7]))  # 2, 3 and 6 are set aside
-    images, index = files.fetch(torch.tensor([1, 7]), key(1, 7))
+    files = files.for_training(None, torch.tensor([0, 1, 4, 5, 7]))  # 2, 3 and 6 are set aside
+    images, index = files.fetch_training(torch.tensor([1, 7]), key(1, 7))
     assert index.tolist() == [4, 0]
     assert torch.equal(images, files.fetch(index)[0])
 
 
 def test_a_training_batch_with_nothing_left_has_one_replaced(class_folders):
     files = files_of(spoil(class_folders(), "cat/1.png", "cat/2.png"), on_bad_file="skip")
-    assert files.fetch(torch.tensor([1, 2]), key(1, 2))[1].tolist() == [3]
+    assert files.fetch_training(torch.tensor([1, 2]), key(1, 2))[1].tolist() == [3]
     assert files.fetch(torch.tensor([1, 2]))[1].tolist() == []  # in evaluation none
 
 
@@ -133,7 +135,7 @@ def test_a_folder_of_nothing_but_bad_files_ends_with_one_line(class_folders):
     root = class_folders(images=1)
     files = files_of(spoil(root, "cat/0.png", "dog/0.png"), on_bad_file="replace")
     with pytest.raises(BadFile, match="none of 2 image files can be read"):
-        files.fetch(torch.tensor([0]), key(0))
+        files.fetch_training(torch.tensor([0]), key(0))
 
 
 def test_loading_leaves_out_what_cannot_be_read(class_folders):

@@ -41,12 +41,12 @@ def test_what_was_fetched_once_is_not_fetched_again(cached, in_memory, packed):
 
 def test_a_part_of_a_sample_comes_from_the_cache_too(cached, in_memory, packed):
     key = AugmentKey(0, 0, EVERY)
-    expected = packed_of(packed).read("train").cropped(Anywhere()).fetch(EVERY, key)[0]
-    first = cached().cropped(Anywhere())
-    assert torch.equal(first.fetch(EVERY, key)[0], expected)
+    expected = packed_of(packed).read("train").for_training(Anywhere()).fetch_training(EVERY, key)[0]
+    first = cached().for_training(Anywhere())
+    assert torch.equal(first.fetch_training(EVERY, key)[0], expected)
     take_away(in_memory)
-    assert torch.equal(first.fetch(EVERY, key)[0], expected)
-    assert torch.equal(cached().cropped(Anywhere()).fetch(EVERY, key)[0], expected)
+    assert torch.equal(first.fetch_training(EVERY, key)[0], expected)
+    assert torch.equal(cached().for_training(Anywhere()).fetch_training(EVERY, key)[0], expected)
 
 
 def test_two_ranks_share_what_each_fetched(cached, in_memory, packed):

@@ -167,8 +167,8 @@ def test_of_pixels_only_the_rows_of_the_crop_are_fetched(instrumented):
 
     from convarium.data.augment.change import AugmentKey
 
-    source = packed_of(instrumented).read("train").cropped(Middle())
-    source.fetch(EVERY, AugmentKey(0, 0, EVERY))[0]
+    source = packed_of(instrumented).read("train").for_training(Middle())
+    source.fetch_training(EVERY, AugmentKey(0, 0, EVERY))[0]
     assert {end - start for _, start, end in Instrumented.asked} == {5 * 24 * 3}  # of 16 rows of 24 pixels
 
 

@@ -50,7 +50,7 @@ def together(shares):
 
 
 def source_of(root, **options):
-    return packed_of(root, **options).read("train").cropped(Anywhere())
+    return packed_of(root, **options).read("train").for_training(Anywhere())
 
 
 @QUICK
@@ -121,11 +121,11 @@ def test_a_crop_is_its_box_resized(photograph, tmp_path, store):
             Image.open(path).save(path.with_suffix(".jpg"), quality=95)
             path.unlink()
     packing_of(photograph, tmp_path / "packed", format=store, size=None)
-    source = packed_of(tmp_path / "packed").read("train").cropped(Anywhere())
+    source = packed_of(tmp_path / "packed").read("train").for_training(Anywhere())
     key = AugmentKey(1, 5, torch.arange(2))
     boxes = Anywhere().boxes(torch.tensor([[45, 61], [45, 61]]), key, 12).tolist()
     for image, path, (top, left, height, width) in zip(
-        source.fetch(torch.arange(2), key)[0], sorted(photograph.rglob("*.*g")), boxes, strict=True
+        source.fetch_training(torch.arange(2), key)[0], sorted(photograph.rglob("*.*g")), boxes, strict=True
     ):
         picture = Image.open(path).convert("RGB").crop((left, top, left + width, top + height))
         expected = torch.from_numpy(np.array(picture.resize((12, 12), Image.Resampling.BILINEAR))).permute(2, 0, 1)

@@ -13,7 +13,7 @@ from convarium.data.readers import choice
 from convarium.data.readers.choice import read_square, reader
 from convarium.data.readers.jpeg import JpegReader, head
 from convarium.data.readers.pillow import PillowReader
-from convarium.data.readers.reader import BatchReader, Box, Misplaced, Unreadable
+from convarium.data.readers.reader import Box, Misplaced, Unreadable
 from convarium.errors import ConfigError
 from data.bad_files import bad_files, colours, encoded, turned
 
@@ -267,7 +267,7 @@ def test_a_reader_without_its_library_says_what_to_install(monkeypatch) -> None:
 
 
 def test_an_unknown_reader_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"data.reader=turbo-jpeg: accepted are auto, .*did you mean turbojpeg\?"):
+    with pytest.raises(ConfigError, match=r"data.reader=turbo-jpeg: accepted are auto, .*did you mean 'turbojpeg'\?"):
         reader("turbo-jpeg")
 
 
@@ -286,18 +286,3 @@ def test_a_square_of_a_whole_picture_is_the_same_for_every_reader() -> None:
             for each in (reader(name), PILLOW)
         )
         assert difference(ours, theirs) <= 1
-
-
-def test_dali_reads_batches_with_what_it_does_not_know_left_to_pillow() -> None:
-    pytest.importorskip("nvidia.dali")
-    wanted = reader("dali")
-    assert isinstance(wanted, BatchReader)
-    data = [*JPEGS.values(), encoded(PICTURE, "PNG"), encoded(PICTURE, "JPEG", exif=turned(6))]
-    boxes = [Box(3, 5, 70, 60)] * len(data)
-    expected = torch.stack([PILLOW.read(each, Box(3, 5, 70, 60), (32, 32), channels=3) for each in data])
-    for _ in range(2):
-        assert difference(wanted.read_many(data, boxes, image_size=32, channels=3), expected) <= 16
-        with pytest.raises(Unreadable, match="truncated"):
-            wanted.read_many([data[0], data[1][:-200]], boxes[:2], image_size=32, channels=3)
-        with pytest.raises(Misplaced):
-            wanted.read_many(data[:1], [Box(0, 0, 84, 1)], image_size=32, channels=3)

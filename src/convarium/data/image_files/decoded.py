@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convarium.data.image_files.files import Files, without
+from convarium.data.image_files.files import Files, drop_samples
 from convarium.data.sources import InMemory
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def _found(files: Files, array: Path, notes: Path) -> InMemory | None:
     if pixels.dtype != np.uint8 or pixels.shape != (len(files), *_shape(files)):
         return None
     files.recall(bad)
-    return without(torch.from_numpy(pixels), files.targets, bad)
+    return drop_samples(torch.from_numpy(pixels), files.targets, bad)
 
 
 def _write(files: Files, array: Path, notes: Path) -> None:

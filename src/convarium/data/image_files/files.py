@@ -1,6 +1,5 @@
 """A split that lies in image files: decoded when asked for, by a few threads, only as far as the crop needs it."""
 
-import copy
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +9,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from convarium.data.augment.change import AugmentKey, Crop
+from convarium.data.augment.change import AugmentKey
 from convarium.data.readers.choice import read_square
-from convarium.data.readers.reader import BatchReader, Box, Reader, Unreadable
-from convarium.data.sources import InMemory
+from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.sources import InMemory, PictureSource
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ class Shape(NamedTuple):
     crop_share: float = 1.0
 
 
-class Files:
+class Files(PictureSource):
     """Image files and their class numbers.
 
     threads: how many decode at once (readers free the interpreter); 0: the caller's own, and nothing ahead of time.
@@ -58,22 +57,15 @@ class Files:
         if on_bad_file not in ON_BAD_FILE:
             raise ValueError(f"on_bad_file={on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
         self.paths = list(paths)
+        super().__init__(threads)
         self.targets = targets.to(torch.int64)
         self.shape = shape
         self.reader = reader
-        self.threads = threads
         self.on_bad_file = on_bad_file
         self.note = note
-        self.prefetches = threads > 0
-        self.pin_memory = False
-        self.crop: Crop | None = None
-        self.members: Tensor | None = None
         self.bad: dict[int, str] = {}
         """Why samples could not be read, as far as they were asked for."""
         self._workers = _Workers(threads)
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def __str__(self) -> str:
         return f"files read by {self.reader.name} in {self.threads} threads"
@@ -83,29 +75,21 @@ class Files:
         """What the decoded split would take."""
         return len(self) * self.shape.channels * self.shape.image_size**2
 
-    def cropped(self, crop: Crop) -> "Files":
-        """The same files, cut by `crop` where they are fetched with a key."""
-        other = copy.copy(self)
-        other.crop = crop
-        return other
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of those samples that can be read, and which they are. Raises BadFile for the first that cannot,
+        with on_bad_file=raise."""
+        images, failed = self._decode(indices, None)
+        return _kept(images, indices, failed) if failed else (images, indices)
 
-    def among(self, members: Tensor) -> "Files":
-        """The same files, of which only `members` (ascending) take the place of one that cannot be read."""
-        other = copy.copy(self)
-        other.members = members
-        return other
-
-    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
-        """The images and the samples they are of. Raises BadFile for the first that cannot be read, if so told."""
+    def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
         images, failed = self._decode(indices, key)
         if not failed:
             return images, indices
-        if key is not None and (self.on_bad_file == "replace" or len(failed) == len(indices)):
-            if self.on_bad_file == "skip":  # a training batch is never empty: one is replaced all the same
-                images, indices, failed = images[:1], indices[:1], failed[:1]
+        if self.on_bad_file == "replace":
             return self._replace(images, indices.clone(), failed, key)
-        kept = torch.tensor([row for row in range(len(indices)) if row not in set(failed)], dtype=torch.int64)
-        return images[kept], indices[kept]
+        if len(failed) == len(indices):  # a training batch is never empty: one is replaced all the same
+            return self._replace(images[:1], indices[:1].clone(), failed[:1], key)
+        return _kept(images, indices, failed)
 
     def all_of_size(self) -> bool:
         """Whether a few of the pictures, from all classes alike, are squares of image_size."""
@@ -125,10 +109,7 @@ class Files:
     def _decode(self, indices: Tensor, key: AugmentKey | None) -> tuple[Tensor, list[int]]:
         """uint8 (n, C, H, W), and the rows that could not be read."""
         channels, side, share = self.shape
-        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
-            # as readers have it, with the channels last, which the device puts in their place for the whole batch
-            out = torch.empty((len(indices), side, side, channels), dtype=torch.uint8, pin_memory=self.pin_memory)
-            out = out.permute(0, 3, 1, 2)
+        out = self._empty(len(indices), channels, side)
         samples = indices.tolist()
 
         def square(row: int) -> bool:
@@ -145,12 +126,6 @@ class Files:
         heads = self._workers.map(self._head, samples)
         sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
         boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
-        if isinstance(self.reader, BatchReader) and all(heads):
-            try:
-                data = [head.data for head in heads if head is not None]
-                return self.reader.read_many(data, boxes, image_size=side, channels=channels), []
-            except Unreadable:
-                pass  # one by one, to find out which
 
         def part(row: int) -> bool:
             head = heads[row]
@@ -220,10 +195,15 @@ class Files:
         pixels = torch.empty((len(self), channels, side, side), dtype=torch.uint8) if out is None else out
         for part in torch.arange(len(self)).split(1024):  # type: ignore[no-untyped-call]
             pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
-        return without(pixels, self.targets, self.bad)
+        return drop_samples(pixels, self.targets, self.bad)
 
 
-def without(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
+def _kept(images: Tensor, indices: Tensor, failed: list[int]) -> tuple[Tensor, Tensor]:
+    kept = torch.tensor([row for row in range(len(indices)) if row not in set(failed)], dtype=torch.int64)
+    return images[kept], indices[kept]
+
+
+def drop_samples(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
     """The split without some samples."""
     gone = set(bad)
     if not gone:

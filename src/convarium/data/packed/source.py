@@ -1,6 +1,5 @@
 """Images out of packed shards, by index, in any order."""
 
-import copy
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -10,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from convarium.data.augment.change import AugmentKey, Crop
+from convarium.data.augment.change import AugmentKey
 from convarium.data.packed.place import Read
 from convarium.data.packed.shards import Shards
 from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.sources import PictureSource
 from convarium.errors import ConfigError
 
 
@@ -70,7 +70,7 @@ def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDA
     return resized[:, top : top + image_size, left : left + image_size]
 
 
-class Packed:
+class Packed(PictureSource):
     """A split in shards of JPEG files (`reader` decodes them) or, with reader=None, of pixels.
 
     threads: how many decode; 0: the one that asks. The images do not depend on it.
@@ -86,6 +86,7 @@ class Packed:
         reader: Reader | None = None,
         threads: int = 4,
     ) -> None:
+        super().__init__(threads)
         self.shards = shards
         self.targets = torch.from_numpy(shards.index.target.astype(np.int64))
         self.sizes = torch.from_numpy(np.stack([shards.index.height, shards.index.width], axis=1).astype(np.int64))
@@ -94,36 +95,32 @@ class Packed:
         self.image_size = image_size
         self.crop_share = crop_share
         self.reader = reader
-        self.threads = threads
-        self.crop: Crop | None = None
-        self.prefetches = threads > 0
-        self.pin_memory = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="unpack") if threads else None
-
-    def __len__(self) -> int:
-        return len(self.targets)
 
     def __str__(self) -> str:
         kind = "pixels" if self.reader is None else f"JPEG read by {self.reader.name}"
         return f"shards of {kind} in {self.threads} threads"
 
-    def cropped(self, crop: Crop) -> "Packed":
-        """The same split, which cuts a training image out of the stored picture by `crop`."""
-        other = copy.copy(self)
-        other.crop = crop
-        return other
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The central squares, uint8 (n, C, H, W) but not necessarily contiguous, and `indices`. Raises ConfigError,
+        naming sample and shard, for what cannot be read."""
+        sizes = self.sizes[indices].tolist()
+        cuts = [central(height, width, self.image_size, self.crop_share) for height, width in sizes]
+        return self._read(indices, cuts), indices
 
-    def fetch(self, indices: Tensor, key: AugmentKey | None = None) -> tuple[Tensor, Tensor]:
-        """The images, uint8 (n, C, H, W) but not necessarily contiguous, and `indices`: with a key and a crop, the
-        crop's box of the stored picture resized; else the central square. Raises ConfigError, naming sample and shard,
-        for what cannot be read."""
+    def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
+        """As `fetch`, but with a crop the crop's boxes of the stored pictures, resized."""
+        if self.crop is None:
+            return self.fetch(indices)
+        boxes = self.crop.boxes(self.sizes[indices], key, self.image_size).tolist()
+        return self._read(indices, [Cut(Box(*box), (self.image_size, self.image_size)) for box in boxes]), indices
+
+    def _read(self, indices: Tensor, cuts: list[Cut]) -> Tensor:
         samples = indices.tolist()
-        cuts = self._cuts(indices, key)
         parts = [self._rows(sample, cut) for sample, cut in zip(samples, cuts, strict=True)]
         reads = self.shards.start(samples, parts if self.reader is None else None)
-        with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
-            out = self._empty(len(samples))
-            pixels = out.numpy()
+        out = self._empty(len(samples), self.channels, self.image_size)
+        pixels = out.numpy()
 
         def fill(rows: range) -> None:
             for row in rows:
@@ -134,7 +131,7 @@ class Packed:
         else:  # a few large shares, not a task per image; list() waits for all of them and raises the first error
             shares = min(len(samples), 4 * self.threads)
             list(self._pool.map(fill, [range(share, len(samples), shares) for share in range(shares)]))
-        return out, indices
+        return out
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
         """The stored pictures, uint8 (C, H, W) each, and `indices`. Raises ConfigError as `fetch` does."""
@@ -144,20 +141,6 @@ class Packed:
             whole = Cut(Box(0, 0, height, width), (height, width))
             found.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
         return found, indices
-
-    def _empty(self, n: int) -> Tensor:
-        """Room for n images. Pixels come with the channels last, and turning them would take a quarter of the time in
-        which they are made: they stay so, and the device turns the batch."""
-        size = self.image_size
-        stored = torch.empty((n, size, size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
-        return stored.permute(0, 3, 1, 2)
-
-    def _cuts(self, indices: Tensor, key: AugmentKey | None) -> list[Cut]:
-        sizes = self.sizes[indices]
-        if self.crop is None or key is None:
-            return [central(height, width, self.image_size, self.crop_share) for height, width in sizes.tolist()]
-        square = (self.image_size, self.image_size)
-        return [Cut(Box(*box), square) for box in self.crop.boxes(sizes, key, self.image_size).tolist()]
 
     def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:
         """The bytes of a stored picture's rows that a box touches."""

@@ -1,6 +1,5 @@
 """The reader of a name, and how a whole picture becomes the square that a network sees."""
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -11,6 +10,7 @@ from convarium.data.readers.jpeg import START
 from convarium.data.readers.pillow import PillowReader
 from convarium.data.readers.reader import Box, Reader, Unreadable
 from convarium.errors import ConfigError
+from convarium.wording import nearest
 
 
 class Kind(NamedTuple):
@@ -28,7 +28,7 @@ FAST = {
 }
 """Readers of JPEG files, the fastest first (benchmarks/decode.py)."""
 
-NAMES = ("auto", *FAST, "pillow", "dali")
+NAMES = ("auto", *FAST, "pillow")
 
 
 def reader(name: str = "auto") -> Reader:
@@ -40,18 +40,8 @@ def reader(name: str = "auto") -> Reader:
         return reader(next(iter(installed())))
     if name == "pillow":
         return PillowReader()
-    if name == "dali":
-        try:
-            return cast(Reader, importlib.import_module("convarium.data.readers.dali").DaliReader())
-        except ImportError as error:
-            raise ConfigError(
-                f"data.reader=dali: DALI is not installed ({error}); pip install 'convarium[dali]', or take"
-                " data.reader=auto"
-            ) from None
     if name not in FAST:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        told = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"data.reader={name}: accepted are {', '.join(NAMES)}{told}")
+        raise ConfigError(f"data.reader={name}: accepted are {', '.join(NAMES)}{nearest(name, NAMES)}")
     try:
         return WithPillow(_fast(name))
     except ImportError as error:
@@ -76,7 +66,7 @@ def installed() -> list[str]:
 class WithPillow:
     """A fast reader of JPEG files, and Pillow for every file that is none or that it refuses.
 
-    So what is Unreadable is so by Pillow's verdict, whichever reader was asked for.
+    So it is Pillow alone that finds a file Unreadable, whichever reader was asked for.
     """
 
     def __init__(self, fast: Reader) -> None:

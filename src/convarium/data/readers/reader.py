@@ -1,7 +1,6 @@
 """What a reader of image files is."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -39,15 +38,6 @@ class Reader(Protocol):
 
         Raises Unreadable; Misplaced if the box does not lie in the picture.
         """
-        ...
-
-
-@runtime_checkable
-class BatchReader(Reader, Protocol):
-    """A reader that does a whole batch better, on threads of its own."""
-
-    def read_many(self, data: Sequence[bytes], boxes: Sequence[Box], *, image_size: int, channels: int) -> Tensor:
-        """As `read`, of each file its box; uint8 (N, channels, image_size, image_size)."""
         ...
 
 
