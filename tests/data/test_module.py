@@ -175,11 +175,6 @@ def test_the_parts_of_an_augmentation_come_one_after_the_other():
     assert torch.equal(data.on_after_batch_transfer(batch, 0).images, data.normalize(changed))
 
 
-def test_a_part_of_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="augment=croop: accepted are crop, flip"):
-        synthetic(augment={"croop": CropFlip()})
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_images_with_their_channels_last_are_put_in_order(training):
     data = synthetic(augment={"crop": CropFlip(pad=2)})

@@ -1,5 +1,6 @@
 """The group `augment` through Hydra: several answers make one augmentation, whose every key can be set."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from convarium.data.augment.crop import CropFlip
 from convarium.data.augment.erase import Cutout
 from convarium.data.augment.flip import Flip
 from convarium.data.augment.mix import MixUp
-from convarium.data.augment.pipeline import PARTS
 from convarium.data.augment.policies import RandAugment
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
@@ -55,6 +55,27 @@ def test_the_answer_none_is_no_augmentation() -> None:
     assert not data_of().pipeline
 
 
+def test_a_part_of_ones_own_is_a_python_file_and_a_yaml(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own_directory / "invert.py").write_text(
+        "class Invert:\n"
+        "    order = 5\n"
+        "    def __init__(self, top=255):\n"
+        "        self.top = top\n"
+        "    def __call__(self, images, key):\n"
+        "        return self.top - images\n"
+    )
+    (own_directory / "conf" / "augment").mkdir(parents=True)
+    yaml = "# Negatives\nnegative:\n  _target_: invert.Invert\n  top: 200\n"
+    (own_directory / "conf" / "augment" / "invert.yaml").write_text(yaml)
+    monkeypatch.syspath_prepend(own_directory)
+    monkeypatch.setenv("CONVARIUM_TRUST", "invert")
+    words = ["augment=[flip,invert,crop_flip]", "augment.negative.top=255"]
+    config = compose(words, config_dir=str(own_directory / "conf")).config
+    pipeline = build(config["data"], "data").pipeline
+    assert str(pipeline) == "CropFlip, Invert, Flip"
+    assert pipeline.changes[1].top == 255
+
+
 def test_cutout_takes_the_mean_of_the_data() -> None:
     erase: Any = data_of("augment=cutout", "data.mean=[0.125]").augment["erase"]
     assert list(erase.value) == [0.125]
@@ -63,7 +84,7 @@ def test_cutout_takes_the_mean_of_the_data() -> None:
 def test_what_is_composed_trains_by_its_parts() -> None:
     run = experiment(FOUR, "augment.policy.magnitude=5", "augment.erase.size=3", "trainer.max_steps=1")
     assert run.result()["steps"] == 1
-    assert set(run.config()["augment"]) == {"crop", "policy", "erase", "mix"} <= set(PARTS)
+    assert set(run.config()["augment"]) == {"crop", "policy", "erase", "mix"}
     assert run.config()["augment"]["policy"]["magnitude"] == 5
     plain = experiment("trainer.max_steps=1", folder="plain")
     assert rows(run, "train/loss_step") != rows(plain, "train/loss_step")

@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from convarium.data.augment.change import AugmentKey
-from convarium.data.augment.crop import CropFlip, RandomResizedCrop
+from convarium.data.augment.crop import CropFlip, RandomResizedCrop, ScaleCrop
+from convarium.data.augment.erase import Cutout
 from convarium.data.augment.flip import Flip
-from convarium.data.augment.mix import MixUp
-from convarium.data.augment.pipeline import PARTS, Pipeline
+from convarium.data.augment.mix import CutMix, MixUp
+from convarium.data.augment.pipeline import Pipeline
 
 IMAGES = torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 KEY = AugmentKey(3, 1, torch.arange(6))
@@ -25,9 +26,13 @@ def test_parts_are_applied_in_their_order_however_they_are_named():
     assert torch.equal(pipeline.change(IMAGES, KEY, cropped=False), expected)
 
 
-def test_equal_parts_are_all_applied():
-    pipeline = Pipeline({name: Flip() for name in PARTS if name not in ("crop", "mix")})
-    assert len(pipeline.changes) == len(PARTS) - 2
+def test_a_part_without_an_order_comes_last_whatever_it_is_called():
+    pipeline = Pipeline({"aaa": Add(1), "zzz": Cutout(size=2), "flip": Flip()})
+    assert [type(part) for part in pipeline.changes] == [Flip, Cutout, Add]
+
+
+def test_parts_of_one_order_are_applied_by_their_names():
+    assert [part.number for part in Pipeline({"b": Add(2), "a": Add(1)}).changes] == [1, 2]
 
 
 def test_what_the_source_has_cropped_is_not_cropped_again():
@@ -44,12 +49,11 @@ def test_nothing_is_nothing():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"ploicy": Flip()}, "augment=ploicy: accepted are crop, flip, geometry, policy, color, lighting, erase, mix"),
-        ({"mix": Flip()}, "augment.mix: Flip does something else"),
-        ({"flip": MixUp()}, "augment.flip: MixUp does something else"),
-        ({"erase": RandomResizedCrop()}, "augment.erase: RandomResizedCrop does something else"),
+        ({"flip": 3}, "augment.flip: int is no augmentation: accepted are objects with boxes"),
+        ({"mix": MixUp(), "more": CutMix()}, "augment.more: CutMix mixes as MixUp does: choose one"),
+        ({"crop": RandomResizedCrop(), "cut": ScaleCrop()}, "augment.cut: ScaleCrop crops as RandomResizedCrop does"),
     ],
 )
-def test_a_part_that_is_out_of_place_is_refused(parts, message):
+def test_a_part_that_has_no_place_is_refused(parts, message):
     with pytest.raises(ValueError, match=message):
         Pipeline(parts)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convarium.data.augment import tones
 from convarium.data.augment.change import AugmentKey
-from convarium.data.augment.chunks import piecewise
+from convarium.data.augment.chunks import in_chunks
 from convarium.data.augment.draws import normals, uniforms
 from convarium.data.augment.operations import Operation, each
 
@@ -21,6 +21,7 @@ class ColorJitter:
     for each sample. A grey image has no saturation and no hue.
     """
 
+    order = 40
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -74,6 +75,7 @@ class FancyPCA:
     by the mean of the three.
     """
 
+    order = 50
     std: float = 0.1
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class FancyPCA:
         shift = torch.stack([a * one + b * two + c * three for a, b, c in EIGENVECTORS], dim=1)  # (N, 3) levels
         if images.shape[1] == 1:
             shift = shift.mean(1, keepdim=True)
-        return piecewise(_shifted, images, shift.float()[..., None, None])
+        return in_chunks(_shifted, images, shift.float()[..., None, None])
 
 
 def _shifted(images: Tensor, shift: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class CropFlip:
     subtracts it before. For `mirror` see `Flip`.
     """
 
+    order = 0
     pad: int = 4
     mirror: str = "random"
 

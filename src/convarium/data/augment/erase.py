@@ -32,6 +32,7 @@ class RandomErasing:
     of the image's own channel (Differs: ImageNet's in the paper).
     """
 
+    order = 60
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.4)
     ratio: tuple[float, float] = (0.3, 1 / 0.3)
@@ -85,6 +86,7 @@ class Cutout:
     mean, a number in [0, 1] for each channel (or one for all).
     """
 
+    order = 60
     size: int
     value: tuple[float, ...] = (0.5,)
 

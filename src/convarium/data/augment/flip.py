@@ -47,6 +47,7 @@ class Flip:
     second, and so on in turn, so that every two epochs show all of both (Jordan 2024, arXiv:2404.00498, section 3.6).
     """
 
+    order = 10
     mirror: str = "random"
 
     def __post_init__(self) -> None:

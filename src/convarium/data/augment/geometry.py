@@ -36,6 +36,7 @@ class Affine:
     Bilinear; all about the middle of the image.
     """
 
+    order = 20
     rotation: float = 0.0
     width_shift: float = 0.0
     height_shift: float = 0.0
@@ -88,6 +89,7 @@ class PlanarDistortion:
     amounts: the defaults are ours.
     """
 
+    order = 20
     translate: float = 0.06
     scale: float = 0.15
     squeeze: float = 0.15
@@ -140,6 +142,7 @@ class Elastic:
     that.) The field goes on around the border, so that it is as strong there. Bilinear; outside is background (0).
     """
 
+    order = 20
     alpha: float = 34.0
     sigma: float = 4.0
 

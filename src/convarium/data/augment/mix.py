@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class Mixed(NamedTuple):
     """(N,) float32: the share of the sample's own class in its target, the rest is the partner's."""
 
 
+@runtime_checkable
 class Mix(Protocol):
     """Normalized float images (N, C, H, W) and class numbers (N,) to mixed ones."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment import tones
-from convarium.data.augment.chunks import piece
+from convarium.data.augment.chunks import chunk_size
 from convarium.data.augment.warp import affine
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -31,7 +31,7 @@ def _sorted(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Seque
     order = which.argsort()
     changed = []
     for operation, its_own in zip(operations, torch.split(order, counts), strict=True):
-        for some in torch.split(its_own, piece(images)) if len(its_own) else ():
+        for some in torch.split(its_own, chunk_size(images)) if len(its_own) else ():
             part = images.index_select(0, some)
             changed.append(part if operation is None else operation(part, magnitudes.index_select(0, some)))
     return torch.cat(changed).index_select(0, order.argsort())

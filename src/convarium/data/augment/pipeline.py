@@ -5,33 +5,38 @@ from typing import Any
 
 from torch import Tensor
 
-from convarium.data.augment.change import AugmentKey, Change, Crop
+from convarium.data.augment.change import LAST, AugmentKey, Change, Crop
 from convarium.data.augment.crop import cut
 from convarium.data.augment.mix import Mix, Mixed
 
-PARTS = ("crop", "flip", "geometry", "policy", "color", "lighting", "erase", "mix")
-"""The names of the parts, in the order in which they are applied."""
-
 
 class Pipeline:
-    """What `augment` names: a crop, changes of uint8 pixels, and, of the normalized batch, a mix.
+    """What `augment` names: at most one crop, changes of uint8 pixels by their `order`, and at most one mix of the
+    normalized batch. What a part is follows from its methods; its name is only what its keys are called.
 
-    Raises ValueError for a part of an unknown name or of another kind than its name says.
+    Raises ValueError for a part that is none of these, a second crop, or a second mix.
     """
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
-        for name, part in parts.items():
-            if name not in PARTS:
-                raise ValueError(f"augment={name}: accepted are {', '.join(PARTS)}")
-            if (name == "mix") != hasattr(part, "mix") or (name != "crop" and isinstance(part, Crop)):
-                raise ValueError(f"augment.{name}: {type(part).__name__} does something else")
-        crop = parts.get("crop")
-        self.crop: Crop | None = crop if isinstance(crop, Crop) else None
+        self.crop: Crop | None = None
         """Cuts the image out of the stored picture, whatever its size."""
-        self.changes: list[Change] = [
-            parts[name] for name in PARTS if name in parts and name != "mix" and parts[name] is not self.crop
-        ]
-        self.mixer: Mix | None = parts.get("mix")
+        self.mixer: Mix | None = None
+        changes: list[tuple[int, str, Change]] = []
+        for name, part in parts.items():
+            if isinstance(part, Crop):
+                _require_first(self.crop, name, part, "crops")
+                self.crop = part
+            elif isinstance(part, Mix):
+                _require_first(self.mixer, name, part, "mixes")
+                self.mixer = part
+            elif callable(part):
+                changes.append((getattr(part, "order", LAST), name, part))
+            else:
+                raise ValueError(
+                    f"augment.{name}: {type(part).__name__} is no augmentation: accepted are objects with boxes (a"
+                    " crop), __call__ (a change) or mix (a mix)"
+                )
+        self.changes: list[Change] = [change for _, _, change in sorted(changes, key=lambda entry: entry[:2])]
 
     def __bool__(self) -> bool:
         return bool(self.crop or self.changes or self.mixer)
@@ -52,3 +57,10 @@ class Pipeline:
     def mix(self, images: Tensor, targets: Tensor, key: AugmentKey) -> Mixed | None:
         """The normalized batch mixed; None if there is nothing to mix."""
         return None if self.mixer is None else self.mixer.mix(images, targets, key)
+
+
+def _require_first(other: object | None, name: str, part: object, does: str) -> None:
+    if other is not None:
+        raise ValueError(
+            f"augment.{name}: {type(part).__name__} {does} as {type(other).__name__} does: choose one of them"
+        )

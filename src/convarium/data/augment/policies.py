@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convarium.data.augment.autoaugment import POLICIES
 from convarium.data.augment.change import AugmentKey
-from convarium.data.augment.chunks import piecewise
+from convarium.data.augment.chunks import in_chunks
 from convarium.data.augment.draws import uniforms
 from convarium.data.augment.operations import each, named
 from convarium.data.augment.warp import require_interpolation, require_level
@@ -106,6 +106,7 @@ class RandAugment:
     magnitude: from 0 to 30 (in the paper's runs 5 to 28); fill: the level of what is moved in from outside.
     """
 
+    order = 30
     num_ops: int = 2
     magnitude: int = 9
     interpolation: str = "nearest"
@@ -132,6 +133,7 @@ class RandAugment:
 class TrivialAugment:
     """One operation, any of fourteen, of any magnitude (Mueller and Hutter 2021, arXiv:2103.10158, the wide space)."""
 
+    order = 30
     interpolation: str = "nearest"
     fill: int = 0
 
@@ -169,6 +171,7 @@ def _steps(policy: str, names: tuple[str, ...], device: torch.device) -> _Steps:
 class AutoAugment:
     """One of 25 pairs of steps, each taken with its own probability (Cubuk et al. 2018, arXiv:1805.09501)."""
 
+    order = 30
     policy: str = "imagenet"
     interpolation: str = "nearest"
     fill: int = 0
@@ -204,6 +207,7 @@ class AugMix:
     whole levels.
     """
 
+    order = 30
     severity: int = 3
     width: int = 3
     depth: int = 0
@@ -242,7 +246,7 @@ class AugMix:
         whole = 1 - drawn[:, :1]
         parts = -(drawn[:, 1:] + 2.0**-33).log()
         shares = torch.cat((1 - whole, whole * parts / parts.sum(1, keepdim=True)), 1).float()
-        return piecewise(_blend, images, shares, *chains.chunk(self.width))
+        return in_chunks(_blend, images, shares, *chains.chunk(self.width))
 
 
 def _blend(images: Tensor, shares: Tensor, *chains: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convarium.data.augment.chunks import piecewise
+from convarium.data.augment.chunks import in_chunks
 
 INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -41,7 +41,7 @@ def affine(images: Tensor, matrix: Tensor, *, interpolation: str = "nearest", fi
         from_x, from_y = ((row[:, 0] * x + row[:, 2]) + row[:, 1] * y for row in matrix.unbind(1))  # (N, H, W)
         return moved(images, from_x, from_y, interpolation=interpolation, fill=fill)
 
-    return piecewise(seen, images, matrix.float()[..., None, None])
+    return in_chunks(seen, images, matrix.float()[..., None, None])
 
 
 def moved(images: Tensor, from_x: Tensor, from_y: Tensor, *, interpolation: str, fill: int | None) -> Tensor:
