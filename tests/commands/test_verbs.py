@@ -8,16 +8,17 @@ import struct
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from PIL import Image
 
-from convarium.cli import main
+from convarium.cli import VERBS, find_verb, main
+from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
-from convarium.run.verbs import only_options, read_options
 
 
 class Outcome(NamedTuple):
@@ -48,21 +49,65 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-# Options
+# Words
 
 
-def test_options_are_told_from_overrides() -> None:
-    words = ["weights=best", "data.val_fraction=0.5", "weights=last", "output=a=b"]
-    options, rest = read_options(words, {"weights": ("best", "last"), "output": ()})
-    assert options == {"weights": "last", "output": "a=b"}
-    assert rest == ["data.val_fraction=0.5"]
+VERB = Verb(
+    name="try",
+    meaning="try it",
+    run=lambda words: None,
+    positions="RUN",
+    most=1,
+    options={"weights": Option("which weights", ("best", "last")), "output": Option("the file"), "format": FORMAT},
+    overrides="keys of data",
+    example="convarium try RUN output=FILE",
+)
 
 
-def test_a_value_or_an_option_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"weights=bets: unknown; did you mean 'best'\? One of: best, last"):
-        read_options(["weights=bets"], {"weights": ("best", "last")})
-    with pytest.raises(ConfigError, match=r"tpo: not accepted; did you mean 'top'\? One of: top, weights"):
-        only_options(["tpo=3"], {"top": (), "weights": ()})
+def test_the_words_of_a_verb_are_sorted(tmp_path: Path) -> None:
+    (tmp_path / "a=b").touch()
+    words = VERB.read(["weights=best", "data.val_fraction=0.5", "a=b", "weights=last", "output=a=b", "--json"])
+    assert words == Words(["a=b"], {"weights": "last", "output": "a=b", "format": "json"}, ["data.val_fraction=0.5"])
+    assert replace(VERB, positions="").read(["run"]).overrides == ["run"]  # which Hydra refuses
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["weights=bets"], "weights=bets: unknown; did you mean 'best'? One of: best, last"),
+        (["outptu=a"], "outptu: not accepted; did you mean 'output'? One of: weights, output, format"),
+        (["--fast"], "--fast: unknown option; accepted: --json"),
+        (["run", "other"], "other: one too many; usage: convarium try RUN [key=value ...]"),
+    ],
+)
+def test_a_word_that_a_verb_does_not_take_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        replace(VERB, overrides="").read(words)
+    assert str(refused.value) == says
+
+
+def test_a_verb_prints_its_usage_its_options_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert VERB(["run", "--help"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "usage: convarium try RUN [key=value ...]",
+        "",
+        "  try it",
+        "",
+        "  weights=best|last  which weights",
+        "  output=...         the file",
+        "  format=text|json   how the answer is printed; --json is format=json",
+        "  key=value          keys of data",
+        "",
+        "example: convarium try RUN output=FILE",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "train"])
+def test_the_example_of_a_verb_is_one_that_it_reads(name: str) -> None:
+    for example in find_verb(name.split())[0].example.split(", or: "):
+        verb, words = find_verb(example.split()[1:])
+        assert verb.name == name
+        assert verb.read(words)
 
 
 # Evaluate
@@ -201,7 +246,7 @@ def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Outcome], tm
     assert outcome == (0, f"mnist: is in {tmp_path / 'sets'}\n", "")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "mnist", "emnist", "svhn", "stl10"])
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "emnist", "svhn", "stl10", "usps"])
 def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
     convarium: Callable[..., Outcome], tmp_path: Path, name: str
 ) -> None:

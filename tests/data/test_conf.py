@@ -92,7 +92,7 @@ def test_mean_std_and_sizes_are_measured(name, data_root):
 
 def test_the_digits_train_from_a_few_large_batches():
     data = dataset("digits")
-    assert (data.num_train, data.num_val, data.num_test, data.remainder) == (1350, 150, 297, 6)
+    assert (data.num_train, data.num_val, data.num_test, data.epoch_size().remainder) == (1350, 150, 297, 6)
 
 
 @pytest.mark.slow
@@ -111,11 +111,17 @@ def test_the_figures_of_mnist_are_measured_on_its_official_files():
 
 @pytest.mark.parametrize(
     ("name", "stored_mean", "stored_std"),
-    [("fashion_mnist", 0.2860, 0.3530), ("kmnist", 0.1918, 0.3483), ("emnist", 0.1751, 0.3332)],
+    [
+        ("fashion_mnist", 0.2860, 0.3530),
+        ("kmnist", 0.1918, 0.3483),
+        ("emnist", 0.1751, 0.3332),
+        ("usps", 0.2469, 0.2989),
+    ],
 )
 def test_padding_explains_the_figures_of_the_kin_of_mnist(name, stored_mean, stored_std):
-    # mean and second moment shrink by the share of stored pixels; the stored figures are those of the 28x28 pixels
-    described, share = node("data", name), (28 / 32) ** 2
+    # mean and second moment shrink by the share of stored pixels; the stored figures are those without the margin
+    described = node("data", name)
+    share = (described["stored_size"] / described["image_size"]) ** 2
     mean = stored_mean * share
     std = ((stored_std**2 + stored_mean**2) * share - mean**2) ** 0.5
     assert described["mean"] == [pytest.approx(mean, abs=1e-4)]
@@ -123,7 +129,8 @@ def test_padding_explains_the_figures_of_the_kin_of_mnist(name, stored_mean, sto
 
 
 @pytest.mark.parametrize(
-    ("name", "val"), [("kmnist", 5000), ("emnist", 18_800), ("svhn", 7326), ("stl10", 500), ("cifar10", 5000)]
+    ("name", "val"),
+    [("kmnist", 5000), ("emnist", 18_800), ("svhn", 7326), ("stl10", 500), ("usps", 729), ("cifar10", 5000)],
 )
 def test_the_share_set_aside_is_the_stated_number(name, val):
     described = node("data", name)

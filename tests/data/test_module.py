@@ -305,8 +305,8 @@ def test_a_batch_already_on_its_device_is_not_copied():
 
 
 def test_the_remainder_is_what_an_epoch_leaves_out():
-    assert synthetic(batch_size=16).remainder == 8
-    assert synthetic(batch_size=16, drop_last=False).remainder == 0
+    assert synthetic(batch_size=16).epoch_size().remainder == 8
+    assert synthetic(batch_size=16, drop_last=False).epoch_size().remainder == 0
 
 
 def test_classes_without_names_are_called_by_their_numbers():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -40,6 +40,22 @@ def _fetched(fetch: Callable[[Tensor], T], chunks: Sequence[Tensor], *, ahead: b
         finally:
             for future in coming:
                 future.cancel()
+
+
+class EpochSize(NamedTuple):
+    """How long an epoch of training is."""
+
+    steps: int
+    """Optimizer steps."""
+    remainder: int
+    """Samples that are not trained on, because they do not fill a batch."""
+
+
+def epoch_size(samples: int, batch_size: int, *, parts: int = 1, drop_last: bool = True) -> EpochSize:
+    """The size of an epoch whose global batches are cut into `parts` micro-batches, see `TrainBatches`."""
+    full, last = divmod(samples, batch_size)
+    keeps_last = not drop_last and last >= parts
+    return EpochSize(full + keeps_last, 0 if keeps_last else last)
 
 
 class TrainBatches:
@@ -88,14 +104,9 @@ class TrainBatches:
         self.rank = rank
         self.accumulate = accumulate
         self.fixed_order = fixed_order
-        full, last = divmod(len(members), batch_size)
-        keeps_last = not drop_last and last >= parts
-        self.steps = full + keeps_last
-        """Optimizer steps per epoch."""
-        self.remainder = 0 if keeps_last else last
-        """Samples per epoch that are not trained on."""
-        self._full = full
-        self._last = last if keeps_last else 0
+        self.steps, self.remainder = epoch_size(len(members), batch_size, parts=parts, drop_last=drop_last)
+        self._full, last = divmod(len(members), batch_size)
+        self._last = last - self.remainder
         self.epoch = 0
         self.position = 0
         # Lightning calls set_epoch on `loader.batch_sampler.sampler`; an attribute `sampler` of the loader itself

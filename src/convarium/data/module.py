@@ -13,7 +13,7 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.loaders import EvalBatches, PictureBatches, TrainBatches
+from convarium.data.loaders import EpochSize, EvalBatches, PictureBatches, TrainBatches, epoch_size
 from convarium.data.sources import Source
 from convarium.data.splits import carve
 
@@ -160,10 +160,9 @@ class ImageData(L.LightningDataModule):
         """Where training images come from, in words."""
         return str(self._train)
 
-    @property
-    def remainder(self) -> int:
-        """Training images that an epoch leaves out because they do not fill a batch."""
-        return self.train_dataloader().remainder
+    def epoch_size(self, parts: int = 1) -> EpochSize:
+        """The optimizer steps of an epoch whose batches are cut into `parts` micro-batches, and what it leaves out."""
+        return epoch_size(self.num_train, self.batch_size, parts=parts, drop_last=self.drop_last)
 
     @cached_property
     def _train(self) -> Source:

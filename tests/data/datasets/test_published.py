@@ -1,3 +1,4 @@
+import bz2
 import hashlib
 import pickle
 import struct
@@ -6,18 +7,22 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import datasets
 
-from convarium.data.datasets.published import EMNIST, PublishedImages
+from convarium.config.instantiate import build
+from convarium.data.datasets.published import EMNIST, STL10, PublishedImages
+from convarium.data.image_files.pictures import read_picture
 from convarium.errors import ConfigError, MissingData
+from experiments import config_of
 
 GREY = {"name": "mnist", "torchvision": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
 COLOUR = {"name": "cifar10", "torchvision": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
 
 
-def published(root, kind, **options):
+def published(root, kind, cls=PublishedImages, **options):
     facts = {"num_classes": 10, "mean": [0.5], "std": [0.25], "val_fraction": 0.2}
-    return PublishedImages(root=str(root), **{**facts, **kind, **options})
+    return cls(root=str(root), **{**facts, **kind, **options})
 
 
 @pytest.fixture
@@ -79,11 +84,10 @@ def emnist(tmp_path):
 def svhn(tmp_path, monkeypatch):
     """10 + 4 images in SVHN's file format, their MD5 entered as the published ones."""
     scipy_io = pytest.importorskip("scipy.io")
-    (tmp_path / "SVHN").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
     listed = {}
     for split, n in (("train", 10), ("test", 4)):
-        path = tmp_path / "SVHN" / f"{split}_32x32.mat"
+        path = tmp_path / f"{split}_32x32.mat"
         labels = np.arange(1, n + 1, dtype=np.uint8)[:, None]  # 1 to 10, which is the digit 0
         scipy_io.savemat(path, {"X": images[:n].transpose(2, 3, 1, 0), "y": labels})
         listed[split] = ["http://localhost", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
@@ -135,7 +139,7 @@ def test_svhn_without_scipy_says_what_to_install(svhn, monkeypatch):
 
 def test_stl10_is_read_without_its_unlabelled_images(stl10):
     root, images = stl10
-    data = published(root, COLOUR, name="stl10", torchvision="STL10", stored_size=96, image_size=96)
+    data = published(root, COLOUR, STL10, name="stl10", torchvision="STL10", stored_size=96, image_size=96)
     assert torch.equal(data._train.pixels, images)
     assert data._train.targets.tolist() == list(range(10))
     assert len(data._test) == 4
@@ -223,7 +227,6 @@ def test_reading_the_training_split_does_not_read_the_test_split(mnist):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"torchvision": "FakeData"}, "data.torchvision=FakeData: accepted are MNIST, FashionMNIST"),
         ({"resize": "stretch"}, "data.resize=stretch: accepted are pad, bilinear"),
         ({"image_size": 16}, "data.image_size=16: padding cannot shrink 28 pixels; use data.resize=bilinear"),
     ],
@@ -231,3 +234,101 @@ def test_reading_the_training_split_does_not_read_the_test_split(mnist):
 def test_options_out_of_range_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         published(tmp_path, GREY, **options)
+
+
+@pytest.fixture
+def usps(tmp_path):
+    """20 + 10 images in USPS's file format: lines of class number from 1 and pixels from -1 to 1, compressed."""
+    levels = np.random.default_rng(0).integers(0, 256, (20, 256))
+    for file, n in (("usps.bz2", 20), ("usps.t.bz2", 10)):
+        rows = [
+            " ".join([str(k % 10 + 1), *(f"{i + 1}:{(v + 0.5) / 127.5 - 1:.5f}" for i, v in enumerate(levels[k]))])
+            for k in range(n)
+        ]
+        (tmp_path / file).write_bytes(bz2.compress("\n".join(rows).encode()))
+    return tmp_path, torch.from_numpy(levels.astype(np.uint8)).view(20, 16, 16)
+
+
+def test_usps_is_a_yaml_of_facts_alone(usps):
+    root, stored = usps
+    config = config_of(
+        "data=usps",
+        f"data.root={root}",
+        "data.image_size=32",
+        "data.train_size=20",
+        "data.test_size=10",
+        "batch_size=6",
+    )
+    data = build(config["data"], "data")
+    assert torch.equal(data._train.pixels[:, 0, 8:24, 8:24], stored)
+    assert data._train.targets.tolist() == [*range(10)] * 2
+    assert (data.num_train, data.num_val, len(data._test)) == (18, 2, 10)
+
+
+def test_a_dataset_without_an_array_is_read_image_by_image(tmp_path):
+    folder = tmp_path / "gtsrb" / "GTSRB"
+    numbers = np.random.default_rng(0)
+    for label in range(3):
+        (folder / "Training" / f"{label:05}").mkdir(parents=True)
+        pixels = numbers.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "Training" / f"{label:05}" / "0.ppm")
+    (folder / "Final_Test" / "Images").mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / "Final_Test" / "Images" / "0.ppm")
+    (tmp_path / "gtsrb" / "GT-final_test.csv").write_text("Filename;ClassId\n0.ppm;2\n")
+    data = published(tmp_path, COLOUR, name="gtsrb", torchvision="GTSRB", stored_size=16, image_size=16)
+    train, test = data.read("train"), data.read("test")
+    files = sorted(folder.glob("Training/*/0.ppm"))
+    expected = [read_picture(path, channels=3, image_size=16) for path in files]
+    assert torch.equal(train.pixels, torch.stack(expected))
+    assert (train.targets.tolist(), test.targets.tolist()) == ([0, 1, 2], [2])
+
+
+class Pets(datasets.VisionDataset):
+    """A dataset whose training split is called trainval, of grey pictures of two sizes; nothing to download."""
+
+    def __init__(self, root, split="trainval"):
+        super().__init__(root)
+        self.sizes = {"trainval": [(8, 8), (8, 12), (16, 16)], "test": [(8, 8)]}[split]
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, number):
+        return Image.new("L", self.sizes[number], 10 * number), torch.tensor(number)
+
+
+class Boxes(Pets):
+    """A dataset of boxes, which are no class numbers."""
+
+    def __getitem__(self, number):
+        return Image.new("L", (8, 8)), [0, 0, 4, 4]
+
+
+@pytest.fixture
+def more_datasets(monkeypatch):
+    for kind in (Pets, Boxes):
+        monkeypatch.setattr(datasets, kind.__name__, kind, raising=False)
+
+
+def test_a_dataset_is_asked_for_the_splits_that_its_class_has(more_datasets, tmp_path):
+    data = published(tmp_path, GREY, name="pets", torchvision="Pets", stored_size=8, image_size=8)
+    train = data.read("train")
+    assert train.pixels.amax((1, 2, 3)).tolist() == train.pixels.amin((1, 2, 3)).tolist() == [0, 10, 20]
+    assert train.targets.tolist() == [0, 1, 2]
+    assert len(data.read("test")) == 1
+    with pytest.raises(ConfigError, match=f"data=pets: torchvision cannot download it; put its files in {tmp_path}"):
+        data.fetch()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("USSP", r"data.torchvision=USSP: no class of torchvision.datasets; did you mean 'USPS'\?"),
+        ("utils", "data.torchvision=utils: no class of torchvision.datasets"),
+        ("FakeData", r"data.torchvision=FakeData: has no official test split \(no train=, no split=\)"),
+        ("Boxes", "data.torchvision=Boxes: gives Image and list, not an image and a class number"),
+    ],
+)
+def test_a_class_that_is_no_labelled_dataset_is_refused(more_datasets, tmp_path, name, message):
+    with pytest.raises(ConfigError, match=message):
+        published(tmp_path, GREY, torchvision=name).setup("fit")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from convarium.commands.data_check import check
+from convarium.commands import data_check, data_pack
 from convarium.data.datasets.digits import Digits
-from convarium.data.packed.packing import command, pack
+from convarium.data.packed.packing import pack
 from convarium.data.readers.choice import reader
 from convarium.errors import ConfigError
 from data.packed.packs import folder_of, packed_of, packing_of
@@ -160,7 +160,7 @@ def test_it_is_packed_here_not_there(pictures):
 
 
 def test_the_command_packs_what_a_config_describes(pictures, tmp_path, capsys):
-    code = command(
+    code = data_pack.VERB(
         ["data=folder", f"data.root={pictures}", "data.image_size=12", f"to={tmp_path / 'packed'}", "size=16"]
     )
     assert code == 0
@@ -180,16 +180,16 @@ def test_the_command_packs_what_a_config_describes(pictures, tmp_path, capsys):
 )
 def test_a_command_that_cannot_be_read_is_told_why(words, message):
     with pytest.raises(ConfigError, match=message):
-        command(words)
+        data_pack.VERB(words)
 
 
 def test_a_changed_byte_of_a_shard_is_found_by_checking_it(pictures, tmp_path, capsys):
     packing_of(pictures, tmp_path / "packed", format="raw")
-    assert check([str(tmp_path / "packed")], []) == 0
+    assert data_check.VERB([str(tmp_path / "packed")]) == 0
     assert "packed, 8 train\n  every file is as it was written" in capsys.readouterr().out
     shard = next((tmp_path / "packed").glob("*.raw"))
     pixels = bytearray(shard.read_bytes())
     pixels[100] ^= 1
     shard.write_bytes(pixels)
-    assert check([str(tmp_path / "packed")], []) == 1
+    assert data_check.VERB([str(tmp_path / "packed")]) == 1
     assert f"{shard.name}: its checksum differs" in capsys.readouterr().out

@@ -1,46 +1,32 @@
-"""MNIST, CIFAR and their kin, read and downloaded by torchvision's own classes."""
+"""MNIST, CIFAR, and whatever else torchvision.datasets has of images and class numbers, read by torchvision."""
 
+import operator
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from convarium.data.datasets.stored import StoredImages
+from convarium.data.readers.choice import square
+from convarium.data.readers.pillow import pixels
 from convarium.data.sources import InMemory
 from convarium.errors import ConfigError, MissingData
-
-
-class Reader(NamedTuple):
-    """How a class of torchvision.datasets wants to be asked, and what it has."""
-
-    by_split: bool = False
-    """split="train" instead of train=True; rows after channels; `labels` instead of `targets`."""
-    folder: str = ""
-    """Its folder in the folder of all datasets, unless it makes one itself."""
-    labelled: int | None = None
-    """How many files of its `train_list` have labels, if not all; the others are not asked for."""
-
-
-READERS = {
-    "MNIST": Reader(),
-    "FashionMNIST": Reader(),
-    "KMNIST": Reader(),
-    "EMNIST": Reader(),
-    "CIFAR10": Reader(),
-    "CIFAR100": Reader(),
-    "SVHN": Reader(by_split=True, folder="SVHN"),
-    "STL10": Reader(by_split=True, labelled=2),
-}
+from convarium.wording import nearest, one_line
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PublishedImages(StoredImages):
-    """A published benchmark with an official test split.
+    """A published benchmark with an official test split, by its class in torchvision.datasets.
 
-    CIFAR's official files are pickles; torchvision compares their MD5 with the published one before it opens them.
+    How that class is asked, train=True or split="train", is read from its signature. Images that it holds as one array
+    are taken as they are. If it holds none, every image is decoded once, its shorter side resized to `stored_size` and
+    the central square kept. CIFAR's official files are pickles; torchvision compares their MD5 with the published one
+    before it opens them.
     """
 
     name: str
@@ -48,59 +34,105 @@ class PublishedImages(StoredImages):
     torchvision: str
     """The class in torchvision.datasets that reads and downloads it."""
     root: str
-    """The folder of all datasets; each reader has a folder of its own in it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.torchvision not in READERS:
-            raise ValueError(f"data.torchvision={self.torchvision}: accepted are {', '.join(READERS)}")
+    """The folder of all datasets, in which most of these classes make one of their own; of the others, their own."""
 
     def read(self, split: str) -> InMemory | None:
         if split == "val":
             return None
         stored = self._torchvision(train=split == "train", download=False)
-        images = torch.from_numpy(np.asarray(stored.data))
-        if READERS[self.torchvision].by_split:
-            return self.hold(images, torch.as_tensor(stored.labels))
-        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return self.hold(*self.correct(images, torch.as_tensor(stored.targets)))
+        held = getattr(stored, "data", None), getattr(stored, "targets", getattr(stored, "labels", None))
+        if any(part is None for part in held):
+            return self.hold(*self._one_by_one(stored))
+        images, targets = torch.from_numpy(np.asarray(held[0])), torch.as_tensor(held[1])
+        if images.ndim == 3:
+            images = images.unsqueeze(1)
+        elif images.shape[1] != self.channels:
+            images = images.permute(0, 3, 1, 2)
+        return self.hold(*self.correct(images, targets))
 
     def correct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) and targets as one expects them of this dataset, where its files have them otherwise."""
         return images, targets
 
-    @property
-    def _asked(self) -> dict[str, str]:
-        """What the reader is told beside."""
-        return {}
+    def reader(self) -> Any:
+        """The class in torchvision.datasets. Raises ConfigError if it has no such class with official splits."""
+        from torchvision import datasets  # seconds to import, and needed by these datasets only
+
+        kind = getattr(datasets, self.torchvision, None)
+        if not (isinstance(kind, type) and issubclass(kind, datasets.VisionDataset)):
+            raise ConfigError(
+                f"data.torchvision={self.torchvision}: no class of torchvision.datasets"
+                f"{nearest(self.torchvision, datasets.__all__)}"
+            )
+        return kind
+
+    def asked(self, parameters: dict[str, Parameter], train: bool) -> dict[str, Any]:
+        """The arguments that choose the split, by the reader's parameters. Raises ConfigError if none does."""
+        if "train" in parameters:
+            return {"train": train}
+        if "split" not in parameters:
+            raise ConfigError(f"data.torchvision={self.torchvision}: has no official test split (no train=, no split=)")
+        usual = str(parameters["split"].default)
+        return {"split": "test" if not train else usual if usual.startswith("train") else "train"}  # or "trainval"
 
     def fetch(self) -> None:
         """Download both splits into `root`; files that are there and sound are kept."""
         for train in (True, False):
             self._torchvision(train=train, download=True)
 
-    def _torchvision(self, *, train: bool, download: bool) -> Any:
-        from torchvision import datasets  # seconds to import, and needed by these datasets only
+    def _one_by_one(self, stored: Any) -> tuple[Tensor, Tensor]:
+        """Images (N, C, stored_size, stored_size) and class numbers, item by item. Raises ConfigError for others."""
+        size, targets = self.stored_size, torch.empty(len(stored), dtype=torch.int64)
+        images = torch.empty((len(stored), self.channels, size, size), dtype=torch.uint8)
+        for number in range(len(stored)):
+            image, target = stored[number]
+            try:
+                targets[number] = operator.index(target)
+                images[number] = self._square(image)
+            except (TypeError, AttributeError):
+                raise ConfigError(
+                    f"data.torchvision={self.torchvision}: gives {type(image).__name__} and {type(target).__name__},"
+                    " not an image and a class number"
+                ) from None
+        return images, targets
 
-        root, how = Path(self.root).expanduser(), READERS[self.torchvision]
-        kind = getattr(datasets, self.torchvision)
-        if how.labelled is not None:  # STL-10's images without labels are 2.8 GB, and would be read for their checksum
-            kind = type(kind.__name__, (kind,), {"train_list": kind.train_list[: how.labelled]})
-        part = {"split": "train" if train else "test"} if how.by_split else {"train": train}
+    def _square(self, image: Image.Image) -> Tensor:
+        def read(size: tuple[int, int] | None) -> Tensor:
+            return pixels(image, None, size, channels=self.channels)
+
+        return square((image.height, image.width), read, image_size=self.stored_size)
+
+    def _torchvision(self, *, train: bool, download: bool) -> Any:
+        root, kind = Path(self.root).expanduser(), self.reader()
+        parameters = dict(signature(kind).parameters)
+        arguments = self.asked(parameters, train)
+        if download and "download" not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise ConfigError(f"data={self.name}: torchvision cannot download it; put its files in {root.absolute()}")
         try:
-            return kind(root / how.folder, **part, **self._asked, download=download)
+            return kind(root, **arguments, **({"download": True} if download else {}))
         except ModuleNotFoundError as error:
             raise ConfigError(f"data={self.name}: its files need {error.name}: pip install convarium[matlab]") from None
         except (RuntimeError, OSError, AssertionError, ValueError, KeyError) as error:
-            if not download and "not found" in str(error):  # torchvision's "Dataset not found or corrupted"
+            # torchvision says "Dataset not found or corrupted", or does not look
+            if not download and (isinstance(error, FileNotFoundError) or "not found" in str(error)):
                 raise MissingData(
                     f"data={self.name}: not found, or not complete, in {root.absolute()}; fetch it with:"
                     f" convarium data fetch {self.name} (CONVARIUM_DATA or data.root names another folder)"
                 ) from None
-            doing, told = "download" if download else "read", " ".join(str(error).split())
+            doing = "download" if download else "read"
             raise ConfigError(
-                f"data={self.name}: could not {doing} it in {root.absolute()} ({type(error).__name__}: {told})"
+                f"data={self.name}: could not {doing} it in {root.absolute()}"
+                f" ({type(error).__name__}: {one_line(error)})"
             ) from error
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class STL10(PublishedImages):
+    """STL-10 without its images without labels, which are 2.8 GB and would be read for their checksum."""
+
+    def reader(self) -> Any:
+        kind = super().reader()
+        return type(kind.__name__, (kind,), {"train_list": kind.train_list[:2]})
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -113,6 +145,5 @@ class EMNIST(PublishedImages):
     def correct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return images.transpose(2, 3).contiguous(), targets - 1 if self.split == "letters" else targets  # from 1
 
-    @property
-    def _asked(self) -> dict[str, str]:
-        return {"split": self.split}
+    def asked(self, parameters: dict[str, Parameter], train: bool) -> dict[str, Any]:
+        return {"split": self.split, "train": train}

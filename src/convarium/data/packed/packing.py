@@ -31,15 +31,6 @@ from convarium.data.sources import Source
 from convarium.errors import ConfigError
 from convarium.machine import cores
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "to": (),
-    "format": tuple(STORES),
-    "size": (),
-    "quality": (),
-    "shard_mb": (),
-    "threads": (),
-}
-"""What `convarium data pack` takes beside a dataset and its keys, as run.options.read_options wants it."""
 BAD_FILES = "bad_files.csv"
 JPEG_START = b"\xff\xd8\xff"
 LARGEST_SAMPLE = 1 << 31
@@ -171,41 +162,6 @@ def pack(
     total = sum(path.stat().st_size for path in target.iterdir())
     images = {name: split.samples for name, split in splits.items()}
     return Packing(target, images, bad, total, time.monotonic() - started)
-
-
-def command(words: list[str]) -> int:
-    """`convarium data pack data=... to=FOLDER [format=...] ...`"""
-    from convarium.commands.words import DATA_USAGE, read_options
-    from convarium.config.compose import Conf
-    from convarium.config.instantiate import build
-    from convarium.data.readers.choice import reader
-
-    usage = DATA_USAGE["pack"]
-    options, overrides = read_options(words, OPTIONS)
-    if "to" not in options or not any(word.startswith("data=") for word in overrides):
-        raise ConfigError(f"{'to' if 'to' not in options else 'data'} must be given; usage: {usage}")
-    config = Conf().compose(overrides, to_train=False).config["data"]
-    size = options.get("size", "256")
-    threads = options.get("threads")
-    packing = pack(
-        build(config, "data"),
-        options["to"],
-        reader=reader(config.get("reader", "auto")),
-        format=options.get("format", "jpeg"),
-        size=None if size == "null" else _whole("size", size),
-        quality=_whole("quality", options.get("quality", "90")),
-        shard_mb=_whole("shard_mb", options.get("shard_mb", "64")),
-        on_bad_file=config.get("on_bad_file", "raise"),
-        threads=None if threads is None else max(1, _whole("threads", threads)),
-    )
-    print(packing)
-    return 0
-
-
-def _whole(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise ConfigError(f"{name}={text}: expected a whole number{' or null' if name == 'size' else ''}")
-    return int(text)
 
 
 @dataclass(frozen=True)

@@ -92,15 +92,33 @@ class WithPillow:
 
 
 def read_square(reader: Reader, data: bytes, *, image_size: int, crop_share: float = 1.0, channels: int) -> Tensor:
-    """The shorter side resized to image_size / crop_share, then the central square cut out; uint8
-    (channels, image_size, image_size). An image of that very size is not touched. Raises Unreadable.
+    """The `square` of an image file, uint8 (channels, image_size, image_size). Raises Unreadable."""
+    return square(
+        reader.size(data),
+        lambda size: reader.read(data, None, size, channels=channels),
+        image_size=image_size,
+        crop_share=crop_share,
+    )
+
+
+def square(
+    stored: tuple[int, int],
+    read: Callable[[tuple[int, int] | None], Tensor],
+    *,
+    image_size: int,
+    crop_share: float = 1.0,
+) -> Tensor:
+    """The shorter side resized to image_size / crop_share, then the central square cut out. A picture of that very size
+    is not touched.
+
+    stored: height and width; read: gives the picture, resized to a height and width or (None) as it is.
     """
-    height, width = reader.size(data)
+    height, width = stored
     if (height, width) == (image_size, image_size):
-        return reader.read(data, None, None, channels=channels)
+        return read(None)
     scale = image_size / crop_share / min(height, width)
     height, width = max(round(height * scale), image_size), max(round(width * scale), image_size)
-    picture = reader.read(data, None, (height, width), channels=channels)
+    picture = read((height, width))
     top, left = (height - image_size) // 2, (width - image_size) // 2
     return picture[:, top : top + image_size, left : left + image_size]
 

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from convarium.data.readers.reader import Box, Unreadable, checked
+from convarium.wording import one_line
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode for the channels a dataset can have."""
@@ -58,22 +59,27 @@ class PillowReader:
         return (width, height) if orientation(picture) >= 5 else (height, width)
 
     def read(self, data: bytes, box: Box | None, size: tuple[int, int] | None, *, channels: int) -> Tensor:
-        picture, mode = opened(data), MODES[channels]
+        picture = opened(data)
         turn = TURNS.get(orientation(picture))
         try:
             picture.load()
         except Exception as error:  # what a damaged file raises depends on its format: OSError, SyntaxError, IndexError
-            raise Unreadable(_one_line(error)) from None
+            raise Unreadable(one_line(error)) from None
         if turn is not None:
             picture = picture.transpose(turn)
-        if box is not None:
-            top, left, height, width = checked(box, (picture.height, picture.width))
-            picture = picture.crop((left, top, left + width, top + height))
-        picture = _to_mode(picture, mode)
-        if size is not None and size != (picture.height, picture.width):
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(picture))
-        return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1)
+        return pixels(picture, box, size, channels=channels)
+
+
+def pixels(picture: Image.Image, box: Box | None, size: tuple[int, int] | None, *, channels: int) -> Tensor:
+    """What a reader gives of a picture that is decoded and upright."""
+    if box is not None:
+        top, left, height, width = checked(box, (picture.height, picture.width))
+        picture = picture.crop((left, top, left + width, top + height))
+    picture = _to_mode(picture, MODES[channels])
+    if size is not None and size != (picture.height, picture.width):
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    values = torch.from_numpy(np.array(picture))
+    return values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -87,7 +93,7 @@ def opened(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except Exception as error:  # see read()
-        raise Unreadable(_one_line(error)) from None
+        raise Unreadable(one_line(error)) from None
     refuse_huge(picture.height, picture.width)
     return picture
 
@@ -121,7 +127,3 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode.startswith("I"):  # 16-bit PNG and TIFF
         picture = Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
     return picture if picture.mode == mode else picture.convert(mode)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
