@@ -1,4 +1,4 @@
-"""How a job ended: every row of what it says itself, its exit code, what was sent to it, and what the kernel counts."""
+"""How a job ended: what it says itself, its exit code, what it was signalled for, and what the kernel counts."""
 
 import signal
 import time
@@ -9,14 +9,13 @@ import pytest
 
 from convarium.out_of_memory import Kills
 from convarium.run.directory import FINISHED, Result, RunDirectory, Status
-from convarium.sweep.events import Ended, Verdict
-from convarium.sweep.outcome import GOOD, TO_GO_ON, judge_end, stamp
+from convarium.sweep.outcome import RESUMABLE, SUCCEEDED, Ended, Outcome, classify_end, stamp
 
 CONFIG: dict[str, Any] = {"arch": {"depth": 20}, "data": {"num_classes": 10}, "seed": 1}
 OF_A_LOADER = "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed."
-OUT_OF_MEMORY = Verdict("oom", "ended by the kernel for lack of memory")
-TIMEOUT = Verdict("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
-INTERRUPTED = Verdict("interrupted", "stopped with its sweep")
+OUT_OF_MEMORY = Outcome("oom", "ended by the kernel for lack of memory")
+TIMEOUT = Outcome("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
+INTERRUPTED = Outcome("interrupted", "stopped with its sweep")
 
 
 @pytest.fixture
@@ -52,40 +51,40 @@ def say(run: RunDirectory, status: Status, error: str | None = None) -> None:
     Result(run, CONFIG).write(status=status, error=error)
 
 
-def judged(
+def ended(
     run: RunDirectory,
     kernel: Kernel,
     code: int,
     *,
     said: Status | None = None,
     error: str | None = None,
-    sent: Status | None = None,
-    word: Verdict | None = None,
-) -> Verdict:
+    signalled: Status | None = None,
+    outcome: Outcome | None = None,
+) -> Outcome:
     """What is made of a job that says so, if it says anything, and then ends so."""
     since = stamp(run)
     if said is not None:
         say(run, said, error)
-    return judge_end(run, Ended(1, code, word), since=since, sent=sent, kills=kernel.kills)
+    return classify_end(run, Ended(1, code, outcome), since=since, signalled=signalled, kills=kernel.kills)
 
 
 # what it says itself
 
 
 @pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGKILL])
-@pytest.mark.parametrize("sent", [None, "interrupted", "timeout"])
+@pytest.mark.parametrize("signalled", [None, "interrupted", "timeout"])
 @pytest.mark.parametrize("said", [*sorted(FINISHED), "killed"])
 def test_what_a_job_says_of_its_end_holds(
-    said: Status, sent: Status | None, code: int, run: RunDirectory, kernel: Kernel
+    said: Status, signalled: Status | None, code: int, run: RunDirectory, kernel: Kernel
 ) -> None:
     error = None if said == "ok" else "why"
-    assert judged(run, kernel, code, said=said, error=error, sent=sent) == (said, error)
+    assert ended(run, kernel, code, said=said, error=error, signalled=signalled) == (said, error)
 
 
 def test_what_a_job_says_is_not_written_again(run: RunDirectory, kernel: Kernel) -> None:
     say(run, "failed", "why")
     said = stamp(run)
-    judge_end(run, Ended(1, 1), since=0, sent=None, kills=kernel.kills)
+    classify_end(run, Ended(1, 1), since=0, signalled=None, kills=kernel.kills)
     assert stamp(run) == said
 
 
@@ -94,52 +93,52 @@ def test_what_a_job_says_is_not_written_again(run: RunDirectory, kernel: Kernel)
 
 @pytest.mark.parametrize("said", [None, "running"])
 @pytest.mark.parametrize(
-    ("code", "verdict"),
+    ("code", "outcome"),
     [
-        (0, Verdict("exited", "exit code 0, without a result")),
-        (3, Verdict("exited", "exit code 3")),
-        (255, Verdict("exited", "exit code 255")),
-        (-signal.SIGKILL, Verdict("killed", "SIGKILL")),
-        (-signal.SIGTERM, Verdict("killed", "SIGTERM")),
-        (-signal.SIGSEGV, Verdict("killed", "SIGSEGV")),
-        (-signal.SIGABRT, Verdict("killed", "SIGABRT")),
+        (0, Outcome("exited", "exit code 0, without a result")),
+        (3, Outcome("exited", "exit code 3")),
+        (255, Outcome("exited", "exit code 255")),
+        (-signal.SIGKILL, Outcome("killed", "SIGKILL")),
+        (-signal.SIGTERM, Outcome("killed", "SIGTERM")),
+        (-signal.SIGSEGV, Outcome("killed", "SIGSEGV")),
+        (-signal.SIGABRT, Outcome("killed", "SIGABRT")),
     ],
 )
 def test_of_a_job_without_a_last_word_its_process_says_how_it_ended(
-    code: int, verdict: Verdict, said: Status | None, run: RunDirectory, kernel: Kernel
+    code: int, outcome: Outcome, said: Status | None, run: RunDirectory, kernel: Kernel
 ) -> None:
-    assert judged(run, kernel, code, said=said) == verdict
+    assert ended(run, kernel, code, said=said) == outcome
 
 
 @pytest.mark.parametrize("said", [None, "running"])
 @pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGABRT, -signal.SIGKILL])
-@pytest.mark.parametrize("verdict", [TIMEOUT, INTERRUPTED])
-def test_of_a_job_without_a_last_word_what_was_sent_to_it_says_why(
-    verdict: Verdict, code: int, said: Status | None, run: RunDirectory, kernel: Kernel
+@pytest.mark.parametrize("outcome", [TIMEOUT, INTERRUPTED])
+def test_of_a_job_without_a_last_word_what_it_was_signalled_for_says_why(
+    outcome: Outcome, code: int, said: Status | None, run: RunDirectory, kernel: Kernel
 ) -> None:
-    assert judged(run, kernel, code, said=said, sent=verdict.status) == verdict
+    assert ended(run, kernel, code, said=said, signalled=outcome.status) == outcome
 
 
 @pytest.mark.parametrize("code", [0, 1, -signal.SIGTERM])
 def test_of_a_job_without_a_last_word_who_started_it_may_know_why(code: int, run: RunDirectory, kernel: Kernel) -> None:
-    word = Verdict("timeout", "the time it was given has run out")
-    assert judged(run, kernel, code, said="running", word=word) == word
+    reported = Outcome("timeout", "the time it was given has run out")
+    assert ended(run, kernel, code, said="running", outcome=reported) == reported
 
 
 def test_the_last_word_of_a_job_counts_more_than_that_of_who_started_it(run: RunDirectory, kernel: Kernel) -> None:
-    assert judged(run, kernel, 1, said="diverged", error="why", word=TIMEOUT) == ("diverged", "why")
+    assert ended(run, kernel, 1, said="diverged", error="why", outcome=TIMEOUT) == ("diverged", "why")
 
 
 @pytest.mark.parametrize("code", [0, 3, -signal.SIGKILL])
 def test_what_was_found_out_is_left_in_the_result(code: int, run: RunDirectory, kernel: Kernel) -> None:
-    verdict = judged(run, kernel, code, said="running")
+    outcome = ended(run, kernel, code, said="running")
     result = run.written_result()
-    assert (result["status"], result["error"]) == verdict
+    assert (result["status"], result["error"]) == outcome
 
 
 def test_a_result_that_cannot_be_read_says_nothing(run: RunDirectory, kernel: Kernel) -> None:
     run.result_file.write_text('{"status": "o')
-    assert judge_end(run, Ended(1, 3), since=0, sent=None, kills=kernel.kills) == ("exited", "exit code 3")
+    assert classify_end(run, Ended(1, 3), since=0, signalled=None, kills=kernel.kills) == ("exited", "exit code 3")
 
 
 # what the kernel says
@@ -158,7 +157,7 @@ def test_a_job_that_lost_a_process_when_the_kernel_ended_one_is_out_of_memory(
     code: int, said: Status | None, error: str | None, run: RunDirectory, kernel: Kernel
 ) -> None:
     kernel.end_processes()
-    assert judged(run, kernel, code, said=said, error=error) == OUT_OF_MEMORY
+    assert ended(run, kernel, code, said=said, error=error) == OUT_OF_MEMORY
     assert run.written_result()["status"] == "oom"
 
 
@@ -177,23 +176,23 @@ def test_a_job_that_ended_by_itself_is_not_out_of_memory(
     code: int, said: Status | None, error: str | None, status: Status, run: RunDirectory, kernel: Kernel
 ) -> None:
     kernel.end_processes()
-    assert judged(run, kernel, code, said=said, error=error).status == status
+    assert ended(run, kernel, code, said=said, error=error).status == status
 
 
-@pytest.mark.parametrize("verdict", [TIMEOUT, INTERRUPTED])
-def test_a_job_that_we_killed_is_not_out_of_memory(verdict: Verdict, run: RunDirectory, kernel: Kernel) -> None:
+@pytest.mark.parametrize("outcome", [TIMEOUT, INTERRUPTED])
+def test_a_job_that_we_killed_is_not_out_of_memory(outcome: Outcome, run: RunDirectory, kernel: Kernel) -> None:
     kernel.end_processes()
-    assert judged(run, kernel, -signal.SIGKILL, sent=verdict.status) == verdict
+    assert ended(run, kernel, -signal.SIGKILL, signalled=outcome.status) == outcome
 
 
 def test_a_process_that_the_kernel_ended_explains_one_job(run: RunDirectory, kernel: Kernel) -> None:
     kernel.end_processes()
-    assert [judged(run, kernel, -signal.SIGKILL).status for _ in range(2)] == ["oom", "killed"]
+    assert [ended(run, kernel, -signal.SIGKILL).status for _ in range(2)] == ["oom", "killed"]
 
 
 def test_a_job_that_ended_by_itself_leaves_the_explanation_to_another(run: RunDirectory, kernel: Kernel) -> None:
     kernel.end_processes()
-    assert [judged(run, kernel, code).status for code in (3, -signal.SIGKILL)] == ["exited", "oom"]
+    assert [ended(run, kernel, code).status for code in (3, -signal.SIGKILL)] == ["exited", "oom"]
 
 
 # attempts
@@ -202,14 +201,14 @@ def test_a_job_that_ended_by_itself_leaves_the_explanation_to_another(run: RunDi
 @pytest.mark.parametrize("said", [*sorted(FINISHED), "killed", "running"])
 def test_what_an_earlier_attempt_said_does_not_count(said: Status, run: RunDirectory, kernel: Kernel) -> None:
     say(run, said, "why")
-    assert judged(run, kernel, 3) == ("exited", "exit code 3")
+    assert ended(run, kernel, 3) == ("exited", "exit code 3")
     assert run.written_result()["status"] == "exited"
 
 
 def test_what_an_earlier_attempt_said_of_a_kill_does_not_make_it_one(run: RunDirectory, kernel: Kernel) -> None:
     say(run, "failed", OF_A_LOADER)
     kernel.end_processes()
-    assert judged(run, kernel, 3) == ("exited", "exit code 3")
+    assert ended(run, kernel, 3) == ("exited", "exit code 3")
 
 
 def test_the_stamp_of_a_run_without_a_result_is_none(run: RunDirectory) -> None:
@@ -226,4 +225,4 @@ def test_the_stamp_changes_when_something_is_written_and_not_before(run: RunDire
 
 
 def test_a_job_that_ended_well_is_not_gone_on_with() -> None:
-    assert GOOD.isdisjoint(TO_GO_ON)
+    assert SUCCEEDED.isdisjoint(RESUMABLE)

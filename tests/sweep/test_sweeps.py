@@ -14,14 +14,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from convarium.commands.sweep_status import VERB as status
 from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
 from convarium.machine import cores
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
+from convarium.sweep import run as run_module
 from convarium.sweep.local.processes import Processes, supervised
-from convarium.sweep.resume import resume, status
-from convarium.trained.evaluate import measure, plan
+from convarium.sweep.resume import resume
+from convarium.trained.evaluate import evaluate, prepare
 from experiments import SMALL, rows
 from misbehaving import small_group
 from sweeps import board, found, results, statuses, sweep, weights
@@ -317,14 +319,14 @@ def test_a_sweep_is_resumed_from_its_directory_alone(
     assert sweep(processes, *LONG, name="stopped") == 130
     waiting.join()
     place = found("stopped").path
-    assert status(place, as_json=False) == 1
+    assert status([str(place)]) == 1
     elsewhere = own_directory / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert resume(place, ["sweep.jobs=1"]) == 0
     assert list(elsewhere.iterdir()) == []
     capsys.readouterr()
-    assert status(place, as_json=True) == 0
+    assert status([str(place), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [job["status"] for job in said["jobs"]] == ["ok"] * 3
     with pytest.raises(ConfigError, match="a sweep goes on as it was"):
@@ -338,7 +340,7 @@ def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: 
     assert (one.result()["device"], two.result()["device"]) == ("cpu", "2 x cpu")
     for run in (one, two):
         assert rows(run, "train/images") == [512.0]  # of 521, without the last part of a batch
-    measured = measure(plan(two, ("trainer.devices=1", "threads=1"), weights="best", split="val"))
+    measured = evaluate(prepare(two, ("trainer.devices=1", "threads=1"), weights="best", split="val"))
     assert measured["val/acc1"] == two.result()["metrics"]["best/val/acc1"]
     assert rows(one, "val/loss") == pytest.approx(rows(two, "val/loss"), rel=1e-5)
 
@@ -364,16 +366,14 @@ def _remove_what_waits(place: Path) -> None:
 def test_a_controller_that_comes_second_to_a_new_sweep_is_refused(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from convarium.sweep import run as conduct
-
-    checks = conduct.check
+    preflight_jobs = run_module.preflight_jobs
 
     def meanwhile(*arguments: Any, **keywords: Any) -> Any:
-        monkeypatch.setattr(conduct, "check", checks)
+        monkeypatch.setattr(run_module, "preflight_jobs", preflight_jobs)
         assert sweep(processes, "seed=1,2") == 0
-        return checks(*arguments, **keywords)
+        return preflight_jobs(*arguments, **keywords)
 
-    monkeypatch.setattr(conduct, "check", meanwhile)
+    monkeypatch.setattr(run_module, "preflight_jobs", meanwhile)
     with pytest.raises(RunError, match="another controller has begun it meanwhile"):
         sweep(processes, "seed=1,2,3")
     assert [row["status"] for row in board()] == ["ok", "ok"]

@@ -54,7 +54,7 @@ class SweepDirectory:
     @classmethod
     def open(cls, path: Path | str) -> "SweepDirectory":
         """An existing sweep directory. Raises RunError if it is none."""
-        sweep = cls(Path(os.path.abspath(Path(path).expanduser())))  # without the `..` of where it was said
+        sweep = cls(Path(os.path.abspath(Path(path).expanduser())))  # without any `..`
         if not sweep.path.is_dir():
             raise RunError(f"{path}: no such sweep directory")
         if not sweep.description_file.is_file():
@@ -92,14 +92,14 @@ class SweepDirectory:
     def description(self) -> dict[str, Any]:
         """sweep.yaml; empty if there is none yet. Raises RunError if it cannot be read."""
         try:
-            found = yaml.safe_load(self.description_file.read_text(encoding="utf-8"))
+            description = yaml.safe_load(self.description_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RunError(f"{self.description_file}: cannot be read ({type(error).__name__})") from error
-        if not isinstance(found, dict) or not isinstance(found.get("axes"), list):
+        if not isinstance(description, dict) or not isinstance(description.get("axes"), list):
             raise RunError(f"{self.description_file}: not the description of a sweep")
-        return found
+        return description
 
     def describe(self, **fields: Any) -> None:
         """Write sweep.yaml."""
@@ -131,14 +131,14 @@ class SweepDirectory:
 
     def known(self) -> dict[str, Known]:
         """The jobs of the manifest by name, in their order. A line that a kill has cut short counts for nothing."""
-        found: dict[str, Known] = {}
+        jobs: dict[str, Known] = {}
         for entry in self.entries():
             name = entry["job"]
             if {"key", "swept", "words"} <= entry.keys():
-                found[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"], entry["time"])
-            elif name in found:
-                found[name] = found[name]._replace(status=entry["status"], time=entry["time"])
-        return found
+                jobs[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"], entry["time"])
+            elif name in jobs:
+                jobs[name] = jobs[name]._replace(status=entry["status"], time=entry["time"])
+        return jobs
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that are whole."""

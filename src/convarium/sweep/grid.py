@@ -51,9 +51,9 @@ def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]
     return grid(parsed), axes_of(parsed)
 
 
-def varied(points: Sequence[Point], said: Sequence[str]) -> list[str]:
-    """The axes of points that somebody else has made of what a command said: what is not as it was said."""
-    fixed = values([word for word in said if not _is_sweep(word)])
+def varied(points: Sequence[Point], command: Sequence[str]) -> list[str]:
+    """The axes of points that another sweeper has made of a command: the keys that are not as the command sets them."""
+    fixed = values([word for word in command if not _is_sweep(word)])
     return list(
         dict.fromkeys(
             word.partition("=")[0]

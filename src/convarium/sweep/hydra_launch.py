@@ -1,8 +1,11 @@
-"""From the words of a command to a sweep that is run: what our launchers do. No torch here."""
+"""From the words of a command to a sweep that is run: what Hydra's sweeper and launchers do. No torch here.
+
+Private names of Hydra's: `_return_value` of its JobReturn.
+"""
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
@@ -10,11 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from convarium.config.compose import Conf
 from convarium.errors import ConfigError
 from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.grid import Point, off_axes
+from convarium.sweep.grid import Point, off_axes, on_axes, shown
 from convarium.sweep.local.processes import supervised
-from convarium.sweep.plan import check_same_base, default_name, plan
-from convarium.sweep.run import conduct
+from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
+from convarium.sweep.run import run_sweep
 from convarium.sweep.sites import Site, ThisMachine
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
 
 
 def run_on_this_machine(
@@ -59,7 +65,7 @@ def run_points(
     settings = wanted.jobs[0].config["sweep"]
     sweep = SweepDirectory.named(settings["name"])
     check_same_base(sweep, conf, wanted, hydra)
-    return conduct(sweep, wanted.jobs, axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
+    return run_sweep(sweep, wanted.jobs, axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
 
 
 def named(conf: Conf, points: Sequence[Point], axes: Sequence[str]) -> list[Point]:
@@ -69,3 +75,55 @@ def named(conf: Conf, points: Sequence[Point], axes: Sequence[str]) -> list[Poin
         return [list(point) for point in points]
     name = default_name(conf, fixed, axes)
     return [[*point, f"sweep.name={name}"] for point in points]
+
+
+def run_by_launcher(
+    launcher: "Launcher", config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], at_a_time: int
+) -> list[Sequence[JobReturn]]:
+    """Check all points, then hand them to a launcher of Hydra's, so many at a time.
+
+    A job that fails does not keep the others from running; the failures are listed at the end, and SystemExit(1)
+    raised. Ctrl-C ends the sweep.
+    """
+    conf = Conf(loader=loader, root=config.hydra.job.config_name)
+    points = named(conf, points, axes)
+    wanted = plan(conf, points, axes, list(config.hydra.overrides.hydra))
+    folders = [job.config["run_dir"] for job in wanted.jobs if job.config["run_dir"] is not None]
+    if len(folders) > len(set(folders)):
+        raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")
+    from convarium.run.launch import rehearse
+
+    for number, job in enumerate(wanted.jobs, 1):
+        try:
+            rehearse(job.config)
+        except ConfigError as error:
+            raise AtPoint(error, number, len(wanted.jobs), job.words) from error
+    returns: list[Sequence[JobReturn]] = []
+    done = 0
+    try:
+        for start in range(0, len(points), at_a_time):
+            batch = points[start : start + at_a_time]
+            for number, point in enumerate(batch, done + 1):
+                print(f"\njob {number} of {len(points)}: {shown(on_axes(point, axes))}", flush=True)
+            returns.append(launcher.launch(batch, initial_job_idx=done))
+            done += len(batch)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        print(f"\nsweep stopped: {done} of {len(points)} jobs had ended", file=sys.stderr)
+        raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
+    _list_failures(points, axes, [job for batch in returns for job in batch])
+    return returns
+
+
+def _list_failures(points: Sequence[Point], axes: Sequence[str], jobs: Sequence[JobReturn]) -> None:
+    failures = []
+    for number, (point, job) in enumerate(zip(points, jobs, strict=True), 1):
+        end = job._return_value
+        if job.status != JobStatus.COMPLETED:
+            failures.append((number, point, 1, f"{type(end).__name__}: {end}"))
+        elif end is not None and end.code != 0:
+            failures.append((number, point, end.code, end.reason))
+    print(f"\nsweep: {len(points) - len(failures)} of {len(points)} jobs ended well", flush=True)
+    for number, point, code, reason in failures:
+        print(f"  job {number}  {shown(on_axes(point, axes))}  exit {code}  {reason}", file=sys.stderr)
+    if failures:
+        raise SystemExit(1)

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from convarium.config.keys import shown as written
+from convarium.config.accepts import shown as written
 from convarium.files import write_atomically
 from convarium.sweep.directory import Known, SweepDirectory
-from convarium.sweep.outcome import GOOD
+from convarium.sweep.outcome import SUCCEEDED
 
 SEED = "seed"
 FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}
-"""What result.json says beside the metrics, and how it is shown."""
+"""Columns from result.json beside the metrics, and how they are shown."""
+NO_COLUMN = ("loss", "acc5")
+"""Metrics of every run that get a column only if they are monitored; every other metric gets one."""
 # Student's t for 95 %, both sides, of 1 to 30 degrees of freedom
 T_95 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -74,13 +76,26 @@ class Leaderboard:
         self.axes: list[str] = description["axes"]
         self.monitor: str = description.get("monitor") or "val/acc1"
         self.sign = -1.0 if description.get("mode") == "min" else 1.0
-        measured = self.monitor.rpartition("/")[2]
-        self.metrics = list(
-            dict.fromkeys((f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1"))
-        )
         alive = sweep.is_locked()
         rows = [_row(sweep, known, alive) for known in sweep.known().values()]
+        self.metrics = self._columns(rows)
         self.rows = sorted(rows, key=self._place)
+
+    def _columns(self, rows: Sequence[Row]) -> list[str]:
+        """The monitored metric, top-1 accuracy, then every other metric of the val and test splits that a job has."""
+        measured = self.monitor.rpartition("/")[2]
+        first = (f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1")
+        measures = sorted(
+            {
+                measure
+                for row in rows
+                for split, _, measure in (name.partition("/") for name in row.figures)
+                if split in ("val", "test") and measure not in NO_COLUMN
+            }
+        )
+        return list(
+            dict.fromkeys((*first, *(f"{split}/{measure}" for measure in measures for split in ("val", "test"))))
+        )
 
     def _place(self, row: Row) -> tuple[bool, float]:
         figures = row.figures if row.is_good else {}
@@ -90,7 +105,7 @@ class Leaderboard:
     @property
     def failures(self) -> list[Row]:
         """The jobs that have ended otherwise than well."""
-        return [row for row in self.rows if row.status not in ("queued", "running", *GOOD)]
+        return [row for row in self.rows if row.status not in ("queued", "running", *SUCCEEDED)]
 
     def over_seeds(self) -> list[Group]:
         """One group for each combination of the other axes, the best first; none if seed is no axis."""
@@ -100,7 +115,7 @@ class Leaderboard:
         for row in self.rows:
             others = {axis: value for axis, value in row.swept.items() if axis != SEED}
             groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
-        found = []
+        result = []
         for key, rows in groups.items():
             good = [row for row in rows if row.is_good]
             spreads = {
@@ -108,10 +123,10 @@ class Leaderboard:
                 for name in self.metrics
                 if any(row.figures.get(name) is not None for row in good)
             }
-            found.append(Group(json.loads(key), len(good), len(rows), spreads))
+            result.append(Group(json.loads(key), len(good), len(rows), spreads))
         chief = self.metrics[0]
         return sorted(
-            found, key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf
+            result, key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf
         )
 
     # as files
@@ -225,7 +240,7 @@ def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
     status, error = known.status, result.get("error")
     if result.get("status") == "ok" or not _is_outdated(result, known, alive):
         status = result.get("status") or ("killed" if status == "running" and not alive else status)
-        if status in GOOD and not result:
+        if status in SUCCEEDED and not result:
             status = "queued"  # its folder is gone
         if status == "killed" and not error:
             error = "ended with its controller"
@@ -252,13 +267,13 @@ def _rounded(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _cells(found: Spread | None) -> list[str]:
-    if found is None:
+def _cells(figure: Spread | None) -> list[str]:
+    if figure is None:
         return [""] * 4
-    if not math.isfinite(found.half_width):
-        return [repr(found.mean), "", "", ""]
-    low, high = found.mean - found.half_width, found.mean + found.half_width
-    return [repr(value) for value in (found.mean, found.deviation, low, high)]
+    if not math.isfinite(figure.half_width):
+        return [repr(figure.mean), "", "", ""]
+    low, high = figure.mean - figure.half_width, figure.mean + figure.half_width
+    return [repr(value) for value in (figure.mean, figure.deviation, low, high)]
 
 
 def _short(axes: Sequence[str]) -> list[str]:

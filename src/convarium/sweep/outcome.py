@@ -1,58 +1,115 @@
-"""How a job ended: what it says itself, and where it could not, what its process and the kernel say. No torch here."""
+"""What becomes of a job: what its starter reports while it runs, and which status its end is. No torch here."""
 
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
 
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
 from convarium.run.directory import FINISHED, RunDirectory, Status
-from convarium.sweep.events import OUT_OF_MEMORY, Ended, Verdict
 
-GOOD = frozenset({"ok", "pruned"})
-TO_GO_ON = frozenset({"interrupted", "killed"})
-"""A sweep that is continued goes on with jobs that ended so; others only if asked to."""
+SUCCEEDED = frozenset({"ok", "pruned"})
+RESUMABLE = frozenset({"interrupted", "killed"})
+"""A sweep that is continued goes on with jobs that ended so; with others only if asked to."""
+
+
+class Outcome(NamedTuple):
+    """How a job ended: a status and, unless it is ok, one line."""
+
+    status: Status
+    error: str | None
+
+
+OUT_OF_MEMORY = Outcome("oom", "ended by the kernel for lack of memory")
+
+
+class Waiting(NamedTuple):
+    """A job waits for its machine, for the first time or again; `facts` say where."""
+
+    number: int
+    facts: dict[str, Any]
+
+
+class Started(NamedTuple):
+    """A job runs; `facts` say where."""
+
+    number: int
+    facts: dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """A job has ended; `code` is negative for a signal. `outcome` counts if the job wrote none itself."""
+
+    number: int
+    code: int
+    outcome: Outcome | None = None
+
+
+class Lost(NamedTuple):
+    """The process that started the jobs has ended, and they with it."""
+
+
+Event = Waiting | Started | Ended | Lost
+
+
+class Starter(Protocol):
+    """Starts jobs and reports what becomes of them."""
+
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
+        """Start a call of `convarium.sweep.local.calls`; `number` names the job in signals and events."""
+
+    def signal(self, number: int, signum: int) -> None:
+        """Signal all processes of a job, if it is still there."""
+
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
+        """What has happened, waiting so long for the first of it, or until there is something to read from `waker`."""
+
+    def restart(self) -> None:
+        """Be ready again after `Lost`."""
 
 
 def stamp(run: RunDirectory) -> int:
-    """When result.json was last written; to tell later whether an attempt has written anything. 0: never."""
+    """When result.json was last written; to see later whether an attempt has written anything. 0: never."""
     try:
         return run.result_file.stat().st_mtime_ns
     except OSError:
         return 0
 
 
-def judge_end(run: RunDirectory, ended: Ended, *, since: int, sent: Status | None, kills: Kills) -> Verdict:
-    """Judge the end of a job, and leave it in result.json.
+def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Status | None, kills: Kills) -> Outcome:
+    """The outcome of a job, which is written into result.json unless the job has done so.
 
-    since: the `stamp` of before. sent: what a signal of ours was to make of it: interrupted or timeout.
+    What the job wrote counts first, then what we signalled it for, what its starter reports, and its exit code.
+    since: the `stamp` of before. signalled: interrupted or timeout if the controller has signalled it, and for that.
     """
     result = run.written_result() if stamp(run) != since else {}
-    said, code = result.get("status"), ended.code
+    status, code = result.get("status"), ended.code
     error = result.get("error") or ""
-    killed = said not in FINISHED and (code == -signal.SIGKILL or said == "killed")
-    killed |= said == "failed" and "killed" in error.lower()
-    if killed and sent is None and kills.take():  # it, one of its ranks, or a process that loads its data
-        verdict = OUT_OF_MEMORY
-    elif said in FINISHED or said == "killed":
-        return Verdict(said, error or None)
-    elif sent == "timeout":
-        verdict = Verdict("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
-    elif sent == "interrupted":
-        verdict = Verdict("interrupted", "stopped with its sweep")
-    elif ended.word is not None:
-        verdict = ended.word
+    killed = status not in FINISHED and (code == -signal.SIGKILL or status == "killed")
+    killed |= status == "failed" and "killed" in error.lower()
+    if killed and signalled is None and kills.take():  # it, one of its ranks, or a process that loads its data
+        outcome = OUT_OF_MEMORY
+    elif status in FINISHED or status == "killed":
+        return Outcome(status, error or None)
+    elif signalled == "timeout":
+        outcome = Outcome("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
+    elif signalled == "interrupted":
+        outcome = Outcome("interrupted", "stopped with its sweep")
+    elif ended.outcome is not None:
+        outcome = ended.outcome
     elif code < 0:
-        verdict = Verdict("killed", _name_of(-code))
+        outcome = Outcome("killed", _signal_name(-code))
     else:
-        verdict = Verdict("exited", f"exit code {code}{'' if code else ', without a result'}")
+        outcome = Outcome("exited", f"exit code {code}{'' if code else ', without a result'}")
     if run.is_locked():  # not by this job, which has ended
-        return Verdict("failed", "another process is at work in its folder")
+        return Outcome("failed", "another process is at work in its folder")
     with suppress(OSError, RunError):  # the folder is gone, or the disk is full: the manifest will have it
-        run.close(verdict.status, verdict.error or "")
-    return verdict
+        run.close(outcome.status, outcome.error or "")
+    return outcome
 
 
-def _name_of(signum: int) -> str:
+def _signal_name(signum: int) -> str:
     try:
         return signal.Signals(signum).name
     except ValueError:  # a real-time signal

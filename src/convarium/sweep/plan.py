@@ -5,14 +5,15 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from convarium.config.accepts import shown as written
 from convarium.config.compose import Conf
-from convarium.config.identity import config_hash, determines_result, leaves, slug, sweep_name
-from convarium.config.keys import shown as written
+from convarium.config.identity import config_hash, determines_result, slug, sweep_name
+from convarium.config.keys import leaves
 from convarium.errors import ConfigError
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
 
-MOST_NAMED = 3  # changes of a base that a message tells
+MOST_NAMED = 3  # changes of a base in a message
 
 
 class Job(NamedTuple):
@@ -150,10 +151,10 @@ def _canonical(swept: dict[str, Any]) -> str:
 def _changes(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Every key that determines the result and has another value; null and absent are the same."""
     before, after = leaves(then), leaves(now)
-    told = set()
+    named = set()
     for key in sorted(dict.fromkeys([*before, *after]), key=lambda key: key.count(".")):
         change = f"{written(before.get(key))} -> {written(after.get(key))}"
         name = key.removeprefix("arch.").removeprefix("parts.")  # where a part's own keys are copied to
-        if determines_result(key) and before.get(key) != after.get(key) and name not in told:
-            told.add(name)
+        if determines_result(key) and before.get(key) != after.get(key) and name not in named:
+            named.add(name)
             yield f"{key} {change}"

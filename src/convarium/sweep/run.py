@@ -1,4 +1,4 @@
-"""One sweep from its jobs to its table: check them, freeze them, run them, and say what became of them. No torch."""
+"""One sweep from its jobs to its table: check the jobs, freeze them, run them, print the table. No torch here."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from typing import Any, TextIO
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement
 from convarium.run.directory import as_seen_from_here
-from convarium.sweep.controller import Controller, Settings, Task
-from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.events import Ended, Lost
+from convarium.sweep.controller import Controller, Settings
+from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard
 from convarium.sweep.local.pool import Pool
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.outcome import GOOD, TO_GO_ON
+from convarium.sweep.outcome import RESUMABLE, SUCCEEDED, Ended, Lost
 from convarium.sweep.plan import AtPoint, Job
 from convarium.sweep.sites import Site
+from convarium.sweep.task import Task
 
 SHOWN = 40  # rows of a table on the screen
-ONCE = ("dry_run", "retry_failed")  # settings of one command
-CHECK = 0  # the number of the process that checks; those of jobs begin at 1
+OF_ONE_COMMAND = ("dry_run", "retry_failed")  # settings that a continuation does not take over
+PREFLIGHT = 0  # the number of the process that checks the jobs; those of jobs begin at 1
 
 
-def conduct(
+def run_sweep(
     sweep: SweepDirectory,
     jobs: Sequence[Job],
     axes: Sequence[str],
@@ -46,77 +46,70 @@ def conduct(
     with ExitStack() as stack:
         if sweep.path.is_dir() and not settings["dry_run"]:
             stack.enter_context(sweep.locked())
-        before = sweep.known()
-        known = {job.key: job for job in before.values()}
+        known = {job.key: job for job in sweep.known().values()}
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
-        adopted = site.still_at_work(sweep)
+        adopted = site.still_running(sweep)
         todo = [
             job
             for job in jobs
-            if job.name in adopted or is_to_run(states[job.name], retry_failed=settings["retry_failed"])
+            if job.name in adopted or needs_run(states[job.name], retry_failed=settings["retry_failed"])
         ]
         tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
-        tell(_header(sweep, states, tasks, pool, doubles, settings))
+        say(_header(sweep, states, tasks, pool, doubles, settings))
         if settings["dry_run"]:
-            tell(_dry(jobs, states))
+            say(_job_list(jobs, states))
             return 0
-        if not before:
+        if not known:
             sweep.make()
             if not sweep.is_locked():
                 stack.enter_context(sweep.locked())
             if sweep.known():
                 raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
         _freeze(sweep, tasks, known, axes, settings, site, command)
-        controller = Controller(
+        stopped_by = Controller(
             sweep,
             tasks,
-            site.starter(sweep, tasks),
+            site.starter(sweep, tasks, adopted),
             pool,
             Settings(settings["on_error"], settings["retries"], settings["timeout"]),
-            say=tell,
-            written=lambda: Leaderboard(sweep).write(),
-        )
-        stopped_by = controller.work()
+            say=say,
+            write_leaderboard=lambda: Leaderboard(sweep).write(),
+        ).work()
         board = Leaderboard(sweep)
         try:
             board.write()
         except OSError as error:
-            tell(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
+            say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
         return report(board, {job.name for job in jobs}, stopped_by)
 
 
-def is_to_run(status: str, *, retry_failed: bool) -> bool:
-    """Whether a job that ended so, or has not begun, is to be run."""
-    if status in ("queued", *TO_GO_ON):
+def needs_run(status: str, *, retry_failed: bool) -> bool:
+    """Whether a job of this status is to be run."""
+    if status in ("queued", *RESUMABLE):
         return True
-    return retry_failed and status not in (*GOOD, "running")
+    return retry_failed and status not in (*SUCCEEDED, "running")
 
 
 def plan_tasks(
     sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], site: Site, adopted: Mapping[str, str]
 ) -> tuple[list[Task], Pool]:
-    """What is to be done, and the devices for it. Raises ConfigError."""
-    found, gpus = check(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
-    placements = [Placement(*fields[:3]) for fields in found]
+    """A task for each job that is to run, and the devices for all of them. Raises ConfigError for one that cannot."""
+    preflights, gpus = preflight_jobs(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
+    placements = [Placement(*preflight[:3]) for preflight in preflights]
     threads = [_threads(sweep, job) for job in jobs]
     pool, shares = site.share_out(placements, threads, settings, gpus)
     tasks = []
-    for number, (job, fields, share, fixed) in enumerate(zip(jobs, found, shares, threads, strict=True), 1):
+    for number, (job, preflight, share, fixed) in enumerate(zip(jobs, preflights, shares, threads, strict=True), 1):
         run = sweep.run(job.name)
-        config = {
-            **job.config,
-            "run_dir": str(run.path),
-            "sweep": settings,
-            "threads": fixed or max(1, share.cores // fields[1]),
-        }
-        job = job._replace(config=config)
-        tasks.append(Task(number, job, run, share, json.dumps(fields), adopted=job.name in adopted))
+        each = fixed or max(1, share.cores // placements[number - 1].devices)
+        config = {**job.config, "run_dir": str(run.path), "sweep": settings, "threads": each}
+        tasks.append(Task(number, job._replace(config=config), run, share, preflight, adopted=job.name in adopted))
     return tasks, pool
 
 
 def _threads(sweep: SweepDirectory, job: Job) -> int | None:
-    """Those asked for; else those it began with, for the result depends on them in its last bits."""
+    """Those asked for; else those the job began with, for its result depends on them in its last bits."""
     asked: int | None = job.config["threads"]
     run = sweep.run(job.name)
     if asked is None and run.result_file.is_file() and run.config_file.is_file():
@@ -124,40 +117,41 @@ def _threads(sweep: SweepDirectory, job: Job) -> int | None:
     return asked
 
 
-def check(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[list[Any]], int]:
-    """What `convarium.sweep.local.check` finds out of each job, in a process of its own, and the number of GPUs here.
+def preflight_jobs(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[list[Any]], int]:
+    """The fields of each job's `Preflight`, by a process that imports torch, and the number of GPUs here.
 
-    elsewhere: they will run on other machines. Raises ConfigError for the first job that cannot run.
+    elsewhere: the jobs will run on other machines. Raises ConfigError for the first job that cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="convarium-") as folder:
         asked, answer, log = (os.path.join(folder, name) for name in ("asked.json", "answer.json", "log"))
         question = {"configs": [job.config for job in jobs], "elsewhere": elsewhere}
         Path(asked).write_text(json.dumps(question), encoding="utf-8")
-        processes.start(CHECK, "check", [asked, answer], log=log, env={})
+        processes.start(PREFLIGHT, "preflight", [asked, answer], log=log, env={})
         ended = None
         while ended is None:
             ended = next((event for event in processes.poll(1.0) if isinstance(event, Ended | Lost)), None)
         if isinstance(ended, Lost) or ended.code or not os.path.exists(answer):
             tail = Path(log).read_text(errors="replace") if os.path.exists(log) else ""
             sys.stderr.write(tail)
-            raise RunError(f"the check of the jobs failed: {(tail.strip().splitlines() or ['no word of why'])[-1]}")
-        said = json.loads(Path(answer).read_text(encoding="utf-8"))
-    if "error" in said:
-        number = said["job"]
-        raise AtPoint(ConfigError(said["error"]), number + 1, len(jobs), jobs[number].words)
-    return said["found"], said["gpus"]
+            why = (tail.strip().splitlines() or ["its process was ended"])[-1]
+            raise RunError(f"the check of the jobs failed: {why}")
+        answered = json.loads(Path(answer).read_text(encoding="utf-8"))
+    if "error" in answered:
+        number = answered["job"]
+        raise AtPoint(ConfigError(answered["error"]), number + 1, len(jobs), jobs[number].words)
+    return answered["preflights"], answered["gpus"]
 
 
 def _freeze(
     sweep: SweepDirectory,
     tasks: Sequence[Task],
-    known: dict[str, Any],
+    known: Mapping[str, Known],
     axes: Sequence[str],
     settings: dict[str, Any],
     site: Site,
     command: Sequence[str],
 ) -> None:
-    """Put on the disk all that a job and a continuation need."""
+    """Write to the disk all that the jobs and a continuation need."""
     entries: list[dict[str, Any]] = []
     for task in tasks:
         if task.adopted:
@@ -174,7 +168,7 @@ def _freeze(
         axes=[axis.lstrip("+") for axis in axes],
         monitor=watched.get("monitor", before.get("monitor")),
         mode=watched.get("mode", before.get("mode")),
-        settings={name: value for name, value in settings.items() if name not in ONCE},
+        settings={name: value for name, value in settings.items() if name not in OF_ONE_COMMAND},
         site=site.description,
         command=list(command),
     )
@@ -183,11 +177,11 @@ def _freeze(
 
 def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
     """Print the table, and below it what did not end well; the exit code."""
-    tell(board.as_text(SHOWN))
+    say(board.as_text(SHOWN))
     rows = [row for row in board.rows if row.job in wanted]
-    good = sum(row.status in GOOD for row in rows)
+    succeeded = sum(row.status in SUCCEEDED for row in rows)
     failures = [row for row in board.failures if row.job in wanted]
-    tell(f"\nsweep: {good} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
+    say(f"\nsweep: {succeeded} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
     lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
         lines += [
@@ -197,19 +191,19 @@ def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
     if len(failures) > SHOWN:
         lines.append(f"  ... and {len(failures) - SHOWN} more in leaderboard.md")
     command = f"convarium sweep resume {as_seen_from_here(board.sweep.path)}"
-    if any(row.status in ("queued", *TO_GO_ON) for row in rows):
+    if any(row.status in ("queued", *RESUMABLE) for row in rows):
         lines.append(f"  go on: the same command, or: {command}")
     elif failures:
         lines.append(f"  run them again: {command} sweep.retry_failed=true")
     if lines:
-        tell("\n".join(lines), sys.stderr)
+        say("\n".join(lines), sys.stderr)
     if stopped_by:
         return 128 + stopped_by
-    return 0 if good == len(rows) else 1
+    return 0 if succeeded == len(rows) else 1
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
-    """Print for a person; a terminal that is gone is no reason to end."""
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a message; a terminal that is gone is no reason to end."""
     with suppress(OSError):
         print(text, file=stream or sys.stdout, flush=True)
 
@@ -222,17 +216,17 @@ def _header(
     doubles: int,
     settings: dict[str, Any],
 ) -> str:
-    """What there is to do, and how, before the first job."""
+    """How many jobs there are to do, and how many at a time on what; printed before the first."""
     counts = {
         "new": sum(status == "queued" for status in states.values()),
-        "to go on with": sum(status in TO_GO_ON for status in states.values()),
-        "done": sum(status in GOOD for status in states.values()),
+        "to go on with": sum(status in RESUMABLE for status in states.values()),
+        "done": sum(status in SUCCEEDED for status in states.values()),
         "at work": sum(status == "running" for status in states.values()),
     }
     failed = len(states) - sum(counts.values())
     again = "to run again" if settings["retry_failed"] else "failed (sweep.retry_failed=true runs them again)"
-    told = ", ".join(f"{count} {name}" for name, count in {**counts, again: failed}.items() if count)
-    rows = {"sweep": str(sweep.path), "jobs": f"{len(states)}: {told}"}
+    text = ", ".join(f"{count} {name}" for name, count in {**counts, again: failed}.items() if count)
+    rows = {"sweep": str(sweep.path), "jobs": f"{len(states)}: {text}"}
     if doubles:
         rows["jobs"] += f" ({doubles} more of the points asked for are the same jobs)"
     if tasks:
@@ -243,13 +237,13 @@ def _header(
 def _devices(tasks: Sequence[Task], settings: dict[str, Any]) -> str:
     if tasks[0].share.part:
         return f"{settings['devices_per_job']} of a GPU"
-    placements = sorted({Placement(*json.loads(task.found)[:3]) for task in tasks})
+    placements = sorted({task.placement for task in tasks})
     devices = " or ".join(f"{at.ranks} x {at.accelerator}" for at in placements)
     threads = sorted({task.job.config["threads"] for task in tasks})
     return f"{devices} with {' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"
 
 
-def _dry(jobs: Sequence[Job], states: dict[str, str]) -> str:
+def _job_list(jobs: Sequence[Job], states: dict[str, str]) -> str:
     width = max(len(states[job.name]) for job in jobs)
     lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
     return "\n".join([*lines, "", "nothing was run: sweep.dry_run=true"])

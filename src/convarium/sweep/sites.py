@@ -1,18 +1,16 @@
 """Where the jobs of a sweep run: on this machine, or (convarium.sweep.slurm) on others. No torch here."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from convarium.errors import ConfigError
 from convarium.machine import available_cores
 from convarium.run.devices import Placement
 from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.events import Starter
 from convarium.sweep.local.pool import Pool, Share, memory_available, share_out, visible_gpus
 from convarium.sweep.local.processes import Processes
-
-if TYPE_CHECKING:
-    from convarium.sweep.controller import Task
+from convarium.sweep.outcome import Starter
+from convarium.sweep.task import Task
 
 
 class Site(Protocol):
@@ -30,16 +28,16 @@ class Site(Protocol):
     def description(self) -> dict[str, Any]:
         """By which `convarium sweep resume` finds the place again."""
 
-    def still_at_work(self, sweep: SweepDirectory) -> Mapping[str, str]:
-        """The jobs that an earlier controller has started here and that have outlived it."""
+    def still_running(self, sweep: SweepDirectory) -> Mapping[str, str]:
+        """The jobs that an earlier controller has started here and that have outlived it, with their identities."""
 
     def share_out(
         self, placements: Sequence[Placement], threads: Sequence[int | None], settings: dict[str, Any], gpus: int
     ) -> tuple[Pool, list[Share]]:
         """The devices, and what each job takes of them. Raises ConfigError for what cannot be here."""
 
-    def starter(self, sweep: SweepDirectory, tasks: "Sequence[Task]") -> Starter:
-        """Who starts the jobs."""
+    def starter(self, sweep: SweepDirectory, tasks: Sequence[Task], adopted: Mapping[str, str]) -> Starter:
+        """What starts the jobs; adopted: those `still_running`."""
 
 
 class ThisMachine:
@@ -51,7 +49,7 @@ class ThisMachine:
         self.processes = processes
         self.description: dict[str, Any] = {}
 
-    def still_at_work(self, sweep: SweepDirectory) -> Mapping[str, str]:
+    def still_running(self, sweep: SweepDirectory) -> Mapping[str, str]:
         return {}  # none outlives its controller
 
     def share_out(
@@ -74,5 +72,5 @@ class ThisMachine:
         parts = 1 if settings["devices_per_job"] == "auto" else int(1 / settings["devices_per_job"])
         return Pool(layout.slots, visible_gpus(gpus), parts=parts), layout.shares
 
-    def starter(self, sweep: SweepDirectory, tasks: "Sequence[Task]") -> Starter:
+    def starter(self, sweep: SweepDirectory, tasks: Sequence[Task], adopted: Mapping[str, str]) -> Starter:
         return self.processes

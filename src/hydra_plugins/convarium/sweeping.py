@@ -1,4 +1,7 @@
-"""`hydra/sweeper: grid`, `hydra/launcher: local` and `slurm`: what Hydra calls; the work is in convarium.sweep."""
+"""`hydra/sweeper: grid`, `hydra/launcher: local` and `slurm`: what Hydra calls; the work is in convarium.sweep.
+
+Private names of Hydra's: its module `_internal` for BasicSweeper, and `_parse_config` of that.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,14 +21,14 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        from convarium.sweep.foreign import run_by
         from convarium.sweep.grid import points_of
+        from convarium.sweep.hydra_launch import run_by_launcher
 
         loader = self.hydra_context.config_loader
         points, axes = points_of(loader, [*self._parse_config(), *arguments])
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.run(points, axes)
-        return run_by(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
+        return run_by_launcher(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
 
 
 class LocalLauncher(Launcher):

@@ -6,7 +6,7 @@ import pytest
 
 from convarium.run import fit as job
 from convarium.sweep.local import check
-from convarium.sweep.local.check import FailedCheck, findings
+from convarium.sweep.local.check import FailedPreflight, preflight_each
 from experiments import config_of
 
 
@@ -39,7 +39,7 @@ def test_nothing_is_looked_at_twice(
     preflight, build_data = Counting(check.preflight), Counting(job.build_data)
     monkeypatch.setattr(check, "preflight", preflight)
     monkeypatch.setattr(job, "build_data", build_data)
-    found = dict(findings([config_of(first), config_of(second), config_of(first)]))
+    found = dict(preflight_each([config_of(first), config_of(second), config_of(first)]))
     assert sorted(found) == [0, 1, 2]
     assert found[0] == found[2]
     assert (preflight.calls, build_data.calls) == (networks, datasets)
@@ -48,6 +48,6 @@ def test_nothing_is_looked_at_twice(
 def test_the_job_that_cannot_run_is_named_by_its_place() -> None:
     good, bad = config_of("data=digits"), config_of("data=digits")
     bad["batch_size"] = 5000
-    with pytest.raises(FailedCheck, match=r"batch_size=5000: more than the .* training images") as caught:
-        list(findings([good, bad]))
+    with pytest.raises(FailedPreflight, match=r"batch_size=5000: more than the .* training images") as caught:
+        list(preflight_each([good, bad]))
     assert caught.value.number == 1

@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 
 from convarium.errors import RunError
-from convarium.sweep.events import Ended, Lost, Started
 from convarium.sweep.local.processes import Processes, supervised
+from convarium.sweep.outcome import Ended, Lost, Started
 from experiments import config_of
 from sweeps import assert_gone
 
@@ -39,7 +39,7 @@ class Jobs:
         """Start the check of what is in the file `asked`; its process."""
         number = next(NUMBERS)
         arguments = [os.path.abspath(asked), os.path.abspath("answer.json")]
-        self.processes.start(number, "check", arguments, log=os.path.abspath(log), env=env or {})
+        self.processes.start(number, "preflight", arguments, log=os.path.abspath(log), env=env or {})
         wait_for(lambda: self._hear() or number in self._numbers.values())
         return next(pid for pid, known in self._numbers.items() if known == number)
 
@@ -208,7 +208,7 @@ def test_a_forked_job_has_the_environment_that_it_is_given(forked: Jobs) -> None
 def test_a_job_that_does_its_work_ends_with_zero(forked: Jobs) -> None:
     Path("asked.json").write_text(question(config_of()))
     assert forked.code(forked.start("asked.json")) == 0
-    assert json.loads(Path("answer.json").read_text())["found"] == [["cpu", 1, 1, 1210, 1184]]
+    assert json.loads(Path("answer.json").read_text())["preflights"] == [["cpu", 1, 1, 1210, 1184]]
 
 
 def test_a_job_that_fails_ends_with_one_and_its_traceback_is_in_its_log(forked: Jobs) -> None:
@@ -322,7 +322,7 @@ def test_what_is_said_to_a_killed_supervisor_is_not_an_error() -> None:
         jobs = Jobs(processes)
         os.kill(parent_of(jobs.start_waiting()), signal.SIGKILL)
         for _ in range(3):
-            processes.start(1, "check", [], log="log", env={})
+            processes.start(1, "preflight", [], log="log", env={})
             processes.signal(1, signal.SIGTERM)
         jobs.lose()
     assert jobs.is_lost
@@ -348,7 +348,7 @@ def test_jobs_end_with_a_killed_controller(own_directory: Path) -> None:
         "import os, sys\n"
         "from convarium.sweep.local.processes import supervised\n"
         "with supervised('spawn') as processes:\n"
-        "    processes.start(1, 'check', ['asked', 'answer'], log='log', env={})\n"
+        "    processes.start(1, 'preflight', ['asked', 'answer'], log='log', env={})\n"
         "    while not (events := processes.poll(1)): pass\n"
         "    print(events[0].facts['pid'], flush=True)\n"
         "    sys.stdin.read()"

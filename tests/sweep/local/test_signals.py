@@ -1,4 +1,4 @@
-"""Signals to the controller: the first is noted, another one insists, and afterwards all is as before."""
+"""Signals to the controller: the first is noted, another one repeated, and afterwards all is as before."""
 
 import os
 import select
@@ -6,27 +6,18 @@ import signal
 
 import pytest
 
-from convarium.sweep.local import signals as signals_module
 from convarium.sweep.local.signals import SAME_SECONDS, Signals
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, which a test may change."""
-    now = [100.0]
-    monkeypatch.setattr(signals_module.time, "monotonic", lambda: now[0])
-    return now
-
-
-@pytest.mark.parametrize("signum", Signals.HEEDED)
+@pytest.mark.parametrize("signum", Signals.NOTED)
 def test_a_signal_is_noted_and_does_nothing_else(signum: int) -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signum)
-        assert (signals.first, signals.insists) == (signum, False)
+        assert (signals.first, signals.repeated) == (signum, False)
 
 
 @pytest.mark.parametrize(
-    ("second", "seconds", "insists"),
+    ("second", "seconds", "repeated"),
     [
         (signal.SIGINT, SAME_SECONDS + 0.1, True),
         (signal.SIGTERM, SAME_SECONDS + 0.1, True),
@@ -34,12 +25,13 @@ def test_a_signal_is_noted_and_does_nothing_else(signum: int) -> None:
         (signal.SIGHUP, SAME_SECONDS + 0.1, False),  # a terminal that closes sends several
     ],
 )
-def test_another_signal_insists(second: int, seconds: float, insists: bool, clock: list[float]) -> None:
-    with Signals() as signals:
+def test_another_signal_is_noted_too(second: int, seconds: float, repeated: bool) -> None:
+    now = [100.0]
+    with Signals(lambda: now[0]) as signals:
         os.kill(os.getpid(), signal.SIGTERM)
-        clock[0] += seconds
+        now[0] += seconds
         os.kill(os.getpid(), second)
-        assert (signals.first, signals.insists) == (signal.SIGTERM, insists)
+        assert (signals.first, signals.repeated) == (signal.SIGTERM, repeated)
 
 
 def test_there_is_something_to_read_from_a_signal_until_it_is_drained() -> None:
@@ -62,10 +54,10 @@ def test_draining_what_is_empty_does_not_wait() -> None:
 
 
 def test_afterwards_signals_do_what_they_did_before() -> None:
-    before = [signal.getsignal(signum) for signum in Signals.HEEDED]
+    before = [signal.getsignal(signum) for signum in Signals.NOTED]
     with Signals():
-        assert [signal.getsignal(signum) for signum in Signals.HEEDED] != before
-    assert [signal.getsignal(signum) for signum in Signals.HEEDED] == before
+        assert [signal.getsignal(signum) for signum in Signals.NOTED] != before
+    assert [signal.getsignal(signum) for signum in Signals.NOTED] == before
 
 
 def test_what_was_ignored_stays_ignored_but_for_ctrl_c() -> None:

@@ -1,4 +1,4 @@
-"""What a process of a sweep does: `python -m convarium.sweep.local.calls NAME ARGUMENTS`, or a fork calls `call`."""
+"""What a process of a sweep runs: `python -m convarium.sweep.local.calls NAME ARGUMENTS`, or a fork calls `call`."""
 
 import faulthandler
 import json
@@ -13,7 +13,7 @@ from convarium.machine import scrub_rank_variables
 
 
 def call(name: str, arguments: Sequence[str]) -> int:
-    """Do it in this process, to its end whatever that is; the exit code."""
+    """Run a call (run, rank, preflight) in this process, however it ends; the exit code."""
     scrub_rank_variables()
     faulthandler.enable()  # a segmentation fault, or the SIGABRT that ends a job which hangs, leaves a traceback
     for stream in (sys.stdout, sys.stderr):
@@ -35,10 +35,10 @@ def call(name: str, arguments: Sequence[str]) -> int:
 
 
 def _function(name: str) -> Callable[..., int]:
-    if name == "check":
-        from convarium.sweep.local.check import check
+    if name == "preflight":
+        from convarium.sweep.local.check import preflight_jobs
 
-        return check
+        return preflight_jobs
     from convarium.sweep.local import job
 
     return job.run if name == "run" else job.rank

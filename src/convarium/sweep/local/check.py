@@ -1,4 +1,4 @@
-"""What needs torch to be known of the jobs of a sweep, before the first starts: networks, devices, data, lengths."""
+"""The checks of a sweep's jobs that need torch, before the first starts: networks, devices, data, lengths."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,37 +21,36 @@ UNSEEN = frozenset(
 )
 
 
-def check(asked: str, answer: str) -> int:
-    """Read resolved configs from one JSON file, write to another what was found out about each, or the first error."""
+def preflight_jobs(asked: str, answer: str) -> int:
+    """Read resolved configs from one JSON file, write the `Preflight` of each, or the first error, to another."""
     question = json.loads(Path(asked).read_text(encoding="utf-8"))
     configs = question["configs"]
-    found: list[Any] = [None] * len(configs)
-    number = 0
+    preflights: list[Any] = [None] * len(configs)
     try:
-        for number, seen in findings(configs, elsewhere=question["elsewhere"]):
-            found[number] = [*seen.placement, seen.params, seen.macs]
-        said: dict[str, Any] = {"found": found, "gpus": torch.cuda.device_count()}
-    except FailedCheck as failure:
-        said = {"job": failure.number, "error": str(failure)}
-    Path(answer).write_text(json.dumps(said), encoding="utf-8")
+        for number, done in preflight_each(configs, elsewhere=question["elsewhere"]):
+            preflights[number] = [*done.placement, done.params, done.macs]
+        answered: dict[str, Any] = {"preflights": preflights, "gpus": torch.cuda.device_count()}
+    except FailedPreflight as failure:
+        answered = {"job": failure.number, "error": str(failure)}
+    Path(answer).write_text(json.dumps(answered), encoding="utf-8")
     return 0
 
 
-class FailedCheck(Exception):
-    """The check of one job, by its place among them, found that it cannot run."""
+class FailedPreflight(Exception):
+    """One job cannot run; `number` is its place among all."""
 
     def __init__(self, number: int, error: str) -> None:
         super().__init__(error)
         self.number = number
 
 
-def findings(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> Iterator[tuple[int, Preflight]]:
-    """The place of each job and what `preflight` says of it, those on the same data together. Raises FailedCheck.
+def preflight_each(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> Iterator[tuple[int, Preflight]]:
+    """The place and the `Preflight` of each job, those on the same data one after the other. Raises FailedPreflight.
 
     A network is looked at once for all jobs that train it in the same way, a dataset is read once. Seeds choose neither
     the images nor how many there are, only their order.
     """
-    seen: dict[str, Preflight] = {}
+    known: dict[str, Preflight] = {}
     data, data_key = None, ""
     nodes = [{name: value for name, value in config["data"].items() if name != "seed"} for config in configs]
     keys = [json.dumps(node, sort_keys=True) for node in nodes]
@@ -60,18 +59,17 @@ def findings(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> I
         try:
             rest = {name: node for name, node in config.items() if name not in UNSEEN}
             key = json.dumps({**rest, "data": nodes[number]}, sort_keys=True)
-            found = seen.get(key)
-            if found is None:
-                found = seen[key] = preflight(config, elsewhere=elsewhere)
+            if key not in known:
+                known[key] = preflight(config, elsewhere=elsewhere)
             if keys[number] != data_key:
                 data = None  # the memory of one dataset at a time
-            data = rehearse(config, found, data).data
+            data = rehearse(config, known[key], data).data
             data_key = keys[number]
         except ConfigError as error:
-            raise FailedCheck(number, str(error)) from error
-        yield number, found
+            raise FailedPreflight(number, str(error)) from error
+        yield number, known[key]
 
 
 def as_preflight(fields: Sequence[Any]) -> Preflight:
-    """What `check` wrote about one job."""
+    """What `preflight_jobs` wrote about one job."""
     return Preflight(Placement(*fields[:3]), *fields[3:])

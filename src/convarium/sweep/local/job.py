@@ -14,18 +14,18 @@ from convarium.run.worker import first_rank, run_rank
 from convarium.sweep.local.check import as_preflight
 
 
-def run(path: str, found: str) -> int:
+def run(path: str, checked: str) -> int:
     """Run the experiment frozen in a directory, from its last checkpoint if there is one; the exit code.
 
-    found: what the check of the sweep found out about it, as JSON; null: that was on another machine. However it ends,
-    result.json says so, unless the process itself is ended.
+    checked: the fields of its `Preflight`, as JSON; null: the checks were made on another machine. However the run
+    ends, result.json says so, unless the process itself is ended.
     """
     directory = RunDirectory.open(path)
     config = directory.config()
     with directory.locked():
         Result(directory, config, anew=not directory.last.is_file()).write()
         try:
-            known = json.loads(found)
+            known = json.loads(checked)
             config, preflighted, data, clock = rehearse(config, as_preflight(known) if known else None)
             parts = assemble(directory, config, preflighted, data, clock)
             del data

@@ -34,7 +34,7 @@ class Lease(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """How its process is told."""
+        """By which its process knows of it."""
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {}
         return {CORES: str(self.share.cores), **visible}
 
@@ -106,10 +106,10 @@ class Pool:
             return None
         gpus: tuple[str, ...] = ()
         if share.gpus:
-            found = self._part() if share.part else self._whole(share.gpus)
-            if found is None:
+            free = self._part() if share.part else self._whole(share.gpus)
+            if free is None:
                 return None
-            gpus = found
+            gpus = free
         self.slots -= share.slots
         return Lease(share, gpus)
 
@@ -130,17 +130,17 @@ class Pool:
         return None
 
     def _whole(self, number: int) -> tuple[str, ...] | None:
-        found: list[str] = []
+        taken: list[str] = []
         for gpu, free in self._free.items():
-            if len(found) < number and free == self._parts and self._lock(gpu):
-                found.append(gpu)
-        if len(found) < number:
-            for gpu in found:
+            if len(taken) < number and free == self._parts and self._lock(gpu):
+                taken.append(gpu)
+        if len(taken) < number:
+            for gpu in taken:
                 self._held.pop(gpu).close()
             return None
-        for gpu in found:
+        for gpu in taken:
             self._free[gpu] = 0
-        return tuple(found)
+        return tuple(taken)
 
     def _lock(self, gpu: str) -> bool:
         """Keep other controllers from it; the lock ends with this process. Raises RunError for a folder not our own."""
@@ -160,8 +160,8 @@ class Pool:
 
 def visible_gpus(count: int) -> list[str]:
     """How CUDA calls the `count` GPUs that this process sees."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [gpu.strip() for gpu in told.split(",")][:count] if told else [str(number) for number in range(count)]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [gpu.strip() for gpu in named.split(",")][:count] if named else [str(number) for number in range(count)]
 
 
 def memory_available() -> int:

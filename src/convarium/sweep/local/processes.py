@@ -1,4 +1,4 @@
-"""The controller's end of the supervisor: start a job, signal it, hear that it has ended. No torch here."""
+"""The controller's end of the supervisor: start a job, signal it, read that it has ended. No torch here."""
 
 import contextlib
 import json
@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from convarium.errors import RunError
-from convarium.sweep.events import Ended, Event, Lost, Started
+from convarium.sweep.outcome import Ended, Event, Lost, Started
 
 CLOSING_SECONDS = 5.0
 
 
 class Processes:
-    """Starts the jobs of a sweep in processes of their own and tells what becomes of them.
+    """Starts the jobs of a sweep in processes of their own and reports what becomes of them.
 
     isolation: fork (of a process that has imported everything), or spawn (a new interpreter each).
     """
@@ -48,21 +48,21 @@ class Processes:
         self.is_ready = False
 
     def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
-        """Start a process for one of the calls of `convarium.sweep.local.calls`; `number` is how we speak of it."""
-        self._say(start=number, call=call, arguments=list(arguments), log=log, env=env)
+        """Start a process for one of the calls of `convarium.sweep.local.calls`; `number` names it from then on."""
+        self._send(start=number, call=call, arguments=list(arguments), log=log, env=env)
 
     def signal(self, number: int, signum: int) -> None:
         """Signal the whole group of a job, if it is still there."""
-        self._say(signal=signum, to=number)
+        self._send(signal=signum, to=number)
 
     def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
         """What has happened, waiting so long for the first of it, or until there is something to read from `waker`.
 
         Raises RunError if jobs cannot be started at all.
         """
-        return self._hear(seconds, *([] if waker is None else [waker]))
+        return self._receive(seconds, *([] if waker is None else [waker]))
 
-    def _hear(self, seconds: float, *wakers: int) -> list[Event]:
+    def _receive(self, seconds: float, *wakers: int) -> list[Event]:
         if self._channel.fileno() == -1:  # closed before
             return []
         waiting = [self._channel.fileno(), *wakers]
@@ -73,10 +73,10 @@ class Processes:
         except ConnectionError:  # it ended with requests unread
             got = b""
         if not got:
-            self._bury()
+            self._end_groups()
             return [Lost()]
         *lines, self._rest = (self._rest + got).split(b"\n")
-        return [event for line in lines if (event := self._heard(json.loads(line))) is not None]
+        return [event for line in lines if (event := self._event_of(json.loads(line))) is not None]
 
     def restart(self) -> None:
         """Another supervisor, after `Lost`."""
@@ -85,7 +85,7 @@ class Processes:
     def close(self) -> None:
         """End everything that is left."""
         with contextlib.suppress(RunError):
-            self._hear(0.0)  # is it ready, and which jobs has it?
+            self._receive(0.0)  # is it ready, and which jobs has it?
         self._channel.close()  # by which the supervisor ends its jobs and itself
         if not self.is_ready:  # it reads nothing before its imports are done, and has no jobs yet
             self._supervisor.kill()
@@ -93,28 +93,28 @@ class Processes:
             self._supervisor.wait(CLOSING_SECONDS)
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
-        self._bury()
+        self._end_groups()
 
-    def _heard(self, said: dict[str, object]) -> Event | None:
-        if "unfit" in said:
-            raise RunError(f"sweep.isolation=fork: not possible here, {said['unfit']}; accepted: spawn")
-        if "ready" in said:
+    def _event_of(self, line: dict[str, object]) -> Event | None:
+        if "unfit" in line:
+            raise RunError(f"sweep.isolation=fork: not possible here, {line['unfit']}; accepted: spawn")
+        if "ready" in line:
             self.is_ready = True
             return None
-        if "pid" in said:
-            number, pid = int(str(said["started"])), int(str(said["pid"]))
+        if "pid" in line:
+            number, pid = int(str(line["started"])), int(str(line["pid"]))
             self._groups[number] = pid
             return Started(number, {"pid": pid})
-        number, code = int(str(said["ended"])), int(str(said["code"]))
+        number, code = int(str(line["ended"])), int(str(line["code"]))
         self._groups.pop(number, None)
         return Ended(number, code)
 
-    def _say(self, **words: object) -> None:
-        with contextlib.suppress(ConnectionError):  # `poll` tells that it is lost
+    def _send(self, **words: object) -> None:
+        with contextlib.suppress(ConnectionError):  # `poll` reports that it is lost
             self._channel.sendall(json.dumps(words).encode() + b"\n")
 
-    def _bury(self) -> None:
-        """Nobody has ended the groups of the supervisor's jobs if it was killed."""
+    def _end_groups(self) -> None:
+        """Kill what is left of the supervisor's jobs: if it was killed itself, nobody has."""
         self._channel.close()
         self._supervisor.wait()
         for pid in self._groups.values():

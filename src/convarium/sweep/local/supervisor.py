@@ -2,9 +2,9 @@
 
     python -m convarium.sweep.local.supervisor SOCKET CONTROLLER fork|spawn
 
-It talks in lines of JSON over a socket pair, whose other end closes when the controller ends, however that is. Under
-`fork` it imports everything that a job needs and runs nothing itself, so that a job is a fork of it: it starts in a
-fraction of a second and, no thread and no CUDA context being there, finds all as a new process would. Under `spawn`
+It reads and writes lines of JSON over a socket pair, whose other end closes when the controller ends, however that is.
+Under `fork` it imports everything that a job needs and runs nothing itself, and a job is a fork of it: the job starts
+in a fraction of a second and, since there is no thread and no CUDA context, is as a new process would be. Under `spawn`
 a job imports for itself. Every job leads a session and a process group of its own.
 
     {"start": 7, "call": "run", "arguments": [...], "log": FILE, "env": {...}}   ->  {"started": 7, "pid": ...}
@@ -44,7 +44,7 @@ class Supervisor:
         self.jobs: dict[int, int] = {}
         """Process -> number of the job, as long as it is not reaped."""
         self._pid = os.getpid()
-        self._unsaid = b""
+        self._unsent = b""
 
     def serve(self) -> None:
         """Do what is asked until the other end closes; then end all that is left."""
@@ -58,7 +58,7 @@ class Supervisor:
         self._selector.register(children, selectors.EVENT_READ)
         self.channel.setblocking(False)
         rest = b""
-        self.say(ready=os.getpid())
+        self.report(ready=os.getpid())
         try:
             while True:
                 for key, ready in self._selector.select():
@@ -79,14 +79,14 @@ class Supervisor:
         finally:
             self._end_all()
 
-    def say(self, **words: Any) -> None:
-        """Tell the controller, as soon as it listens: while it talks itself, to wait for that could be for ever."""
-        self._unsaid += json.dumps(words).encode() + b"\n"
+    def report(self, **words: Any) -> None:
+        """Send a line to the controller once it reads: to wait while it writes itself could take for ever."""
+        self._unsent += json.dumps(words).encode() + b"\n"
         self._selector.modify(self.channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _send(self) -> None:
-        self._unsaid = self._unsaid[self.channel.send(self._unsaid) :]
-        if not self._unsaid:
+        self._unsent = self._unsent[self.channel.send(self._unsent) :]
+        if not self._unsent:
             self._selector.modify(self.channel, selectors.EVENT_READ)
 
     def _do(self, asked: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ class Supervisor:
             pid = os.fork()
         except OSError as error:  # too many processes, or no memory for one more
             print(f"a job cannot be started: {error.strerror}", file=sys.stderr, flush=True)
-            self.say(ended=asked["start"], code=CANNOT_START)
+            self.report(ended=asked["start"], code=CANNOT_START)
             return
         if pid == 0:
             code = CANNOT_START
@@ -110,7 +110,7 @@ class Supervisor:
             finally:
                 os._exit(code)
         self.jobs[pid] = asked["start"]
-        self.say(started=asked["start"], pid=pid)
+        self.report(started=asked["start"], pid=pid)
 
     def _become(self, asked: dict[str, Any]) -> int:
         """Be the job; the exit code."""
@@ -146,20 +146,20 @@ class Supervisor:
         return call(name, arguments)
 
     def _reap(self) -> None:
-        """Say which jobs have ended; what one left behind in its group ends as well."""
+        """Report the jobs that have ended; what one left behind in its group ends as well."""
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if found is None:
+            if ended is None:
                 return
-            pid = found.si_pid
+            pid = ended.si_pid
             if pid in self.jobs:
                 _signal_group(pid, signal.SIGKILL)  # while nobody else can have the number
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid in self.jobs:
-                self.say(ended=self.jobs.pop(pid), code=code)
+                self.report(ended=self.jobs.pop(pid), code=code)
 
     def _end_all(self) -> None:
         """End the jobs, then what left their groups and becomes ours as they die, until nobody is left."""
@@ -200,12 +200,12 @@ MODULES = (
 
 
 def preload() -> None:
-    """Import what jobs need, and find out what is the same for all of them; no thread must be left by it."""
+    """Import what jobs need, and compute what is the same for all of them; no thread must be left by it."""
     for name in MODULES:
         import_module(name)
     for package in PACKAGES:
-        for found in walk_packages(import_module(package).__path__, f"{package}."):
-            import_module(found.name)
+        for module in walk_packages(import_module(package).__path__, f"{package}."):
+            import_module(module.name)
     from convarium.run.directory import git_commit, versions
 
     git_commit()
@@ -230,7 +230,9 @@ def main(channel: str, controller: str, isolation: str) -> int:
             )
             return 1
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)  # from here on the socket tells, and leaves time to end the jobs
+        ctypes.CDLL(None).prctl(
+            PR_SET_PDEATHSIG, 0
+        )  # from here on the closed socket says so, and leaves time to end the jobs
     supervisor.serve()
     return 0
 

@@ -8,14 +8,13 @@ from typing import Any
 from convarium.errors import ConfigError
 from convarium.run.devices import Placement
 
-WORD = re.compile(r"[\w.,:@/+=\[\]&|!*-]+")  # what may stand in an #SBATCH line: no blank, no new line
+PLAIN = re.compile(r"[\w.,:@/+=\[\]&|!*-]+")  # what may stand in an #SBATCH line: no blank, no new line
 
 
 @dataclass(frozen=True)
 class Options:
-    """The keys of conf/hydra/launcher/slurm.yaml. Raises ConfigError for a value that cannot be."""
+    """The keys of conf/hydra/launcher/slurm.yaml. Raises ConfigError for a value that Slurm cannot take."""
 
-    cluster: str
     partition: str | None
     account: str | None
     qos: str | None
@@ -30,8 +29,6 @@ class Options:
     poll_seconds: float
 
     def __post_init__(self) -> None:
-        if self.cluster not in ("slurm", "local"):
-            raise ConfigError(f"hydra.launcher.cluster={self.cluster}: accepted: slurm or local")
         for name in ("minutes", "mem_gb", "cpus_per_device", "save_seconds", "poll_seconds"):
             value = getattr(self, name)
             if not (value is None and name == "mem_gb") and (
@@ -40,11 +37,11 @@ class Options:
                 raise ConfigError(f"hydra.launcher.{name}={value}: expected a number above 0")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str) and not WORD.fullmatch(value):
+            if isinstance(value, str) and not PLAIN.fullmatch(value):
                 raise ConfigError(f"hydra.launcher.{field.name}={value}: not a word that Slurm takes")
 
     def of_job(self, at: Placement) -> dict[str, Any]:
-        """What submitit is told of a job: one task, which starts its own ranks; on several machines a task for each."""
+        """What submitit submits for a job: one task, which starts its ranks; on several machines a task for each."""
         tasks = at.devices if at.nodes > 1 else 1
         asked: dict[str, Any] = {
             "nodes": at.nodes,

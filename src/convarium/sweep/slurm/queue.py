@@ -1,29 +1,40 @@
-"""Slurm by its own commands; submitit writes the batch files and what they run. No torch here."""
+"""Slurm by its own commands: submit, look, signal; submitit writes the batch files. No torch here."""
 
 import getpass
+import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 from convarium.errors import RunError
 from convarium.run.devices import Placement
 from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.events import Verdict
+from convarium.sweep.local.processes import import_path
+from convarium.sweep.outcome import Outcome
+from convarium.sweep.slurm import watch
 from convarium.sweep.slurm.options import Options
-from convarium.sweep.slurm.submitted import State, call_of, importable
+from convarium.sweep.task import Task
+from convarium.wording import one_line
 
-if TYPE_CHECKING:
-    from convarium.sweep.controller import Task
-
-LARGEST_ARRAY = 500  # Slurm takes a thousand, unless it is told otherwise
+LARGEST_ARRAY = 500  # Slurm takes a thousand, unless its configuration says otherwise
 FORGOTTEN_SECONDS = 30.0  # a job just submitted may not be listed yet
 
 
+class State(NamedTuple):
+    """How a submitted job is: waiting, running, ended or unknown; if ended, `code` and `outcome` as in `Ended`."""
+
+    name: str
+    code: int = 0
+    outcome: Outcome | None = None
+
+
 class Slurm:
-    """Slurm's own commands; submitit writes the batch files."""
+    """The jobs of one sweep in Slurm's queue."""
 
     ACTIVE: ClassVar = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING")
     WAITING: ClassVar = (
@@ -35,15 +46,15 @@ class Slurm:
         "RESIZING",
         "SPECIAL_EXIT",
     )
-    WORDS: ClassVar = {
-        "OUT_OF_MEMORY": Verdict("oom", "Slurm: OUT_OF_MEMORY"),
-        "TIMEOUT": Verdict("timeout", "Slurm: TIMEOUT, and not in time to save; see hydra.launcher.save_seconds"),
-        "NODE_FAIL": Verdict("killed", "Slurm: NODE_FAIL"),
-        "BOOT_FAIL": Verdict("killed", "Slurm: BOOT_FAIL"),
-        "PREEMPTED": Verdict("killed", "Slurm: PREEMPTED"),
-        "DEADLINE": Verdict("timeout", "Slurm: DEADLINE"),
-        "CANCELLED": Verdict("interrupted", "Slurm: CANCELLED"),
-        "REVOKED": Verdict("killed", "Slurm: REVOKED"),
+    OUTCOMES: ClassVar = {
+        "OUT_OF_MEMORY": Outcome("oom", "Slurm: OUT_OF_MEMORY"),
+        "TIMEOUT": Outcome("timeout", "Slurm: TIMEOUT, and not in time to save; see hydra.launcher.save_seconds"),
+        "NODE_FAIL": Outcome("killed", "Slurm: NODE_FAIL"),
+        "BOOT_FAIL": Outcome("killed", "Slurm: BOOT_FAIL"),
+        "PREEMPTED": Outcome("killed", "Slurm: PREEMPTED"),
+        "DEADLINE": Outcome("timeout", "Slurm: DEADLINE"),
+        "CANCELLED": Outcome("interrupted", "Slurm: CANCELLED"),
+        "REVOKED": Outcome("killed", "Slurm: REVOKED"),
     }
 
     def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int) -> None:
@@ -52,7 +63,8 @@ class Slurm:
         self._most = most_at_a_time
         self._submitted_at: dict[str, float] = {}
 
-    def submit(self, tasks: "Sequence[Task]", at: Placement) -> list[str]:
+    def submit(self, tasks: Sequence[Task], at: Placement) -> list[str]:
+        """Submit tasks that need the same devices; the identities that they get. Raises RunError if it is refused."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -63,24 +75,25 @@ class Slurm:
                 **self._options.of_job(at), job_name=self._sweep.name[:64], array_parallelism=self._most
             )
             for start in range(0, len(tasks), LARGEST_ARRAY):
-                calls = [call_of(task, at, None) for task in tasks[start : start + LARGEST_ARRAY]]
+                calls = [call_of(task, at) for task in tasks[start : start + LARGEST_ARRAY]]
                 with importable():
                     identities += [str(job.job_id) for job in executor.submit_array(calls)]
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             self.signal(identities, signal.SIGKILL)
-            raise RunError(f"sbatch: {' '.join(str(error).split()).removeprefix('sbatch: error: ')}") from error
+            raise RunError(f"sbatch: {one_line(error).removeprefix('sbatch: error: ')}") from error
         self._submitted_at |= dict.fromkeys(identities, time.monotonic())
         return identities
 
     def states(self, identities: Sequence[str]) -> dict[str, State]:
+        """How each of them is."""
         if not identities:
             return {}
         user = f"--user={getpass.getuser()}"
         listed = _answer("squeue", "--noheader", "--array", user, "--states=all", "--format=%i %T")
         if listed is None:  # the daemon does not answer now; no news
             return {identity: State("unknown") for identity in identities}
-        told = dict(line.split()[:2] for line in listed.splitlines() if len(line.split()) >= 2)
-        return {identity: self._state(identity, told.get(identity)) for identity in identities}
+        names = dict(line.split()[:2] for line in listed.splitlines() if len(line.split()) >= 2)
+        return {identity: self._state(identity, names.get(identity)) for identity in identities}
 
     def _state(self, identity: str, name: str | None) -> State:
         code = 0
@@ -88,33 +101,53 @@ class Slurm:
             young = time.monotonic() - self._submitted_at.get(identity, 0) < FORGOTTEN_SECONDS
             if name is None and young:
                 return State("waiting")
-            name, code = self._outcome(identity, name)
+            name, code = self._end_of(identity, name)
         if name in self.WAITING:
             return State("waiting")
         if name in self.ACTIVE:
             return State("running")
-        return State("ended", code, self.WORDS.get(name))
+        return State("ended", code, self.OUTCOMES.get(name))
 
-    def _outcome(self, identity: str, name: str | None) -> tuple[str, int]:
+    def _end_of(self, identity: str, name: str | None) -> tuple[str, int]:
         """State and exit code of a job that squeue no longer counts; as long as scontrol remembers, else accounting."""
-        said = _answer("scontrol", "--oneliner", "show", "job", identity) or ""
-        state, code = re.search(r"\bJobState=(\w+)", said), re.search(r"\bExitCode=(\d+):(\d+)", said)
+        text = _answer("scontrol", "--oneliner", "show", "job", identity) or ""
+        state, code = re.search(r"\bJobState=(\w+)", text), re.search(r"\bExitCode=(\d+):(\d+)", text)
         if not state:
-            said = _answer("sacct", "-X", "-n", "-P", "-o", "State,ExitCode", "-j", identity) or ""
-            state, code = re.match(r"(\w+)", said), re.search(r"\|(\d+):(\d+)", said)
+            text = _answer("sacct", "-X", "-n", "-P", "-o", "State,ExitCode", "-j", identity) or ""
+            state, code = re.match(r"(\w+)", text), re.search(r"\|(\d+):(\d+)", text)
         exit_code = 0
         if code:
             exit_code = -int(code[2]) if int(code[2]) else int(code[1])
         return (state[1] if state else name or "NODE_FAIL"), exit_code
 
     def signal(self, identities: Sequence[str], signum: int) -> None:
+        """Signal all processes of each; SIGKILL takes it from the queue as well."""
         how = [] if signum == signal.SIGKILL else [f"--signal={signal.Signals(signum).name.removeprefix('SIG')}"]
         for start in range(0, len(identities), LARGEST_ARRAY):
             _answer("scancel", *how, *identities[start : start + LARGEST_ARRAY])
 
 
+def call_of(task: Task, at: Placement) -> Any:
+    """What Slurm runs for a task."""
+    return partial(watch.run, str(task.run.path), at.nodes, task.share.cores)
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Let what is started meanwhile import what this program can."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = import_path()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
 def check_reachable() -> None:
-    """Raise RunError, with Slurm's own word for it, unless its commands are here and get an answer."""
+    """Raise RunError, with Slurm's own message, unless its commands are here and get an answer."""
     try:
         done = subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, text=True, timeout=60)
     except FileNotFoundError as error:

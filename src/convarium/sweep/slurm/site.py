@@ -1,33 +1,29 @@
 """A Slurm cluster as a place for the jobs of a sweep. No torch here."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convarium.errors import ConfigError
 from convarium.run.devices import Placement
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.sites import Site
-from convarium.sweep.slurm.local import LocalCluster
 from convarium.sweep.slurm.options import Options, options_of
 from convarium.sweep.slurm.queue import Slurm, check_reachable
 from convarium.sweep.slurm.submitted import Submitted
-
-if TYPE_CHECKING:
-    from convarium.sweep.controller import Task
+from convarium.sweep.task import Task
 
 MOST_AT_A_TIME = 1000  # of an array, unless sweep.jobs says
 
 
-def cluster_of(processes: Processes, node: Mapping[str, Any]) -> Site:
-    """The place that the keys of hydra/launcher=slurm describe. Raises ConfigError for a key that is not right."""
+def cluster_of(processes: Processes, node: Mapping[str, Any]) -> "Cluster":
+    """The cluster that the keys of hydra/launcher=slurm describe. Raises ConfigError for a wrong value."""
     options = options_of(node)
     try:
         import submitit  # noqa: F401
     except ImportError as error:
         raise ConfigError("hydra/launcher=slurm: needs submitit; pip install 'convarium[slurm]'") from error
-    return Cluster(processes, options) if options.cluster == "slurm" else LocalCluster(processes, options)
+    return Cluster(processes, options)
 
 
 class Cluster:
@@ -40,7 +36,7 @@ class Cluster:
         self.options = options
         self.description: dict[str, Any] = {"slurm": vars(options)}
 
-    def still_at_work(self, sweep: SweepDirectory) -> Mapping[str, str]:
+    def still_running(self, sweep: SweepDirectory) -> Mapping[str, str]:
         last: dict[str, str] = {}
         for entry in sweep.entries():
             if entry["status"] not in ("queued", "running"):
@@ -58,11 +54,11 @@ class Cluster:
                 f"sweep.devices_per_job={settings['devices_per_job']}: shares out the GPUs of one machine; accepted"
                 " under Slurm: auto"
             )
-        check_reachable()  # after what can be said without it, before anything is made
+        check_reachable()  # after the checks that need no Slurm, before anything is made
         return Pool(len(placements)), [Share(0, self.options.cpus_per_device * at.devices, 1) for at in placements]
 
-    def starter(self, sweep: SweepDirectory, tasks: "Sequence[Task]") -> Submitted:
-        self.processes.close()  # the jobs are checked, and theirs are elsewhere
+    def starter(self, sweep: SweepDirectory, tasks: Sequence[Task], adopted: Mapping[str, str]) -> Submitted:
+        self.processes.close()  # the jobs are checked, and their processes are elsewhere
         jobs = tasks[0].job.config["sweep"]["jobs"] if tasks else "auto"
         slurm = Slurm(sweep, self.options, MOST_AT_A_TIME if jobs == "auto" else int(jobs))
-        return Submitted(tasks, slurm, self.still_at_work(sweep), self.options.poll_seconds)
+        return Submitted(tasks, slurm, adopted, self.options.poll_seconds)

@@ -1,57 +1,29 @@
-"""The jobs of a sweep that were handed to a cluster, and what becomes of them. No torch here."""
+"""The jobs of a sweep that were submitted to Slurm, and what becomes of them. No torch here."""
 
 import json
-import os
 import select
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
 
 from convarium.errors import RunError
 from convarium.run.devices import Placement
-from convarium.sweep.events import OUT_OF_MEMORY, Ended, Event, Started, Verdict, Waiting
-from convarium.sweep.local.processes import import_path
-from convarium.sweep.slurm import watch
+from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Event, Outcome, Started, Waiting
+from convarium.sweep.slurm.queue import Slurm, State
 from convarium.sweep.slurm.watch import ENDINGS
-
-if TYPE_CHECKING:
-    from convarium.sweep.controller import Task
-
-
-@dataclass(frozen=True)
-class State:
-    """How a submitted job is: waiting, running or ended; if ended, `code` and `word` as in `Ended`."""
-
-    name: str
-    code: int = 0
-    word: Verdict | None = None
-
-
-class Submission(Protocol):
-    """A way to have tasks run: Slurm, or processes of submitit's local executor in its place."""
-
-    def submit(self, tasks: "Sequence[Task]", at: Placement) -> list[str]:
-        """Submit tasks that need the same devices; the identities that they get. Raises RunError if it is refused."""
-
-    def states(self, identities: Sequence[str]) -> dict[str, State]:
-        """How each of them is."""
-
-    def signal(self, identities: Sequence[str], signum: int) -> None:
-        """Signal all processes of each; SIGKILL takes it from the queue as well."""
+from convarium.sweep.task import Task
 
 
 class Submitted:
-    """The starter of a cluster: what is started between two looks is submitted together."""
+    """The starter of a cluster: jobs that are started between two looks at the queue are submitted together.
 
-    def __init__(
-        self, tasks: "Sequence[Task]", submission: Submission, adopted: Mapping[str, str], poll_seconds: float
-    ) -> None:
+    adopted: the identities of jobs that another controller has submitted, by their names.
+    """
+
+    def __init__(self, tasks: Sequence[Task], slurm: Slurm, adopted: Mapping[str, str], poll_seconds: float) -> None:
         self._tasks = {task.number: task for task in tasks}
-        self._submission = submission
+        self._slurm = slurm
         self._adopted = dict(adopted)
         self._poll_seconds = poll_seconds
         self._to_submit: list[int] = []
@@ -85,29 +57,29 @@ class Submitted:
         raise AssertionError("a cluster is never lost")
 
     def _submit(self) -> Iterator[Event]:
-        """Those that need the same devices together."""
+        """Submit what was started, jobs that need the same devices together."""
         alike: dict[Placement, list[Task]] = {}
         for number in self._to_submit:
             if self._signals.pop(number, None):  # stopped before it was submitted
                 yield Ended(number, -signal.SIGTERM)
                 continue
             task = self._tasks[number]
-            alike.setdefault(Placement(*json.loads(task.found)[:3]), []).append(task)
+            alike.setdefault(task.placement, []).append(task)
             for ending in task.run.path.glob(ENDINGS):  # of an earlier attempt
                 ending.unlink(missing_ok=True)
         self._to_submit = []
         for at, tasks in alike.items():
             try:
-                identities = self._submission.submit(tasks, at)
+                identities = self._slurm.submit(tasks, at)
             except RunError as error:
-                yield from (Ended(task.number, 1, Verdict("failed", str(error))) for task in tasks)
+                yield from (Ended(task.number, 1, Outcome("failed", str(error))) for task in tasks)
                 continue
             for task, identity in zip(tasks, identities, strict=True):
                 self._identities[task.number] = identity
                 yield Waiting(task.number, {"slurm": identity})
 
     def _look(self) -> Iterator[Event]:
-        states = self._submission.states(list(self._identities.values()))
+        states = self._slurm.states(list(self._identities.values()))
         to_signal: dict[int, list[str]] = {}
         for number, identity in list(self._identities.items()):
             state = states[identity]
@@ -126,10 +98,10 @@ class Submitted:
                 kind = Started if state.name == "running" else Waiting
                 yield kind(number, {"slurm": identity})
         for signum, identities in to_signal.items():
-            self._submission.signal(identities, signum)
+            self._slurm.signal(identities, signum)
 
     def _ended(self, number: int, state: State) -> Ended:
-        """What the task itself saw is more exact than what the cluster says of it."""
+        """What its task has seen is more exact than what Slurm says of it."""
         endings = sorted(self._tasks[number].run.path.glob(ENDINGS), key=lambda path: path.stat().st_mtime)
         for ending in endings:
             with suppress(OSError, ValueError):
@@ -137,24 +109,5 @@ class Submitted:
                 if seen["oom"]:
                     return Ended(number, seen["code"], OUT_OF_MEMORY)
                 if seen["code"]:
-                    return Ended(number, seen["code"], state.word)
-        return Ended(number, state.code, state.word)
-
-
-def call_of(task: "Task", at: Placement, controller: int | None) -> Any:
-    """What a cluster runs for a task."""
-    return partial(watch.run, str(task.run.path), at.nodes, task.share.cores, controller)
-
-
-@contextmanager
-def importable() -> Iterator[None]:
-    """Let what is started meanwhile import what this program can."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = import_path()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+                    return Ended(number, seen["code"], state.outcome)
+        return Ended(number, state.code, state.outcome)

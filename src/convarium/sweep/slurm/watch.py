@@ -1,8 +1,10 @@
-"""What a cluster runs for a job of a sweep: one such task, or one for each rank if it is on several machines.
+"""What Slurm runs for a job of a sweep: one such task, or one for each rank if it is on several machines.
 
-A small process, which imports no torch, sees how the one that trains ends, whatever its end is, and leaves word of it
-in the run directory; it passes on the signals by which Slurm says that the time is up, or another job is to have the
+A small process, which imports no torch, sees how the one that trains ends, however that is, and writes it to a file in
+the run directory; it passes on the signals by which Slurm says that the time is up, or another job is to have the
 machine. The job saves and ends then, and Slurm queues it again: its next attempt goes on from there.
+
+Private names of submitit's: `_requeue` of its JobEnvironment.
 """
 
 import json
@@ -25,19 +27,14 @@ ENDING, ENDINGS = "ranks/ended-{rank}.json", "ranks/ended-*.json"
 LOOK_SECONDS = 0.2
 
 
-def run(path: str, nodes: int, cores: int, controller: int | None) -> None:
-    """Run a job, or one rank of it, in the directory `path`; leaves by SystemExit with its exit code.
-
-    cores: those meant for it. controller: the process that it must not outlive, if that is on this machine.
-    """
+def run(path: str, nodes: int, cores: int) -> None:
+    """Run a job, or one rank of it, in the directory `path`, on so many cores. Raises SystemExit with its exit code."""
     rank = int(os.environ.get("SLURM_PROCID", "0")) if nodes > 1 else 0
     directory = Path(path)
     ending = directory / ENDING.format(rank=rank)
     ending.parent.mkdir(parents=True, exist_ok=True)
     ending.unlink(missing_ok=True)
     log = directory / ("train.log" if rank == 0 else f"ranks/rank-{rank}.log")
-    if controller is not None:
-        die_with_parent(os.getppid())
     child = os.fork()
     if child == 0:
         code = 70
@@ -45,7 +42,7 @@ def run(path: str, nodes: int, cores: int, controller: int | None) -> None:
             code = _train(path, nodes, cores, log)
         finally:
             os._exit(code)
-    code, lacked_memory, signals = _watch(child, controller)
+    code, lacked_memory, signals = _watch(child)
     with suppress(OSError):
         ending.write_text(json.dumps({"code": code, "oom": lacked_memory}))
     if signals and rank == 0 and _was_interrupted(directory) and (TIME_IS_UP in signals or _is_preempted()):
@@ -71,7 +68,7 @@ def _train(path: str, nodes: int, cores: int, log: Path) -> int:
     return call("run", [path, "null"]) if nodes == 1 else call("rank", [path])
 
 
-def _watch(child: int, controller: int | None) -> tuple[int, bool, list[int]]:
+def _watch(child: int) -> tuple[int, bool, list[int]]:
     """Wait for the one that trains: its exit code, whether memory lacked, and the signals that came meanwhile."""
     signals: list[int] = []
 
@@ -88,21 +85,11 @@ def _watch(child: int, controller: int | None) -> tuple[int, bool, list[int]]:
         if pid:
             break
         kills.look()
-        if controller is not None and not _lives(controller):
-            os.killpg(child, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(status)
     return code, code == -signal.SIGKILL and kills.take(), signals
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _is_preempted() -> bool:
@@ -111,8 +98,8 @@ def _is_preempted() -> bool:
         return False
     command = ["scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"]]
     with suppress(OSError, subprocess.TimeoutExpired):
-        said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-        return re.search(r"\bPreemptTime=\d", said) is not None and "JobState=CANCELLED" not in said
+        text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return re.search(r"\bPreemptTime=\d", text) is not None and "JobState=CANCELLED" not in text
     return False
 
 
