@@ -15,6 +15,12 @@ def nearest(word: str, among: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else "."
 
 
+def unknown(word: str, value: str, among: Iterable[str]) -> str:
+    """A message: the value in `word` is none of those that are accepted, which are listed."""
+    valid = list(among)
+    return f"{word}: unknown{nearest(value, valid)} One of: {', '.join(valid)}"
+
+
 def one_line(error: object, length: int | None = None) -> str:
     """A message without line breaks, of at most `length` characters; of an error that says nothing, its type."""
     return " ".join(str(error).split())[:length] or type(error).__name__
@@ -23,3 +29,12 @@ def one_line(error: object, length: int | None = None) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; of one that says nothing, its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def file_size(number: float) -> str:
+    """A number of bytes as "1.23 GB", by powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
+        number /= 1000
+    return f"{number:,.1f} TB"

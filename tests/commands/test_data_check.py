@@ -564,9 +564,9 @@ def test_nothing_is_left_behind(root: Path, signum: int, code: int) -> None:
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(seconds=0.0) as progress:
         progress.say("looking")
-        progress.begin(40)
+        progress.begin(40, "pictures")
         for _ in range(40):
-            progress.step(3)
+            progress.advance(note="3 bad")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[:2] for line in lines] == [[f"{done} of 40 pictures", "3 bad"] for done in (16, 32, 40)]
 

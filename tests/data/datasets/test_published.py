@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from convarium.config.compose import compose
 from convarium.config.instantiate import build
 from convarium.data.datasets.published import EMNIST, STL10, PublishedImages
 from convarium.data.image_files.pictures import read_picture
 from convarium.errors import ConfigError, MissingData
-from experiments import config_of
 
 GREY = {"name": "mnist", "torchvision": "MNIST", "channels": 1, "stored_size": 28, "image_size": 32, "resize": "pad"}
 COLOUR = {"name": "cifar10", "torchvision": "CIFAR10", "channels": 3, "stored_size": 32, "image_size": 32}
@@ -251,15 +251,8 @@ def usps(tmp_path):
 
 def test_usps_is_a_yaml_of_facts_alone(usps):
     root, stored = usps
-    config = config_of(
-        "data=usps",
-        f"data.root={root}",
-        "data.image_size=32",
-        "data.train_size=20",
-        "data.test_size=10",
-        "batch_size=6",
-    )
-    data = build(config["data"], "data")
+    words = ["data=usps", f"data.root={root}", "data.train_size=20", "data.test_size=10", "batch_size=6"]
+    data = build(compose(words).config["data"], "data")
     assert torch.equal(data._train.pixels[:, 0, 8:24, 8:24], stored)
     assert data._train.targets.tolist() == [*range(10)] * 2
     assert (data.num_train, data.num_val, len(data._test)) == (18, 2, 10)

@@ -49,5 +49,5 @@ def packing_of(root: Path, to: Path, **options) -> Packing:
     data = folder_of(
         root, **{name: options.pop(name) for name in ("channels", "classes", "crop_share") if name in options}
     )
-    defaults = {"reader": reader("pillow"), "size": 16, "threads": 2, "show": False, "shard_mb": 0.004}
+    defaults = {"reader": reader("pillow"), "size": 16, "threads": 2, "shard_mb": 0.004}
     return pack(data, to, **{**defaults, **options})

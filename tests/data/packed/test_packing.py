@@ -86,7 +86,7 @@ def test_what_was_packed_is_told(pictures, tmp_path):
 def test_a_dataset_in_memory_is_packed_as_it_is_held(tmp_path):
     facts = {"num_classes": 10, "channels": 1, "image_size": 16, "mean": [0.3], "std": [0.3]}
     digits = Digits(stored_size=8, **facts)
-    pack(digits, tmp_path / "digits", reader=reader("pillow"), format="raw", show=False)
+    pack(digits, tmp_path / "digits", reader=reader("pillow"), format="raw")
     packed = packed_of(tmp_path / "digits", classes=None, **facts)
     for split in ("train", "test"):
         samples = torch.arange(0, 290, 7)

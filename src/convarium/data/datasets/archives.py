@@ -10,34 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from convarium.errors import ConfigError
+from convarium.progress_bar import Progress
 
 STAGE = ".fetch"
 """The folder in a dataset's root where things lie until they are whole; a hidden folder is never read."""
 _CHUNK = 1 << 22
 
 
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """Bars of bytes on the screen, for as long as the work takes; none where nobody looks."""
-    screen = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        yield bars
-
-
-def check_md5(path: Path, expected: str, bars: Progress) -> None:
+def check_md5(path: Path, expected: str, progress: Progress) -> None:
     """Raise ConfigError unless the MD5 of a file is the published one."""
-    bar = bars.add_task(f"check {path.name}", total=path.stat().st_size)
+    progress.begin(path.stat().st_size, "bytes", f"check {path.name}")
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            bars.advance(bar, len(chunk))
-    bars.remove_task(bar)
+            progress.advance(len(chunk))
     if digest.hexdigest() != expected:
         raise ConfigError(
             f"{path}: damaged, incomplete or another file: its MD5 is {digest.hexdigest()}, the published {expected}"
@@ -67,11 +55,11 @@ def require_room(root: Path, size: int) -> None:
         raise ConfigError(f"{root}: {size / 1e9:.1f} GB are needed there, {free / 1e9:.1f} GB are free")
 
 
-def unpack(archive: Path, folder: Path, bars: Progress) -> None:
+def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     """All of a .zip, .tar or .tgz into `folder`. Raises ConfigError, also for what would lie outside it."""
     if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
         raise ConfigError(f"{archive}: neither a .zip nor a .tar, .tgz or .tar.gz")
-    bar = bars.add_task(f"unpack {archive.name}", total=archive.stat().st_size)
+    progress.begin(archive.stat().st_size, "bytes", f"unpack {archive.name}")
     with unpacking(archive), archive.open("rb") as packed:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(packed) as bundle:
@@ -79,9 +67,9 @@ def unpack(archive: Path, folder: Path, bars: Progress) -> None:
                     if item.filename.startswith("/") or ".." in item.filename.split("/"):
                         raise ConfigError(f"{archive}: not unpacked: {item.filename!r} would lie outside")
                     bundle.extract(item, folder)
-                    bars.advance(bar, item.compress_size)
+                    progress.advance(item.compress_size)
             return
         with tarfile.open(fileobj=packed, mode="r|*") as tape:
             for member in tape:
                 tape.extract(member, folder, filter="data")
-                bars.update(bar, completed=packed.tell())
+                progress.advance(packed.tell() - progress.done)

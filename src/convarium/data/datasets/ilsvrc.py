@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.progress import Progress
-
-from convarium.data.datasets.archives import STAGE, check_md5, progress, require_room, unpacking
+from convarium.data.datasets.archives import STAGE, check_md5, require_room, unpacking
 from convarium.errors import ConfigError
+from convarium.progress_bar import Progress
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {
@@ -61,8 +60,8 @@ def prepare(archives: Sequence[Path], root: Path, *, md5: Mapping[str, str] = MD
         raise ConfigError(f"{found[VAL]}: the class of each image stands in {DEVKIT}; give it beside")
     root.mkdir(parents=True, exist_ok=True)
     made = []
-    with progress() as bars:
-        stage = Stage(root, md5, bars)
+    with Progress() as progress:
+        stage = Stage(root, md5, progress)
         devkit = stage.devkit(found[DEVKIT]) if DEVKIT in found else None
         if devkit is not None:
             made.append(f"{len(devkit.synsets):,} classes in {CLASSES}")
@@ -109,11 +108,11 @@ def read_classes(root: Path) -> list[Synset]:
 class Stage:
     """Where the archives are checked and unpacked, beside what is whole already."""
 
-    def __init__(self, root: Path, md5: Mapping[str, str], bars: Progress) -> None:
+    def __init__(self, root: Path, md5: Mapping[str, str], progress: Progress) -> None:
         self.root = root
         self.folder = root / STAGE
         self.md5 = md5
-        self.bars = bars
+        self.progress = progress
         self.folder.mkdir(exist_ok=True)
 
     def devkit(self, archive: Path) -> Devkit:
@@ -143,7 +142,7 @@ class Stage:
                 return []
             self._check(archive)
             require_room(self.root, sum(member.size for member in missing.values()))
-            bar = self.bars.add_task(f"unpack {archive.name}", total=sum(member.size for member in missing.values()))
+            self.progress.begin(sum(member.size for member in missing.values()), "bytes", f"unpack {archive.name}")
             train.mkdir(exist_ok=True)
             for wnid, member in missing.items():
                 stream = outer.extractfile(member)
@@ -153,9 +152,8 @@ class Stage:
                     for image in inner:
                         _require_image(archive, image, _TRAIN_IMAGE)
                         inner.extract(image, folder, filter="data")
-                        self.bars.advance(bar, image.size)
+                        self.progress.advance(image.size)
                 folder.replace(train / wnid)
-            self.bars.remove_task(bar)
         return [f"{len(missing):,} classes of train"]
 
     def val(self, archive: Path, devkit: Devkit) -> list[str]:
@@ -165,7 +163,7 @@ class Stage:
         self._check(archive)
         require_room(self.root, archive.stat().st_size)
         wnids = {synset.id: synset.wnid for synset in devkit.synsets}
-        bar = self.bars.add_task(f"unpack {archive.name}", total=archive.stat().st_size)
+        self.progress.begin(archive.stat().st_size, "bytes", f"unpack {archive.name}")
         folder, count = self._empty("val"), 0
         with unpacking(archive), tarfile.open(archive, "r:") as tape:
             for image in tape:
@@ -173,12 +171,11 @@ class Stage:
                 if not 1 <= number <= len(devkit.truth):
                     raise ConfigError(f"{archive}: {image.name}: the devkit has {len(devkit.truth)} validation images")
                 tape.extract(image, folder / wnids[devkit.truth[number - 1]], filter="data")
-                self.bars.advance(bar, image.size)
+                self.progress.advance(image.size)
                 count += 1
         if count != len(devkit.truth):
             raise ConfigError(f"{archive}: has {count:,} images, but the devkit {len(devkit.truth):,}")
         folder.replace(self.root / "val")
-        self.bars.remove_task(bar)
         return [f"{count:,} images of val"]
 
     def _check(self, archive: Path) -> None:
@@ -188,7 +185,7 @@ class Stage:
         status = archive.stat()
         mark = [str(archive.resolve()), status.st_size, status.st_mtime_ns, self.md5[archive.name]]
         if checked.get(archive.name) != mark:
-            check_md5(archive, self.md5[archive.name], self.bars)
+            check_md5(archive, self.md5[archive.name], self.progress)
             record.write_text(json.dumps({**checked, archive.name: mark}))
 
     def _empty(self, *names: str) -> Path:

@@ -7,11 +7,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from convarium.data.datasets import ilsvrc
-from convarium.data.datasets.archives import STAGE, check_md5, progress, unpack
+from convarium.data.datasets.archives import STAGE, check_md5, unpack
 from convarium.data.datasets.folder import FolderImages
 from convarium.data.image_files.listing import class_folders
 from convarium.data.sources import Source
 from convarium.errors import ConfigError, MissingData
+from convarium.progress_bar import Progress
+from convarium.wording import one_line
 
 CLASS_ORDERS = ("sorted", "devkit")
 
@@ -147,10 +149,10 @@ class DownloadedFolders(OfficialFolders):
         archive = archives[0] if archives else self._download(stage)
         unpacked = stage / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
-        with progress() as bars:
+        with Progress() as progress:
             if archives:
-                check_md5(archive, self.md5, bars)
-            unpack(archive, unpacked, bars)
+                check_md5(archive, self.md5, progress)
+            unpack(archive, unpacked, progress)
         top = next((folder for folder in sorted(unpacked.iterdir()) if (folder / "train").is_dir()), unpacked)
         for split in ("train", "val"):
             if not (top / split).is_dir():
@@ -175,9 +177,8 @@ class DownloadedFolders(OfficialFolders):
         try:
             download_url(self.archive, folder, self._file, self.md5)
         except (RuntimeError, OSError, ValueError) as error:
-            told = " ".join(str(error).split())
             raise ConfigError(
-                f"data={self.name}: could not download {self.archive} ({type(error).__name__}: {told}); a copy of it is"
-                f" unpacked by: convarium data fetch {self.name} from={self._file}"
+                f"data={self.name}: could not download {self.archive} ({type(error).__name__}: {one_line(error)}); a"
+                f" copy of it is unpacked by: convarium data fetch {self.name} from={self._file}"
             ) from error
         return folder / self._file

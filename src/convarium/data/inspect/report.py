@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from convarium.data.inspect.scan import Finding
 from convarium.data.inspect.survey import Same, Survey
+from convarium.wording import file_size
 
 LISTED = 10
 """Lines of a list on the page."""
@@ -94,7 +95,7 @@ def _kind(same: Same) -> str:
 
 def _totals(survey: Survey) -> list[str]:
     speed = survey.pictures / survey.seconds
-    told = f"{_number(survey.pictures, 'picture')}, {_bytes(survey.bytes)}"
+    told = f"{_number(survey.pictures, 'picture')}, {file_size(survey.bytes)}"
     lines = [survey.name, f"{told}; read and decoded in {survey.seconds:.1f} s, {speed:,.0f} a second"]
     if survey.others:
         others = ", ".join(f"{count:,} {suffix}" for suffix, count in survey.others.most_common(5))
@@ -237,11 +238,3 @@ def _number(count: int, noun: str) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= 24 else f"{name[:23]}…"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
-        number /= 1000
-    return f"{number:,.1f} TB"

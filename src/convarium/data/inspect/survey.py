@@ -136,14 +136,14 @@ def survey_folder(root: Path, *, workers: int | None = None, progress: Progress)
         workers = max(1, min(cores(), len(tree.paths) // CHUNK))
     ledger = Ledger(len(tree.paths))
     bad, notes = [], []
-    progress.begin(len(tree.paths))
+    progress.begin(len(tree.paths), "pictures")
     with closing(examine_all(tree.root, tree.paths, workers)) as results:
         for number, examined in results:
             ledger.enter(number, examined)
             if examined.bad:
                 bad.append((number, Finding("bad", tree.paths[number], examined.bad)))
             notes += [(number, Finding(kind, tree.paths[number], detail)) for kind, detail in examined.notes]
-            progress.step(len(bad) + len(tree.bad))
+            progress.advance(note=f"{len(bad) + len(tree.bad):,} bad")
     widths, heights = ledger.sizes()
     return Survey(
         name=str(root),
@@ -172,7 +172,7 @@ def survey_dataset(data: "ImageData", name: str, *, progress: Progress) -> Surve
     firsts = np.cumsum([0, *map(len, sources.values())])
     total = int(firsts[-1])
     ledger = Ledger(total)
-    progress.begin(total)
+    progress.begin(total, "pictures")
     for split, first in zip(sources, firsts.tolist(), strict=False):
         source = sources[split]
         for start in range(0, len(source), 256):
@@ -184,7 +184,7 @@ def survey_dataset(data: "ImageData", name: str, *, progress: Progress) -> Surve
                 mode = "L" if len(image) == 1 else "RGB"
                 found = Examined(len(pixels), width, height, mode, digest(pixels, width, height))
                 ledger.enter(first + number, found)
-                progress.step(0)
+                progress.advance()
     names = data.class_names if data.num_classes > 1 else ["0", "1"]
     targets = np.concatenate([source.targets.numpy() for source in sources.values()])
     splits = list(sources)

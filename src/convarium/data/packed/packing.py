@@ -4,10 +4,9 @@ import csv
 import io
 import os
 import shutil
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
 from convarium.errors import ConfigError
 from convarium.machine import cores
+from convarium.progress_bar import Progress
 
 BAD_FILES = "bad_files.csv"
 JPEG_START = b"\xff\xd8\xff"
@@ -88,7 +88,6 @@ def pack(
     shard_mb: float = 64,
     on_bad_file: str = "raise",
     threads: int | None = None,
-    show: bool = True,
 ) -> Packing:
     """Write the splits of a dataset into the new folder `to`: all of it, or nothing.
 
@@ -122,15 +121,13 @@ def pack(
     started = time.monotonic()
     bad: list[Bad] = []
     splits: dict[str, Split] = {}
-    with _folder_that_appears_at_the_end(target) as folder:
+    with Progress() as progress, _folder_that_appears_at_the_end(target) as folder:
         for name in SPLITS:
             source = data.read(name)
             if source is None:
                 continue
-            with (
-                SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6)) as writer,
-                _bar(name, len(source), show) as advance,
-            ):
+            progress.begin(len(source), "images", name)
+            with SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6)) as writer:
                 for number, sample in _encoded(encoder, source, threads or cores()):
                     if isinstance(sample, Sample):
                         writer.add(sample.data, height=sample.height, width=sample.width, target=number)
@@ -138,7 +135,7 @@ def pack(
                         if on_bad_file == "raise":
                             raise ConfigError(f"{sample.path}: {sample.reason}; data.on_bad_file=skip leaves it out")
                         bad.append(sample._replace(split=name))
-                    advance()
+                    progress.advance(note=f"{len(bad):,} left out" if bad else "")
                 if len(writer) == 0:
                     raise ConfigError(f"data.root={getattr(data, 'root', '')}: no readable image in {name}")
                 splits[name] = writer.finish()
@@ -263,18 +260,3 @@ def _folder_that_appears_at_the_end(target: Path) -> Iterator[Path]:
         raise ConfigError(f"to={target}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _bar(name: str, total: int, show: bool) -> Iterator[Callable[[], object]]:
-    """A progress bar on a terminal; what advances it."""
-    if not (show and sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda: bar.advance(task)
