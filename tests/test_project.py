@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 from convarium.config.catalog import groups, members
-from convarium.config.compose import compose, readable
+from convarium.config.compose import compose
+from convarium.config.overrides import readable
 from convarium.errors import ConfigError
 from convarium.sweep.grid import grid
 
@@ -98,12 +99,13 @@ def test_every_training_command_of_the_readme_composes(command: str, tmp_path: P
 
 
 @pytest.mark.parametrize("command", commands("convarium"))
-def test_every_other_command_of_the_readme_has_a_verb(command: str) -> None:
-    from convarium.cli import _verb
+def test_every_other_command_of_the_readme_has_a_verb_that_takes_its_words(command: str) -> None:
+    from convarium.cli import find_verb
 
     verb, *words = command.split()
     if verb != "train":
-        _verb(verb)
+        found, rest = find_verb(command.split())
+        assert found.read(rest)
     if verb == "list" and words != ["GROUP"]:
         assert set(words) <= set(groups())
     if (verb, *words[:1]) == ("data", "fetch"):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from convarium.commands import data_show as showing
-from convarium.commands.data_show import show
+from convarium.commands.data_show import VERB as show
 from convarium.errors import ConfigError
+from convarium.observe import contact_sheet
 
 QUICK = ("data=synthetic", "data.channels=3", "data.image_size=8", "data.train_size=64")
 
@@ -19,8 +19,8 @@ QUICK = ("data=synthetic", "data.channels=3", "data.image_size=8", "data.train_s
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What every sheet was made of."""
     sheets: list[tuple[Any, ...]] = []
-    draw = showing.contact_sheet
-    monkeypatch.setattr(showing, "contact_sheet", lambda *samples: sheets.append(samples) or draw(*samples))
+    draw = contact_sheet.contact_sheet
+    monkeypatch.setattr(contact_sheet, "contact_sheet", lambda *samples: sheets.append(samples) or draw(*samples))
     return sheets
 
 

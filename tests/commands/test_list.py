@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convarium.commands.architectures import records, table
+from convarium.commands.list import records, table
 from convarium.config.catalog import Architecture, Published, architectures, conf_dir, members, opening_comments
 from convarium.config.catalog import read_architecture as read
 

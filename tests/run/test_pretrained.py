@@ -16,7 +16,7 @@ from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import run_experiment
 from convarium.run.resume import resume_config
-from convarium.trained.evaluate import measure, plan_file
+from convarium.trained.evaluate import evaluate, prepare_file
 from experiments import SMALL, config_of, experiment
 from processes import convarium, run, train
 from runs import trained
@@ -205,7 +205,7 @@ WORDS = ("arch=resnet20", "arch.depth=8", "data=synthetic", "data.train_size=64"
 
 def test_a_file_scores_as_the_run_it_is_from(little_run: RunDirectory) -> None:
     words = [*WORDS, "data.mean=[0.485,0.456,0.406]", f"weights={little_run.weights}", "trainer=cpu"]
-    metrics = measure(plan_file(words))
+    metrics = evaluate(prepare_file(words))
     logged = little_run.result()["metrics"]
     assert metrics == {name: value for name, value in logged.items() if name.startswith("test/")}
 
@@ -273,6 +273,6 @@ def test_a_published_cifar_file_is_scored_on_a_folder_of_images(own_directory: P
             theirs[f"layer{int(stage) + 1}.{block}.{layer}{int(number) + 1}.{leaf}"] = value
     torch.save({"state_dict": {f"module.{key}": value for key, value in theirs.items()}}, "published.th")
     words = ("arch=resnet20", "weights=published.th", "data=folder", "data.root=images", "trainer=cpu")
-    metrics = measure(plan_file(list(words)))
+    metrics = evaluate(prepare_file(list(words)))
     assert 0 <= metrics["test/acc1"] <= 1
     assert metrics["test/loss"] > 0

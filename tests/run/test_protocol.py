@@ -16,7 +16,7 @@ from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
 from convarium.run.preflight import preflight
-from convarium.trained.evaluate import measure, plan
+from convarium.trained.evaluate import evaluate, prepare
 from convarium.trained.load import load_run
 from processes import convarium
 from processes import run as run_process
@@ -128,19 +128,19 @@ def test_what_is_measured_is_that_of_a_loop_over_the_pictures(
 ) -> None:
     net = load_run(run.path)
     expected = recomputed(run, views, Sliding(net) if sliding else net)
-    assert measure(plan(run, words)) == pytest.approx(expected, rel=1e-5)
+    assert evaluate(prepare(run, words)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_runs_own_test_is_measured_again_exactly(run: RunDirectory) -> None:
     logged = run.result()["metrics"]
-    assert measure(plan(run)) == {name: logged[name] for name in ("test/loss", "test/acc1")}
+    assert evaluate(prepare(run)) == {name: logged[name] for name in ("test/loss", "test/acc1")}
 
 
 def test_validation_is_of_one_crop_unless_views_are_named(run: RunDirectory) -> None:
     logged = run.result()["metrics"]
-    val = measure(plan(run, split="val", weights="last"))
+    val = evaluate(prepare(run, split="val", weights="last"))
     assert val == {name: logged[name] for name in ("val/loss", "val/acc1")}
-    assert measure(plan(run, [*PLAIN, "test.views=10"], split="val", weights="last"))["val/loss"] != val["val/loss"]
+    assert evaluate(prepare(run, [*PLAIN, "test.views=10"], split="val", weights="last"))["val/loss"] != val["val/loss"]
 
 
 def test_the_run_says_how_it_was_tested(run: RunDirectory) -> None:
@@ -163,14 +163,14 @@ def test_two_processes_count_each_picture_once(run: RunDirectory, own_directory:
     assert run_process(convarium, "evaluate", str(run.path), *words, log=log) == 0, log.read_text()
     told = json.loads(log.read_text())
     assert told["views"] == "dense at 40 and 44 pixels, with mirror images"
-    assert told["metrics"] == pytest.approx(measure(plan(run)), rel=1e-6)
+    assert told["metrics"] == pytest.approx(evaluate(prepare(run)), rel=1e-6)
 
 
 def test_small_images_in_memory_are_tested_whole_in_batches(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "trainer.max_epochs=1", "test.dense=true", "test.scales=[36]")
     metrics = run.result()["metrics"]
-    assert measure(plan(run)) == {name: metrics[name] for name in ("test/loss", "test/acc1", "test/acc5")}
-    assert measure(plan(run, ["data.eval_batch_size=297"])) == pytest.approx(measure(plan(run)), rel=1e-6)
+    assert evaluate(prepare(run)) == {name: metrics[name] for name in ("test/loss", "test/acc1", "test/acc5")}
+    assert evaluate(prepare(run, ["data.eval_batch_size=297"])) == pytest.approx(evaluate(prepare(run)), rel=1e-6)
 
 
 # what is refused ------------------------------------------------------------------------------------------------------
@@ -233,6 +233,6 @@ def test_a_network_without_maps_is_not_tested_densely() -> None:
 
 def test_an_evaluation_refuses_the_same(digits_run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"test.views=10: images of 32 pixels are all of the 32"):
-        plan(digits_run, ["test.views=10"])
+        prepare(digits_run, ["test.views=10"])
     with pytest.raises(ConfigError, match=r"test.weights: has no part in an evaluation"):
-        plan(digits_run, ["test.weights=last"])
+        prepare(digits_run, ["test.weights=last"])

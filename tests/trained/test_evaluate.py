@@ -13,7 +13,7 @@ from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
 from convarium.run.preflight import Placement
-from convarium.trained.evaluate import measure, plan
+from convarium.trained.evaluate import evaluate, prepare
 from processes import convarium, run
 from runs import trained, untrained
 
@@ -27,41 +27,41 @@ def logged(run: RunDirectory, split: str) -> dict[str, float]:
 
 
 def test_the_logged_test_metrics_are_measured_again_exactly(digits_run: RunDirectory) -> None:
-    metrics = measure(plan(digits_run))
+    metrics = evaluate(prepare(digits_run))
     assert list(metrics) == ["test/loss", "test/acc1", "test/acc5"]
     assert metrics == logged(digits_run, "test")
 
 
 def test_the_logged_validation_metrics_are_measured_again_exactly(digits_run: RunDirectory) -> None:
-    assert measure(plan(digits_run, split="val", weights="last")) == logged(digits_run, "val")
+    assert evaluate(prepare(digits_run, split="val", weights="last")) == logged(digits_run, "val")
 
 
 def test_averaged_weights_are_measured_again_exactly(averaged_run: RunDirectory) -> None:
-    assert measure(plan(averaged_run)) == logged(averaged_run, "test")
-    best = measure(plan(averaged_run, split="val", weights="best"))
+    assert evaluate(prepare(averaged_run)) == logged(averaged_run, "test")
+    best = evaluate(prepare(averaged_run, split="val", weights="best"))
     assert best == logged(averaged_run, "val")
     assert best["val/acc1"] == read_checkpoint(averaged_run.best)["val/acc1"]
-    assert measure(plan(averaged_run, weights="best")) == logged(averaged_run, "test")
-    assert measure(plan(averaged_run, weights="last")) != logged(averaged_run, "test")
+    assert evaluate(prepare(averaged_run, weights="best")) == logged(averaged_run, "test")
+    assert evaluate(prepare(averaged_run, weights="last")) != logged(averaged_run, "test")
 
 
 def test_a_run_with_other_numbers_and_one_logit_is_measured_again_exactly(tmp_path: Path) -> None:
     data = ("data=synthetic", "data.num_classes=1", "loss=bce", "trainer.limit_test_batches=1")
     binary = trained(tmp_path / "run", "arch=mlp", "precision=bf16", "trainer.max_epochs=1", *data)
-    assert measure(plan(binary)) == logged(binary, "test")
+    assert evaluate(prepare(binary)) == logged(binary, "test")
 
 
 @pytest.mark.gpu
 def test_a_run_on_a_gpu_is_measured_again(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "trainer=gpu", "trainer.accelerator=gpu", "precision=bf16", "trainer.max_epochs=1")
-    metrics = measure(plan(run))
+    metrics = evaluate(prepare(run))
     assert metrics["test/acc1"] == logged(run, "test")["test/acc1"]
     assert metrics == pytest.approx(logged(run, "test"), rel=1e-6)
 
 
 def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
     before = {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")}
-    measure(plan(digits_run, ["data.val_fraction=0.5"], split="val"))
+    evaluate(prepare(digits_run, ["data.val_fraction=0.5"], split="val"))
     assert {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")} == before
 
 
@@ -80,30 +80,30 @@ def test_two_processes_measure_the_same(digits_run: RunDirectory, own_directory:
 
 
 def test_a_larger_share_may_be_validated_on(digits_run: RunDirectory) -> None:
-    evaluation = plan(digits_run, ["data.val_fraction=0.5", "data.eval_batch_size=7"], split="val")
+    evaluation = prepare(digits_run, ["data.val_fraction=0.5", "data.eval_batch_size=7"], split="val")
     data = evaluation.config["data"]
     assert (data["val_fraction"], data["eval_batch_size"]) == (0.5, 7)
     assert digits_run.config()["data"] | {"val_fraction": 0.5, "eval_batch_size": 7} == data
 
 
 def test_what_follows_from_a_changed_key_changes_with_it(digits_run: RunDirectory) -> None:
-    config = plan(digits_run, ["precision=bf16", "threads=1", "trainer.limit_test_batches=2"]).config
+    config = prepare(digits_run, ["precision=bf16", "threads=1", "trainer.limit_test_batches=2"]).config
     assert config["precision"]["mode"] == "bf16-mixed"
     assert config["trainer"]["limit_test_batches"] == 2
 
 
 def test_a_batch_that_would_not_divide_in_training_is_no_matter(digits_run: RunDirectory) -> None:
-    assert plan(digits_run, ["trainer.accelerator=cpu", "trainer.devices=3"]).placement == Placement("cpu", 3, 1)
+    assert prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=3"]).placement == Placement("cpu", 3, 1)
 
 
 def test_other_data_are_shown_as_the_network_is_used_to_see_them(digits_run: RunDirectory) -> None:
-    evaluation = plan(digits_run, ["data=synthetic", "data.channels=1", "data.test_size=11"])
+    evaluation = prepare(digits_run, ["data=synthetic", "data.channels=1", "data.test_size=11"])
     own, given = digits_run.config()["data"], evaluation.config["data"]
     assert given["_target_"].endswith("SyntheticImages")
     assert given["test_size"] == 11
     assert [given[key] for key in ("mean", "std", "image_size")] == [own[key] for key in ("mean", "std", "image_size")]
-    assert set(measure(evaluation)) == {"test/loss", "test/acc1", "test/acc5"}
-    asked = plan(digits_run, ["data=synthetic", "data.channels=1", "data.mean=[0.5]"]).config["data"]
+    assert set(evaluate(evaluation)) == {"test/loss", "test/acc1", "test/acc5"}
+    asked = prepare(digits_run, ["data=synthetic", "data.channels=1", "data.mean=[0.5]"]).config["data"]
     assert (asked["mean"], asked["std"]) == ([0.5], own["std"])
 
 
@@ -117,11 +117,11 @@ def test_images_that_have_moved_are_named_anew(tmp_path: Path) -> None:
                 )
     data = ("data=folder", "data.root=here", "data.val_fraction=0.2", "batch_size=4")
     run = trained(tmp_path / "run", "arch=mlp", "trainer.max_epochs=1", *data)
-    measured = measure(plan(run))
+    measured = evaluate(prepare(run))
     Path("here").rename("there")
     with pytest.raises(ConfigError, match="here: no such folder"):
-        measure(plan(run))
-    assert measure(plan(run, ["data.root=there"])) == measured == logged(run, "test")
+        evaluate(prepare(run))
+    assert evaluate(prepare(run, ["data.root=there"])) == measured == logged(run, "test")
 
 
 def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(
@@ -131,9 +131,9 @@ def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(
     config = run.config()
     config["trainer"] |= {"accelerator": "gpu", "devices": 64, "num_nodes": 4}
     run.config_file.write_text(yaml.safe_dump(config))
-    assert plan(run).placement == Placement("cuda" if GPUS else "cpu", 1, 1)
+    assert prepare(run).placement == Placement("cuda" if GPUS else "cpu", 1, 1)
     with pytest.raises(ConfigError, match=r"trainer.devices=65: this machine has"):
-        plan(run, ["trainer.devices=65", "trainer.accelerator=auto"])
+        prepare(run, ["trainer.devices=65", "trainer.accelerator=auto"])
 
 
 # What may not
@@ -165,13 +165,13 @@ def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(
 )
 def test_an_override_that_makes_no_sense_is_refused(digits_run: RunDirectory, words: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as refused:
-        plan(digits_run, words.split())
+        prepare(digits_run, words.split())
     assert "\n" not in str(refused.value)
 
 
 def test_a_size_that_the_network_does_not_take_is_refused(digits_run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"data.image_size=48: the network of this run does not take it"):
-        measure(plan(digits_run, ["data.image_size=48"]))
+        evaluate(prepare(digits_run, ["data.image_size=48"]))
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_a_size_that_the_network_does_not_take_is_refused(digits_run: RunDirecto
 )
 def test_a_split_without_images_is_refused(digits_run: RunDirectory, words: list[str], split: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        measure(plan(digits_run, words, split=split))
+        evaluate(prepare(digits_run, words, split=split))
 
 
 def test_a_split_of_another_name_is_refused(digits_run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"split=tset: unknown; did you mean 'test'. One of: test, val"):
-        plan(digits_run, split="tset")
+        prepare(digits_run, split="tset")
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"best.ckpt: not there, the run is not started"):
-        measure(plan(untrained(tmp_path / "run"), weights="best"))
+        evaluate(prepare(untrained(tmp_path / "run"), weights="best"))

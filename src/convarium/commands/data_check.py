@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convarium.commands.words import ANYTHING, DATA_USAGE, read_options
+from convarium.commands.words import FORMAT, Option, Verb, Words, not_accepted
 from convarium.config.catalog import members
 from convarium.data.image_files.listing import is_table
 from convarium.data.inspect.report import as_csv, as_json, as_text
@@ -15,46 +15,39 @@ from convarium.files import write_atomically
 from convarium.progress_bar import Progress
 from convarium.wording import nearest
 
-USAGE = DATA_USAGE["check"]
-OPTIONS = {"workers": ANYTHING, "format": ("text", "json"), "to": ANYTHING}
 
-
-def check(words: Sequence[str], overrides: Sequence[str]) -> int:
-    """`convarium data check ROOT|NAME`: words by position, and key=value; prints, and returns the exit code."""
-    options, rest = read_options(overrides, OPTIONS)
-    chosen = [word.partition("=")[2] for word in rest if word.startswith("data=")]
-    asked = [*words, *chosen]
-    if len(asked) != 1:
-        told = "no folder or dataset given" if not asked else f"{asked[1]}: one too many"
-        raise ConfigError(f"{told}; usage: {USAGE}")
-    workers = options.get("workers")
-    if workers is not None and not workers.isdecimal():
-        raise ConfigError(f"workers={workers}: expected a whole number; 0: decode in this process")
-    number = None if workers is None else int(workers)
-    to = Path(options["to"]).expanduser() if "to" in options else None
+def run(words: Words) -> int:
+    """Print what is wrong with a folder, a table or a dataset of conf/data; 1 if there is an error, else 0."""
+    named = [word.partition("=")[2] for word in words.overrides if word.startswith("data=")]
+    asked = [*words.positions, *named]
+    if not asked:
+        raise VERB.misused("no folder or dataset given")
+    if len(asked) > 1:
+        raise VERB.misused(f"{asked[1]}: one too many")
+    name, folder = asked[0], Path(asked[0]).expanduser()
+    workers = words.whole("workers", None, expected="expected a whole number; 0: decode in this process")
+    to = Path(words.options["to"]).expanduser() if "to" in words.options else None
     if to is not None and (to.is_dir() or not to.absolute().parent.is_dir() or to.suffix != ".csv"):
         raise ConfigError(f"to={to}: expected the name of a file that ends in .csv, in a folder that exists")
-    rest = [word for word in rest if not word.startswith("data=")]
-    is_folder = not chosen and (Path(asked[0]).expanduser().is_dir() or is_table(asked[0]))
-    accepted = [*OPTIONS] if is_folder else [*OPTIONS, "data.KEY"]
-    for word in rest:
-        key = word.partition("=")[0]
-        if is_folder or not key.startswith("data."):
-            raise ConfigError(f"{key}: not accepted{nearest(key, accepted)} One of: {', '.join(accepted)}")
-    if is_folder and (Path(asked[0]).expanduser() / HEADER).is_file():
-        return _check_packed(asked[0])
+    overrides = [word for word in words.overrides if not word.startswith("data=")]
+    is_folder = not named and (folder.is_dir() or is_table(name))
+    for word in overrides:
+        if is_folder or not word.startswith("data."):
+            raise not_accepted(word, [*VERB.options, *([] if is_folder else ["data.KEY"])])
+    if is_folder and (folder / HEADER).is_file():
+        return _check_packed(name)
     with Progress() as progress:
         if is_folder:
-            survey = survey_folder(Path(asked[0]).expanduser(), workers=number, progress=progress)
+            survey = survey_folder(folder, workers=workers, progress=progress)
         else:
-            survey = _survey_named(asked[0], bool(chosen), rest, number, progress)
+            survey = _survey_named(name, bool(named), overrides, workers, progress)
     failure = None
     if to is not None:
         try:
             write_atomically(to, as_csv(survey))
-        except OSError as error:  # the page is worth its time all the same
+        except OSError as error:  # what was found is printed all the same
             failure, to = RunError(f"to={to}: could not be written ({error.strerror})"), None
-    print(as_json(survey) if options.get("format") == "json" else as_text(survey, to))
+    print(as_json(survey) if words.as_json else as_text(survey, to))
     if failure is not None:
         raise failure
     return survey.exit_code
@@ -75,14 +68,13 @@ def _survey_named(
     """Of a dataset in conf/data: the folder that it reads, or what it holds in memory."""
     names = list(members("data"))
     if name not in names:
-        told = "no such folder or dataset"
-        if is_dataset:
-            told = "unknown dataset"
-        elif Path(name).expanduser().exists():
-            told = "is a file, not a folder"
-        raise ConfigError(f"{name}: {told}{nearest(name, names)} Datasets: {', '.join(names)}; usage: {USAGE}")
-    from convarium.config.compose import Conf, readable
+        what = "unknown dataset" if is_dataset else "no such folder or dataset"
+        if not is_dataset and Path(name).expanduser().exists():
+            what = "is a file, not a folder"
+        raise VERB.misused(f"{name}: {what}{nearest(name, names)} Datasets: {', '.join(names)}")
+    from convarium.config.compose import Conf
     from convarium.config.instantiate import build, find_target
+    from convarium.config.overrides import readable
     from convarium.data.datasets.folder import FolderImages
 
     words = readable([f"data={name}", *overrides])
@@ -101,3 +93,18 @@ def _survey_named(
     if not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder")
     return survey_folder(folder, workers=workers, progress=progress)
+
+
+VERB = Verb(
+    name="data check",
+    meaning="list bad files, pictures in two splits, classes and sizes",
+    run=run,
+    positions="ROOT|TABLE.csv|NAME",
+    options={
+        "workers": Option("how many processes decode; 0: this one alone; as many as there are cores if not given"),
+        "format": FORMAT,
+        "to": Option("a .csv file that gets every line of the report"),
+    },
+    overrides="data=NAME, and keys of data for a dataset of conf/data",
+    example="convarium data check PHOTOS to=report.csv",
+)

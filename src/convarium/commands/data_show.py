@@ -3,35 +3,36 @@
 import warnings
 from pathlib import Path
 
-from convarium.commands.words import ANYTHING, read_options
-from convarium.config.compose import Conf, readable
-from convarium.config.instantiate import build
-from convarium.data.module import ImageData
+from convarium.commands.words import Option, Verb, Words
 from convarium.errors import ConfigError
-from convarium.observe.contact_sheet import contact_sheet
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
-def show(words: list[str]) -> int:
-    """Write the sheet. Raises ConfigError for a file of another kind, and where the data cannot be read."""
-    options, overrides = read_options(words, {"to": ANYTHING, "images": ANYTHING, "epochs": ANYTHING})
-    target = Path(options.get("to", "training_images.png")).expanduser()
+def run(words: Words) -> int:
+    """Write the sheet. Raises ConfigError for a file of another kind, or if the data cannot be read."""
+    if not words.options and not words.overrides:
+        raise VERB.misused("nothing to show")
+    target = Path(words.options.get("to", "training_images.png")).expanduser()
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"to={target}: accepted are files ending in {', '.join(SUFFIXES)}")
     if not target.absolute().parent.is_dir():
         raise ConfigError(f"to={target}: no such folder {target.absolute().parent}")
-    numbers = {"images": 10, "epochs": 4}
-    for name in numbers:
-        text = options.get(name, str(numbers[name]))
-        if not text.isdecimal() or not 1 <= int(text) <= 100:
-            raise ConfigError(f"{name}={text}: accepted are whole numbers from 1 to 100")
-        numbers[name] = int(text)
-    config = Conf().compose(readable(overrides), to_train=False).config
+    images, epochs = (
+        words.whole(name, default, accepted=range(1, 101), expected="accepted are whole numbers from 1 to 100")
+        for name, default in (("images", 10), ("epochs", 4))
+    )
+    from convarium.config.compose import Conf
+    from convarium.config.instantiate import build
+    from convarium.config.overrides import readable
+    from convarium.data.module import ImageData
+    from convarium.observe.contact_sheet import contact_sheet
+
+    config = Conf().compose(readable(words.overrides), to_train=False).config
     try:
         data: ImageData = build(config["data"], "data")
         data.setup("fit")
-        samples = data.samples(numbers["images"], numbers["epochs"])
+        samples = data.samples(images, epochs)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     figure = contact_sheet(*samples)
@@ -43,3 +44,18 @@ def show(words: list[str]) -> int:
             raise ConfigError(f"to={target}: cannot be written: {error.strerror or error}") from error
     print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {data.pipeline}")
     return 0
+
+
+VERB = Verb(
+    name="data show",
+    meaning="draw training images before and after augmentation",
+    run=run,
+    required="data=NAME",
+    options={
+        "to": Option(f"the file to write, ending in {', '.join(SUFFIXES)}; training_images.png if not given"),
+        "images": Option("how many images, 1 to 100; 10"),
+        "epochs": Option("in how many epochs each, 1 to 100; 4"),
+    },
+    overrides="data=NAME, augment=NAME and keys of both",
+    example="convarium data show data=cifar10 augment=[crop_flip,cutout] to=sheet.png",
+)

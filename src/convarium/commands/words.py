@@ -1,43 +1,142 @@
-"""The options of a verb among its words: key=value where the verb knows the key and the value. No torch here."""
+"""How the words of every verb are read: positions, options, overrides of the experiment. No torch here."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from convarium.errors import ConfigError
-from convarium.wording import nearest
+from convarium.wording import nearest, unknown
 
-Accepted = tuple[str, ...]
-ANYTHING: Accepted = ()
-
-
-def read_options(words: Sequence[str], options: Mapping[str, Accepted]) -> tuple[dict[str, str], list[str]]:
-    """The key=value words whose key is an option, and the other words. Raises ConfigError for a value not accepted."""
-    found: dict[str, str] = {}
-    rest: list[str] = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in options:
-            rest.append(word)
-        elif options[key] and value not in options[key]:
-            raise ConfigError(f"{word}: unknown{nearest(value, options[key])} One of: {', '.join(options[key])}")
-        else:
-            found[key] = value
-    return found, rest
+HELP = ("--help", "-h")
+PAIR = re.compile(r"[+~]*[A-Za-z_][\w./@]*=")
+Default = TypeVar("Default")
 
 
-def only_options(words: Sequence[str], options: Mapping[str, Accepted]) -> dict[str, str]:
-    """`read_options` where nothing else is accepted."""
-    found, rest = read_options(words, options)
-    for word in rest:
-        key = word.partition("=")[0]
-        raise ConfigError(f"{key}: not accepted{nearest(key, options)} One of: {', '.join(options)}")
-    return found
+class Option(NamedTuple):
+    """A key=value word that a verb itself takes."""
+
+    meaning: str
+    accepted: tuple[str, ...] = ()
+    """The accepted values; empty: any."""
 
 
-DATA_USAGE = {
-    "fetch": "convarium data fetch NAME... [from=FILE|FOLDER|[FILE,FILE]] [key=value ...]",
-    "check": "convarium data check ROOT|TABLE.csv|NAME [workers=N] [format=text|json] [to=FILE.csv] [key=value ...]",
-    "show": "convarium data show data=NAME [augment=NAME] [to=FILE.png] [images=10] [epochs=4] [key=value ...]",
-    "pack": "convarium data pack data=folder data.root=PICTURES to=FOLDER [format=jpeg|raw] [size=256|null]"
-    " [quality=90] [shard_mb=64] [threads=N] [key=value ...]",
-}
-"""How each action of `convarium data` is written."""
+FORMAT = Option("how the answer is printed; --json is format=json", ("text", "json"))
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a verb, sorted."""
+
+    positions: list[str]
+    options: dict[str, str]
+    overrides: list[str]
+
+    @property
+    def as_json(self) -> bool:
+        return self.options.get("format") == "json"
+
+    def whole(
+        self, name: str, default: Default, *, accepted: range | None = None, expected: str = "expected a whole number"
+    ) -> int | Default:
+        """The value of an option as a whole number. Raises ConfigError, which says what is expected, for any other."""
+        if name not in self.options:
+            return default
+        text = self.options[name]
+        if not text.isdecimal() or (accepted is not None and int(text) not in accepted):
+            raise ConfigError(f"{name}={text}: {expected}")
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line: the words it takes, what it does, and the function that does it."""
+
+    name: str
+    meaning: str
+    run: Callable[[Words], int | None]
+    """From the sorted words to the exit code (None: 0)."""
+    positions: str = ""
+    """What stands by position, as the usage shows it. Empty: other words than key=value are left to Hydra to refuse."""
+    required: str = ""
+    """The key=value words that the usage shows."""
+    most: int | None = None
+    """How many positions are accepted; None: any number."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    overrides: str = ""
+    """Which other key=value words are accepted; empty: none."""
+    example: str = ""
+
+    @property
+    def synopsis(self) -> str:
+        return " ".join(filter(None, ("convarium", self.name, self.positions, self.required)))
+
+    @property
+    def usage(self) -> str:
+        return self.synopsis + (" [key=value ...]" if self.options or self.overrides else "")
+
+    def __call__(self, words: Sequence[str]) -> int:
+        """Do what the words say, or print the help; the exit code."""
+        if any(word in HELP for word in words):
+            print(self.help())
+            return 0
+        return self.run(self.read(words)) or 0
+
+    def read(self, words: Iterable[str]) -> Words:
+        """Sort the words. Raises ConfigError for a word, or a value of an option, that the verb does not take."""
+        found = Words([], {}, [])
+        for word in words:
+            key, _, value = word.partition("=")
+            if word == "--json":
+                key, value, word = "format", "json", "format=json"
+            elif word.startswith("-"):
+                raise ConfigError(f"{word}: unknown option; accepted: --json")
+            elif not PAIR.match(word) or Path(word).exists():
+                (found.positions if self.positions else found.overrides).append(word)
+                continue
+            if key in self.options:
+                require(word, value, self.options[key].accepted)
+                found.options[key] = value
+            elif self.overrides:
+                found.overrides.append(word)
+            else:
+                raise not_accepted(word, self.options)
+        if self.most is not None and len(found.positions) > self.most:
+            raise self.misused(f"{found.positions[self.most]}: one too many")
+        return found
+
+    def misused(self, message: str) -> ConfigError:
+        """The error of a word that is missing or one too many."""
+        return ConfigError(f"{message}; usage: {self.usage}")
+
+    def run_folder(self, words: Words) -> Path:
+        """The first position, which is the folder of a run. Raises ConfigError if there is none."""
+        if not words.positions:
+            raise self.misused("no run given")
+        folder = Path(words.positions[0]).expanduser()
+        if not folder.is_dir():
+            raise self.misused(f"{words.positions[0]}: no such run")
+        return folder
+
+    def help(self) -> str:
+        """The usage, the options and the values they take, and an example."""
+        rows = {f"{name}={'|'.join(option.accepted) or '...'}": option.meaning for name, option in self.options.items()}
+        if self.overrides:
+            rows["key=value"] = self.overrides
+        width = min(max(map(len, rows), default=0), 34)
+        lines = [f"usage: {self.usage}", "", f"  {self.meaning}", ""]
+        lines += [f"  {word:{width}}  {meaning}" for word, meaning in rows.items()]
+        return "\n".join([*lines, *([""] if rows else []), f"example: {self.example}"])
+
+
+def require(word: str, value: str, accepted: Sequence[str]) -> None:
+    """Raises ConfigError for a value of an option that is not among the accepted ones, if these are listed."""
+    if accepted and value not in accepted:
+        raise ConfigError(unknown(word, value, accepted))
+
+
+def not_accepted(word: str, accepted: Iterable[str]) -> ConfigError:
+    """The error of a key=value word whose key a verb does not take."""
+    key, known = word.partition("=")[0], list(accepted)
+    return ConfigError(f"{key}: not accepted{nearest(key, known)} One of: {', '.join(known)}")

@@ -1,5 +1,5 @@
-"""Measure weights, in one process or several: those of a run again, on its own data or on other images of its classes,
-or those of a file.
+"""Evaluate weights, in one process or several: those of a run on its own data or on other images of its classes, or
+those of a file.
 """
 
 import json
@@ -11,49 +11,40 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from convarium.config.compose import Conf, readable
+from convarium.config.accepts import shown
+from convarium.config.compose import Conf
 from convarium.config.instantiate import build
-from convarium.config.keys import shown
+from convarium.config.keys import EVALUATE, NETWORK, has_part, names_with, row
+from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_test
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.learn.learner import Learner
-from convarium.learn.lengths import Clock
-from convarium.learn.protocol import KEYS, views_of
+from convarium.learn.lengths import TrainingLength
 from convarium.learn.schedules import Constant
 from convarium.learn.views import Views
 from convarium.machine import cores, die_with_parent, scrub_rank_variables
-from convarium.run.devices import Placement
+from convarium.run.console import quiet_lightning
+from convarium.run.devices import Placement, check_precision, cluster_environment, place, trainer_arguments
 from convarium.run.directory import RunDirectory
-from convarium.run.fit import cluster, our_words_only, surroundings
-from convarium.run.launch import launch
-from convarium.run.preflight import check_dense, check_precision, place
+from convarium.run.preflight import check_dense, check_views, without_values
+from convarium.run.prepare import adapt_to_weights, views_of
 from convarium.run.pretrained import load_weights
 from convarium.run.resume import overrides_from_here, read_config
+from convarium.run.worker import start_ranks
+from convarium.trained import SPLITS
 from convarium.trained.load import load_run
-from convarium.wording import nearest
+from convarium.wording import nearest, one_line, unknown
 
-SPLITS = ("test", "val")
-
-# What an evaluation may change: these groups, of trainer and test only some keys, of data all but some, and threads
-GROUPS = ("data", "precision", "trainer")
-OF_TRAINER = ("limit_test_batches", "limit_val_batches", "deterministic", "benchmark")
-NOT_OF_DATA = ("batch_size", "seed", "augment", "drop_last")  # these have a part in training only
-OF_TEST = tuple(f"test.{name}" for name in KEYS)
-ACCEPTED = (
-    *("threads", *GROUPS, "data.*", *OF_TEST),
-    *(f"trainer.{name}" for name in ("accelerator", "devices", *OF_TRAINER)),
-)
-OF_NETWORK = ("arch", "norm", "activation", "pool", "loss", "weights")  # without a run these are asked for as well
+ACCEPTED = [*names_with(EVALUATE), *(f"{group}.KEY" for group in ("data", "metrics", "precision"))]
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
 
 
 class Evaluation(NamedTuple):
-    """Which weights are measured, on what and where."""
+    """Which weights are evaluated, on what and where."""
 
     run: RunDirectory | None
     """None: the network is that of the config, with the weights that it names."""
@@ -65,33 +56,33 @@ class Evaluation(NamedTuple):
     """None: the image of one crop."""
 
 
-def plan(
+def prepare(
     run: RunDirectory, overrides: Sequence[str] = (), *, weights: str = "final", split: str = "test"
 ) -> Evaluation:
-    """An evaluation as the run itself was measured, changed by overrides of where and on what.
+    """The evaluation that the run itself made, changed by overrides of where and on what.
 
-    On a machine without the run's devices, and if none are named, it takes one of those there are. Other data are
-    given to the network as it is used to, sized and normalized as in training, unless an override says otherwise.
-    Raises ConfigError for a key that has no part in an evaluation, for data of other channels or classes, and for
-    devices or a precision that are not there.
+    On a machine without the run's devices, and if none are named, it takes one of those there are. Other data are sized
+    and normalized as in training, unless an override says otherwise. Raises ConfigError for a key that has no part in
+    an evaluation, for data of other channels or classes, and for devices or a precision that this machine lacks.
     """
     _require_split(split)
     config, named = _config(run, overrides)
     return _evaluation(run, weights, split, config, named)
 
 
-def plan_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
-    """An evaluation of the file of weights that the overrides name, in the network and on the data that they choose.
+def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
+    """The evaluation of the file of weights that the overrides name, in the network and on the data that they choose.
 
-    Raises ConfigError as `plan` does, and for weights that are missing or do not fit.
+    Raises ConfigError as `prepare` does, and for weights that are missing or do not fit.
     """
     _require_split(split)
     words = readable(overrides)
-    named = _named(Conf(), words)
+    conf = Conf()
+    named = _named(conf, words)
     for key in named:
-        if not _has_part(key) and key.partition(".")[0] not in OF_NETWORK:
-            raise _no_part(key, (*OF_NETWORK, "split", "format", *ACCEPTED))
-    config = Conf().compose(words, to_train=False).config
+        if not has_part(key, EVALUATE) and not has_part(key, NETWORK):
+            raise _no_part(key, (*names_with(NETWORK), "split", "format", *ACCEPTED))
+    config = adapt_to_weights(conf, conf.compose(words, to_train=False)).config
     if config["weights"] is None:
         raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
     return _evaluation(None, config["weights"], split, config, named)
@@ -101,16 +92,17 @@ def _evaluation(
     run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str]
 ) -> Evaluation:
     placement = _place(config, named)
-    if split == "val" and not any(key in OF_TEST for key in named):  # as validation is measured in training
+    if split == "val" and not any(key.startswith("test.") for key in named):  # as validation is measured in training
         return Evaluation(run, weights, split, config, placement, None)
     check_test(config)
-    check_dense(config)
+    check_views(config, build(config["loss"], "loss"))
+    check_dense(without_values(config), config)
     return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks))
 
 
 def _require_split(split: str) -> None:
     if split not in SPLITS:
-        raise ConfigError(f"split={split}: unknown{nearest(split, SPLITS)} One of: {', '.join(SPLITS)}")
+        raise ConfigError(unknown(f"split={split}", split, SPLITS))
 
 
 def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
@@ -140,7 +132,7 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     conf = Conf()
     named = _named(conf, words)
     for key in named:
-        if not _has_part(key):
+        if not has_part(key, EVALUATE):
             raise _no_part(key, ("weights", "split", "format", *ACCEPTED))
     before = overrides_from_here(run, frozen, words)
     new = conf.compose([*before, *words], to_train=False).config
@@ -149,8 +141,8 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     except ConfigError:  # the run's own data may be gone
         old = frozen
     config = dict(frozen)
-    for group in GROUPS:
-        if group in named:
+    for group in ("data", "metrics", "precision", "trainer"):
+        if group in named or frozen[group] is None:
             config[group] = new[group]
         else:
             asked = {
@@ -161,7 +153,7 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
             config[group] = frozen[group] | asked
     if "threads" in named:
         config["threads"] = new["threads"]
-    config["test"] = frozen["test"] | {name: new["test"][name] for name in KEYS if f"test.{name}" in named}
+    config["test"] = frozen["test"] | {name: value for name, value in new["test"].items() if f"test.{name}" in named}
     _require_same_classes(frozen["data"], config["data"])
     kept = {name: value for name, value in frozen["data"].items() if name in INPUT and f"data.{name}" not in named}
     config["data"] = config["data"] | kept
@@ -170,16 +162,11 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
 
 def _named(conf: Conf, words: Sequence[str]) -> list[str]:
     with conf.explained(words):
-        return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(words))]
+        return keys_of(words)
 
 
 def _no_part(key: str, accepted: Sequence[str]) -> ConfigError:
     return ConfigError(f"{key}: has no part in an evaluation{nearest(key, accepted)} Accepted: {', '.join(accepted)}")
-
-
-def _has_part(key: str) -> bool:
-    group, _, name = key.partition(".")
-    return key in ACCEPTED or group == "precision" or (group == "data" and name not in NOT_OF_DATA)
 
 
 def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
@@ -191,8 +178,8 @@ def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
         raise ConfigError(f"data.classes={shown(others)}: the network of this run has {shown(names)}")
 
 
-def measure(evaluation: Evaluation) -> dict[str, float]:
-    """The loss and the accuracies, by the names they have in metrics.csv; those of the run itself if nothing differs.
+def evaluate(evaluation: Evaluation) -> dict[str, float]:
+    """The metrics of the split, by the names they have in metrics.csv; those of the run itself if nothing differs.
 
     Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
     """
@@ -203,22 +190,22 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
         _require_size(net, config["data"], "this network" if run is None else "the network of this run")
     scrub_rank_variables()
     if placement.ranks == 1:
-        return _score(evaluation, net, data)
+        return _evaluate(evaluation, net, data)
     del net, data
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "metrics.json"
         arguments = (evaluation, answer, os.getpid())
-        launch(score_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
+        start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
         metrics: dict[str, float] = json.loads(answer.read_text())
         return metrics
 
 
 @record
-def score_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
-    """One rank of `measure`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
+def evaluate_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
+    """One rank of `evaluate`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
     die_with_parent(parent)
     net = _load(evaluation)
-    metrics = _score(evaluation, net, _data(evaluation))
+    metrics = _evaluate(evaluation, net, _data(evaluation))
     if os.environ["RANK"] == "0":
         answer.write_text(json.dumps(metrics))
 
@@ -238,7 +225,7 @@ def _load(evaluation: Evaluation) -> nn.Module:
 
 
 def _read(evaluation: Evaluation) -> ImageData:
-    """The data, of which this split is read. Raises ConfigError where that cannot be, or if there is nothing in it."""
+    """The data. Raises ConfigError if the split cannot be read, or holds no images."""
     split = evaluation.split
     limit = evaluation.config["trainer"][f"limit_{split}_batches"]
     if not limit:
@@ -265,14 +252,13 @@ def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
         with torch.inference_mode():
             logits = net.eval()(torch.zeros(1, data["channels"], size, size))
     except (RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"data.image_size={size}: {called} does not take it ({why})") from error
+        raise ConfigError(f"data.image_size={size}: {called} does not take it ({one_line(error)})") from error
     if logits.shape[1] != data["num_classes"]:
         raise ConfigError(f"data.num_classes={data['num_classes']}: {called} has {logits.shape[1]}")
 
 
-def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
-    """Measure in this process, which is all there is or one rank of several; the metrics are those of all ranks."""
+def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
+    """Evaluate in this process, alone or as one rank of several; the metrics are those of all ranks."""
     _, _, split, config, placement, views = evaluation
     precision = build(config["precision"], "precision")
     precision.apply()
@@ -283,15 +269,26 @@ def _score(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str,
         loss=build(config["loss"], "loss"),
         optimizer=build(config["optimizer"], "optimizer"),
         schedule=Constant(),
-        clock=Clock(1, 1),
+        length=TrainingLength(1, 1),
+        metrics=build(config["metrics"], "metrics"),
     )
     learner.views = views
-    with our_words_only():
+    with quiet_lightning():
         trainer = L.Trainer(
-            **surroundings(placement, precision),
-            plugins=[cluster(placement.ranks)],
+            **trainer_arguments(placement, precision),
+            plugins=[cluster_environment(placement.ranks)],
             enable_checkpointing=False,
-            **{name: config["trainer"][name] for name in OF_TRAINER},
+            **_limits(config["trainer"]),
         )
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
     return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
+
+
+def _limits(trainer: dict[str, Any]) -> dict[str, Any]:
+    """What of a training's `trainer` an evaluation's has as well, beside the devices."""
+    known = {name: value for name, value in trainer.items() if row(f"trainer.{name}") is not None}
+    return {
+        name: value
+        for name, value in known.items()
+        if has_part(f"trainer.{name}", EVALUATE) and name not in ("accelerator", "devices")
+    }

@@ -20,9 +20,10 @@ from convarium.config.identity import config_hash
 from convarium.config.instantiate import build
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
+from convarium.trained import FORMATS
 from convarium.trained.load import load_run
 from convarium.trained.predict import class_names
-from convarium.wording import nearest
+from convarium.wording import first_line, unknown
 
 ONE_FILE_LIMIT = 2_000_000_000  # bytes; the weights of a larger network lie in MODEL.onnx.data beside the ONNX file
 TOLERANCE = 1e-3  # of the largest logit, or of 1: by how much an exported network may differ
@@ -37,7 +38,7 @@ class Exported(NamedTuple):
     path: Path
     metadata: Metadata
     difference: float | None
-    """The largest difference between its logits and the network's own; None: nothing is here that could run it."""
+    """The largest difference between its logits and the network's own; None: it was not run."""
 
 
 class PixelsToLogits(nn.Module):
@@ -76,11 +77,10 @@ def export(
     RunError for a network that cannot be exported, or computes something else when it is.
     """
     if format not in FORMATS:
-        raise ConfigError(f"format={format}: unknown{nearest(format, FORMATS)} One of: {', '.join(FORMATS)}")
+        raise ConfigError(unknown(f"format={format}", format, FORMATS))
     if format == "safetensors" and normalize is not None:
         raise ConfigError("normalize: has no part in format=safetensors, which holds the weights alone")
-    target = FORMATS[format]
-    if missing := [name for name in target.packages if find_spec(name) is None]:
+    if missing := [name for name in PACKAGES.get(format, ()) if find_spec(name) is None]:
         raise ConfigError(f"format={format}: needs {' and '.join(missing)}; pip install convarium[export]")
     config = run.config()
     data = config["data"]
@@ -88,13 +88,13 @@ def export(
     pixels = normalize is not False and format != "safetensors"
     model = PixelsToLogits(net, mean=data["mean"], std=data["std"]).eval() if pixels else net
     metadata = describe(run, config, weights=weights, pixels=pixels)
-    path = (output or run.path / "export" / f"model{target.suffix}").expanduser().absolute()
+    path = (output or run.path / "export" / f"model{FORMATS[format]}").expanduser().absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
             file = Path(folder) / path.name
             images = example(config, pixels=pixels)
-            difference = compare(model, target.write(model, images, file, metadata), images)
+            difference = compare(model, WRITERS[format](model, images, file, metadata), images)
             for written in Path(folder).iterdir():
                 os.replace(written, path.parent / written.name)
     except OSError as error:
@@ -159,7 +159,7 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path, metadata: Metadata)
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise RunError(f"format=onnx: this network cannot be exported ({_first_line(error)})") from error
+        raise RunError(f"format=onnx: this network cannot be exported ({first_line(error)})") from error
     assert program is not None
     program.model.metadata_props.update(metadata)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
@@ -187,20 +187,5 @@ def write_safetensors(model: nn.Module, images: Tensor, path: Path, metadata: Me
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-class Format(NamedTuple):
-    """How a format is written, and which packages that needs."""
-
-    suffix: str
-    write: Callable[[nn.Module, Tensor, Path, Metadata], Run | None]
-    packages: tuple[str, ...] = ()
-
-
-FORMATS = {
-    "onnx": Format(".onnx", write_onnx, ("onnx", "onnxscript")),
-    "torch_export": Format(".pt2", write_torch_export),
-    "safetensors": Format(".safetensors", write_safetensors),
-}
+WRITERS = {"onnx": write_onnx, "torch_export": write_torch_export, "safetensors": write_safetensors}
+PACKAGES = {"onnx": ("onnx", "onnxscript")}

@@ -12,9 +12,8 @@ from convarium.config.instantiate import build
 from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.run.directory import RunDirectory
-from convarium.wording import nearest
-
-WEIGHTS = ("final", "best", "last")
+from convarium.trained import WEIGHTS
+from convarium.wording import unknown
 
 
 def load_run(path: Path | str, *, weights: str = "final") -> nn.Module:
@@ -27,7 +26,7 @@ def load_run(path: Path | str, *, weights: str = "final") -> nn.Module:
     a word that names no weights.
     """
     if weights not in WEIGHTS:
-        raise ValueError(f"weights={weights}: unknown{nearest(weights, WEIGHTS)} One of: {', '.join(WEIGHTS)}")
+        raise ValueError(unknown(f"weights={weights}", weights, WEIGHTS))
     run = RunDirectory.open(path)
     file, state = _read_weights(run, weights)
     arch = run.config().get("arch")
@@ -62,11 +61,11 @@ def _read_weights(run: RunDirectory, weights: str) -> tuple[Path, dict[str, Tens
 
 
 def _require_fit(file: Path, state: dict[str, Tensor], net: nn.Module) -> None:
-    """Say in one line where the weights are not those of the network."""
+    """Raises RunError for the first tensor that the weights and the network do not share, by name and shape."""
     expected = {name: _shape(value) for name, value in net.state_dict().items()}
-    found = {name: _shape(value) for name, value in state.items()}
-    for name in [*expected, *found]:
-        ours, theirs = expected.get(name, "nothing"), found.get(name, "nothing")
+    given = {name: _shape(value) for name, value in state.items()}
+    for name in [*expected, *given]:
+        ours, theirs = expected.get(name, "nothing"), given.get(name, "nothing")
         if ours != theirs:
             raise RunError(f"{file}: not the weights of this network: {name} is {theirs} instead of {ours}")
 

@@ -1,4 +1,4 @@
-"""What a trained network sees in image files."""
+"""The classes that a trained network predicts for image files."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ BATCH = 32  # images at a time
 
 
 class Guess(NamedTuple):
-    """A class, and how probable the network holds it to be."""
+    """A class and its probability."""
 
     number: int
     name: str
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 def predict(
     run: RunDirectory, images: Iterable[Path], *, weights: str = "final", top: int | None = None
 ) -> list[Prediction]:
-    """Show images to the network of a run, decoded, sized and normalized as those it was trained on.
+    """Predict the classes of images, which are decoded, sized and normalized as those that the run was trained on.
 
     images: files, or folders, which stand for all images in them.
     top: how many classes of each image; None: five, or all if there are fewer.
@@ -65,7 +65,7 @@ def predict(
 
 
 def class_names(data: ImageData) -> Sequence[str]:
-    """What to call each class; with one logit these are two, and the data name the second at most."""
+    """The name of each class; one logit stands for two classes, of which the data name the second at most."""
     if data.num_classes > 1:
         return data.class_names
     return (f"not {data.classes[0]}", data.classes[0]) if data.classes else ("0", "1")
@@ -82,10 +82,10 @@ def probabilities(logits: Tensor) -> Tensor:
 def _files(image: Path) -> list[Path]:
     if not image.is_dir():
         return [image]
-    found = [Path(file) for file in image_files(image)]
-    if not found:
+    files = [Path(file) for file in image_files(image)]
+    if not files:
         raise ConfigError(f"{image}: no images in this folder")
-    return found
+    return files
 
 
 def _open(data: ImageData, file: Path) -> Tensor:

@@ -21,9 +21,9 @@ from PIL import Image
 from convarium.data.datasets.folder import FolderImages
 from convarium.data.image_files.files import Files
 from convarium.data.module import ImageData
-from convarium.data.packed.place import is_url
 from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, STORES, Header, Split
 from convarium.data.packed.source import resize, stored_size
+from convarium.data.packed.storage import is_url
 from convarium.data.packed.writing import SplitWriter
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
@@ -175,9 +175,9 @@ class _Encoder:
         """An image file."""
         try:
             data = Path(path).read_bytes()
-            found = self.reader.size(data)
-            size = stored_size(*found, self.size)
-            if self.store == "jpeg" and size == found and data.startswith(JPEG_START):
+            own_size = self.reader.size(data)
+            size = stored_size(*own_size, self.size)
+            if self.store == "jpeg" and size == own_size and data.startswith(JPEG_START):
                 self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is found out now
                 return self._checked(Sample(data, *size), path)
             pixels = self.reader.read(data, None, size, channels=self.channels)

@@ -1,15 +1,46 @@
-"""How the architectures are shown: as a table for people, as records for programs."""
+"""`convarium list`: the groups of conf/, the answers of one, the table of the architectures."""
 
+import json
+import shutil
+import sys
 from collections.abc import Mapping
 from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
-from convarium.config.catalog import Architecture
+from convarium.commands.words import FORMAT, Verb, Words
+from convarium.config.catalog import Architecture, architectures, groups, members
+from convarium.errors import ConfigError
+from convarium.wording import nearest
 
 HEADINGS = ("", "parameters", "paper's", "multiply-adds", "paper's", "top-1", "top-5")
 PROTOCOL = "error in % by which protocol"
 INDENT = "    "
+
+
+def run(words: Words) -> None:
+    """Print what was asked for; an answer comes with the line that opens its file."""
+    asked = words.positions[0].strip("/") if words.positions else None
+    answer: Mapping[str, Any]
+    if asked is None:
+        answer = {group: list(members(group)) for group in groups()}
+        text = _columns({group: ", ".join(names) for group, names in answer.items()})
+    elif asked == "arch":
+        stated = architectures()
+        answer = records(stated)
+        # a line for each in a pipe, where columns may be cut and searched
+        text = table(stated, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+    elif asked in (known := groups()):
+        answer = members(asked)
+        text = _columns(answer)
+    else:
+        raise ConfigError(f"{asked}: unknown group{nearest(asked, known)} One of: {', '.join(known)}")
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if words.as_json else text)
+
+
+def _columns(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows.items())
 
 
 def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
@@ -63,3 +94,14 @@ def _line(cells: tuple[str, ...], widths: list[int], gap: str) -> str:
     return gap.join(
         [f"{name:{widths[0]}}", *(f"{cell:>{size}}" for cell, size in zip(numbers, widths[1:], strict=True))]
     )
+
+
+VERB = Verb(
+    name="list",
+    meaning="print the groups, or the answers of one (arch: a table)",
+    run=run,
+    positions="[GROUP]",
+    most=1,
+    options={"format": FORMAT},
+    example="convarium list norm",
+)

@@ -1,0 +1,52 @@
+"""`convarium data pack`: the splits of a dataset as few large files."""
+
+from convarium.commands.words import Option, Verb, Words
+from convarium.data.packed.shards import STORES
+
+
+def run(words: Words) -> int:
+    """Pack the dataset, and print where it is and what was left out."""
+    options = words.options
+    if "to" not in options or not any(word.startswith("data=") for word in words.overrides):
+        raise VERB.misused(f"{'to' if 'to' not in options else 'data'} must be given")
+    size = (
+        None if options.get("size") == "null" else words.whole("size", 256, expected="expected a whole number or null")
+    )
+    quality, shard_mb, threads = words.whole("quality", 90), words.whole("shard_mb", 64), words.whole("threads", None)
+    from convarium.config.compose import Conf
+    from convarium.config.instantiate import build
+    from convarium.data.packed.packing import pack
+    from convarium.data.readers.choice import reader
+
+    config = Conf().compose(words.overrides, to_train=False).config["data"]
+    packing = pack(
+        build(config, "data"),
+        options["to"],
+        reader=reader(config.get("reader", "auto")),
+        format=options.get("format", "jpeg"),
+        size=size,
+        quality=quality,
+        shard_mb=shard_mb,
+        on_bad_file=config.get("on_bad_file", "raise"),
+        threads=None if threads is None else max(1, threads),
+    )
+    print(packing)
+    return 0
+
+
+VERB = Verb(
+    name="data pack",
+    meaning="write a dataset as a few large files",
+    run=run,
+    required="data=folder data.root=PICTURES to=FOLDER",
+    options={
+        "to": Option("the folder to make"),
+        "format": Option("JPEG files, or pixels, which need no decoding; jpeg if not given", tuple(STORES)),
+        "size": Option("the shorter side in pixels, which larger pictures are shrunk to; 256; null: as they are"),
+        "quality": Option("of the JPEG files that are written, 1 to 100; 90"),
+        "shard_mb": Option("the size of a file in 10^6 bytes; 64"),
+        "threads": Option("how many pictures are decoded at a time; as many as there are cores"),
+    },
+    overrides="data=NAME and keys of data",
+    example="convarium data pack data=folder data.root=PHOTOS to=PACKED size=256",
+)

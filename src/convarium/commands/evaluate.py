@@ -1,0 +1,74 @@
+"""`convarium evaluate`: the metrics of weights on a split, those of a run or of a file."""
+
+import json
+import sys
+
+from convarium.commands.words import FORMAT, Option, Verb, Words, require
+from convarium.trained import SPLITS, WEIGHTS
+
+
+def run(words: Words) -> int:
+    """Print the metrics, beside those that the run logged where they mean the same."""
+    folder = VERB.run_folder(words) if words.positions or not words.overrides + list(words.options) else None
+    weights = words.options.get("weights", "final")
+    if folder is not None:
+        require(f"weights={weights}", weights, WEIGHTS)
+    from convarium.run.directory import RunDirectory
+    from convarium.run.worker import RankFailed, Stopped
+    from convarium.trained.evaluate import evaluate, prepare, prepare_file
+
+    split = words.options.get("split", "test")
+    place, overrides = None, words.overrides
+    if folder is None:
+        overrides = [*overrides, *(f"weights={value}" for key, value in words.options.items() if key == "weights")]
+        evaluation = prepare_file(overrides, split=split)
+    else:
+        place = RunDirectory.open(folder)
+        evaluation = prepare(place, overrides, weights=weights, split=split)
+    try:
+        metrics = evaluate(evaluation)
+    except RankFailed as failure:
+        print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        return 128 + stop.signum
+    device = evaluation.placement.description
+    if words.as_json:
+        answer = {
+            "run": str(place.path) if place else None,
+            "weights": evaluation.weights,
+            "split": split,
+            "views": str(evaluation.views or "1 crop"),
+            "overrides": overrides,
+            "device": device,
+            "metrics": metrics,
+        }
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
+    as_tested = place is not None and weights == "final" and split == "test" and not overrides
+    logged = place.result().get("metrics", {}) if place and as_tested else {}
+    views = f", {evaluation.views}" if evaluation.views else ""
+    print(f"{evaluation.config['name']}, {evaluation.weights} weights, {split} split{views}, on {device}\n")
+    names = {name: name.partition("/")[2] for name in metrics}
+    width = max(8, *map(len, names.values()))
+    print(f"{'':>{width}}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))
+    for name, value in metrics.items():
+        before = f"  {logged[name]:9.4f}" if name in logged else ""
+        print(f"{names[name]:>{width}}  {value:9.4f}{before}")
+    return 0
+
+
+VERB = Verb(
+    name="evaluate",
+    meaning="measure the weights of a run, or of a file, on the test split",
+    run=run,
+    positions="RUN",
+    most=1,
+    options={
+        "weights": Option(f"of a run: {', '.join(WEIGHTS)}; without a run: a file, or torchvision:NAME"),
+        "split": Option("the images to measure on", SPLITS),
+        "format": FORMAT,
+    },
+    overrides="keys of data, precision, trainer, threads and test; without a RUN also those of the network",
+    example="convarium evaluate runs/digits split=val weights=best, or: convarium evaluate arch=resnet20 weights=FILE",
+)

@@ -1,0 +1,44 @@
+"""`convarium export RUN`: its network as a file for other programs."""
+
+from pathlib import Path
+
+from convarium.commands.words import Option, Verb, Words
+from convarium.trained import FORMATS, WEIGHTS
+
+
+def run(words: Words) -> int:
+    """Write the file, and print its path, what goes in and comes out, and how it was checked."""
+    folder, options = VERB.run_folder(words), words.options
+    from convarium.run.directory import RunDirectory
+    from convarium.trained.export import export
+
+    format, normalize = options.get("format", "onnx"), options.get("normalize")
+    exported = export(
+        RunDirectory.open(folder),
+        format=format,
+        output=Path(options["output"]) if "output" in options else None,
+        weights=options.get("weights", "final"),
+        normalize=None if normalize is None else normalize == "true",
+    )
+    print(f"{exported.path}\n  {exported.metadata['input']}\n  -> {exported.metadata['output']}")
+    if exported.difference is not None:
+        print(f"  run on noise, its logits differ from the network's by at most {exported.difference:.2g}")
+    elif format == "onnx":
+        print("  not run: onnxruntime is not installed; pip install convarium[export]")
+    return 0
+
+
+VERB = Verb(
+    name="export",
+    meaning="write the network of a run as a file for other programs",
+    run=run,
+    positions="RUN",
+    most=1,
+    options={
+        "format": Option("the kind of file; onnx if not given", tuple(FORMATS)),
+        "output": Option("the file to write; RUN/export/model.* if not given"),
+        "weights": Option("which weights of the run", WEIGHTS),
+        "normalize": Option("whether the network takes images as they are and normalizes by itself", ("true", "false")),
+    },
+    example="convarium export runs/digits format=torch_export output=digits.pt2",
+)
