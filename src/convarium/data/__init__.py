@@ -1,4 +1,4 @@
-"""What networks are trained on: image sets as Lightning data modules, their loaders, and augmentation.
+"""What networks are trained on: image sets as Lightning data modules, their sources and their loaders.
 
-Nothing is imported here, so that `convarium.data.facts` stays free of torch.
+No architecture and no loss is known here. Nothing is imported here, so that `convarium.data.facts` stays free of torch.
 """

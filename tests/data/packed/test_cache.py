@@ -77,9 +77,9 @@ def test_a_file_missing_from_the_cache_is_fetched_again(cached, tmp_path):
 
 
 def test_a_damaged_sample_that_cannot_be_had_again_is_named(cached, in_memory, tmp_path, monkeypatch):
-    from convarium.data.packed import place
+    from convarium.data.packed import storage
 
-    monkeypatch.setattr(place, "PAUSES", (0.0,))
+    monkeypatch.setattr(storage, "PAUSES", (0.0,))
     cached().fetch(EVERY)[0]
     take_away(in_memory)
     for shard in (tmp_path / "cache").rglob("train-00000*.*"):
@@ -93,12 +93,12 @@ def test_the_first_to_come_stay_up_to_the_limit(cached, packed):
     lengths = source.shards.index.length
     for _ in range(3):
         source.fetch(EVERY.flip(0))[0]
-    kept = np.flatnonzero(source.shards.cache._there)
-    assert source.shards.cache.used == lengths[kept].sum() <= 2500
+    kept = np.flatnonzero(source.shards._there)
+    assert source.shards.used == lengths[kept].sum() <= 2500
     assert 0 < len(kept) < 12
     before = kept.tolist()
     source.fetch(EVERY)[0]
-    assert np.flatnonzero(source.shards.cache._there).tolist() == before
+    assert np.flatnonzero(source.shards._there).tolist() == before
 
 
 def test_a_full_disk_ends_the_keeping_and_nothing_else(cached, packed, monkeypatch, caplog):
@@ -111,4 +111,4 @@ def test_a_full_disk_ends_the_keeping_and_nothing_else(cached, packed, monkeypat
         found = source.fetch(EVERY)[0]
     assert torch.equal(found, packed_of(packed).read("train").fetch(EVERY)[0])
     assert "nothing more is kept: No space left on device" in caplog.text
-    assert source.shards.cache.used == 0
+    assert source.shards.used == 0

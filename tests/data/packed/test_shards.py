@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from convarium.data.packed.place import open_place
 from convarium.data.packed.shards import Header, parse_header, parse_index, read_header, read_index
+from convarium.data.packed.storage import open_storage
 from convarium.errors import ConfigError, MissingData
 from data.packed.packs import packed_of
 
@@ -145,7 +145,7 @@ def column(name, value, at=3):
 def test_an_index_that_points_elsewhere_is_refused(packed, change, message):
     change_index(packed, change)
     with pytest.raises(ConfigError, match=rf"data.root=.*: train\.index\.safetensors: {message}"):
-        read_index(open_place(packed), read_header(str(packed)), "train")
+        read_index(open_storage(packed), read_header(str(packed)), "train")
 
 
 @given(st.binary(max_size=200))

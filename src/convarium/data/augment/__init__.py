@@ -1,5 +1,4 @@
-"""Random changes to training images: batched, on the batch's device, each sample by its own key.
+"""Random changes to training images: batched, on the batch's device, each a pure function of (images, key).
 
-An augmentation is a pure function of (images, key): the same sample in the same epoch is changed in the same way,
-whatever batch, rank or device it is in.
+No state and no other source of randomness: a sample changes in the same way in whatever batch, rank or device it is.
 """

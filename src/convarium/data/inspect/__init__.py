@@ -1,4 +1,4 @@
 """Is every picture of a dataset what it should be? Find them, decode them in processes, count, and report.
 
-Nothing of training is known here; `convarium data check` is its only caller.
+Nothing of training belongs here; `convarium data check` is its only caller.
 """

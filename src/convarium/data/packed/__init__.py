@@ -1,4 +1,3 @@
-"""Datasets packed into a few large files, read by index from this disk or from object storage.
-
-`shards` says what lies where, `place` reads bytes, `cache` keeps them, `source` makes images of them.
+"""Datasets packed into a few large files: `packing` writes them, `shards` says what lies where, `storage` reads bytes,
+`cache` keeps them, `source` makes images of them. No other way to store a dataset, and no network but in `storage`.
 """

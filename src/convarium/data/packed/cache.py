@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from convarium.data.packed.place import Bytes, Folder, Read
-from convarium.data.packed.shards import Shards, Split
+from convarium.data.packed.shards import Index, Shards, Split
+from convarium.data.packed.storage import Bytes, Folder, Read, Storage
 from convarium.errors import ConfigError
 
 LOG = logging.getLogger("convarium.data")
@@ -28,13 +27,15 @@ class Cache:
     def __init__(self, folder: str | Path, limit: int | None = None) -> None:
         self.folder = Path(folder).expanduser()
         self.limit = limit
-        self._splits: list[SplitCache] = []
+        self._splits: list[CachedShards] = []
 
-    def of(self, name: str, split: Split, lengths: NDArray[np.int32]) -> "SplitCache":
-        """The cache of one split. Raises OSError if the folder cannot be written to."""
-        made = SplitCache(self, self.folder / f"{name}-{split.index.sha256[:16]}", lengths)
-        self._splits.append(made)
-        return made
+    def shards(self, name: str, storage: Storage, split: Split, index: Index) -> "CachedShards":
+        """The shards of one split, kept here as they are read. Raises OSError if the folder cannot be written to."""
+        shards = CachedShards(
+            storage, split, index, cache=self, folder=self.folder / f"{name}-{split.index.sha256[:16]}"
+        )
+        self._splits.append(shards)
+        return shards
 
     def room(self) -> int:
         """Bytes that may still be kept, whoever filled the rest: the ranks of a machine share the folder."""
@@ -43,24 +44,24 @@ class Cache:
         return self.limit - sum(split.used for split in self._splits)
 
 
-class SplitCache:
-    """The samples of one split: a sparse copy of each shard, and one byte a sample that says whether it is there.
+class CachedShards(Shards):
+    """A split and what is kept of it: a sparse copy of each shard, and one byte a sample that says whether it is there.
 
     The byte is set after the sample is written. Whether it reached the disk before a power cut is not known: a sample
     that an earlier process wrote is compared with its CRC when it is first read.
     """
 
-    def __init__(self, cache: Cache, folder: Path, lengths: NDArray[np.int32]) -> None:
+    def __init__(self, storage: Storage, split: Split, index: Index, *, cache: Cache, folder: Path) -> None:
+        super().__init__(storage, split, index)
         folder.mkdir(parents=True, exist_ok=True)
         self._cache = cache
-        self._lengths = lengths
         self._folder = folder
         self._files = Folder(folder)
         there = folder / "there"
         with there.open("ab") as file:  # several ranks may do this at once
-            file.truncate(len(lengths))
-        self._there = np.memmap(there, dtype=np.uint8, mode="r+", shape=(len(lengths),))
-        self._seen = np.zeros(len(lengths), dtype=bool)
+            file.truncate(len(index))
+        self._there = np.memmap(there, dtype=np.uint8, mode="r+", shape=(len(index),))
+        self._seen = np.zeros(len(index), dtype=bool)
         self._room = 0
         self._lock = threading.Lock()
         self._gave_up = False
@@ -68,55 +69,54 @@ class SplitCache:
     @property
     def used(self) -> int:
         """Bytes of the samples that are there."""
-        return int(self._lengths[self._there != 0].sum(dtype=np.int64))
+        return int(self.index.length[self._there != 0].sum(dtype=np.int64))
 
-    def start(self, shards: Shards, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None) -> list[Read]:
+    def start(self, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None = None) -> list[Read]:
         """As Shards.start; what is not here is fetched whole."""
         self._room = self._cache.room()
         absent = [sample for sample in dict.fromkeys(samples) if not self._there[sample]]
-        fetches = dict(zip(absent, shards.place.start([shards.range(sample) for sample in absent]), strict=True))
+        fetches = dict(zip(absent, self.storage.start([self.range(sample) for sample in absent]), strict=True))
         return [
-            self._reader(shards, sample, parts[row] if parts else None, fetches.get(sample))
+            self._reader(sample, parts[row] if parts else None, fetches.get(sample))
             for row, sample in enumerate(samples)
         ]
 
-    def _reader(self, shards: Shards, sample: int, part: tuple[int, int] | None, fetch: Read | None) -> Read:
+    def _reader(self, sample: int, part: tuple[int, int] | None, fetch: Read | None) -> Read:
         def read() -> Bytes:
-            data = None if fetch is not None else self._kept(shards, sample, part)
+            data = None if fetch is not None else self._kept(sample, part)
             if data is not None:
                 return data
-            [refetch] = [fetch] if fetch is not None else shards.place.start([shards.range(sample)])
-            data = self._keep(shards, sample, refetch())
+            [refetch] = [fetch] if fetch is not None else self.storage.start([self.range(sample)])
+            data = self._keep(sample, refetch())
             return data if part is None else data[slice(*part)]
 
         return read
 
-    def _kept(self, shards: Shards, sample: int, part: tuple[int, int] | None) -> Bytes | None:
+    def _kept(self, sample: int, part: tuple[int, int] | None) -> Bytes | None:
         """What is kept of a sample; None if that is damaged or gone."""
         seen = bool(self._seen[sample])
-        [read] = self._files.start([shards.range(sample, part if seen else None)])
+        [read] = self._files.start([self.range(sample, part if seen else None)])
         try:
             data = read()
         except ConfigError:
             data = None
-        if data is None or not (seen or shards.is_intact(sample, data)):
+        if data is None or not (seen or self.is_intact(sample, data)):
             self._there[sample] = 0
             return None
         self._seen[sample] = True
         return data if seen or part is None else data[slice(*part)]
 
-    def _keep(self, shards: Shards, sample: int, data: Bytes) -> Bytes:
-        if not shards.is_intact(sample, data):
-            raise ConfigError(f"data.root={shards.place.root}: {shards.told(sample)}: its checksum differs")
+    def _keep(self, sample: int, data: Bytes) -> Bytes:
+        self.require_intact(sample, data)
         with self._lock:
             if self._gave_up or len(data) > self._room:
                 return data
             self._room -= len(data)
-        place = shards.range(sample)
+        name, start, _ = self.range(sample)
         try:
-            number = os.open(self._folder / place.name, os.O_WRONLY | os.O_CREAT, 0o644)
+            number = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                written = os.pwrite(number, data.data, place.start)
+                written = os.pwrite(number, data.data, start)
             finally:
                 os.close(number)
         except OSError as error:

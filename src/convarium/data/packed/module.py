@@ -10,9 +10,9 @@ from torch import Tensor
 
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
-from convarium.data.packed.place import Place, is_url, open_place
 from convarium.data.packed.shards import Header, Shards, read_header, read_index
 from convarium.data.packed.source import Packed, central, cut_out, stored_size
+from convarium.data.packed.storage import Storage, is_url, open_storage
 from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source
@@ -58,8 +58,8 @@ class PackedImages(ImageData):
         return header
 
     @cached_property
-    def _place(self) -> Place:
-        return open_place(self.root)
+    def _storage(self) -> Storage:
+        return open_storage(self.root)
 
     @cached_property
     def _cache(self) -> Cache | None:
@@ -75,15 +75,16 @@ class PackedImages(ImageData):
         header = self._header
         if split not in header.splits:
             return None
-        told, index = header.splits[split], read_index(self._place, header, split)
-        cache = None
-        if self._cache is not None:
+        described, index = header.splits[split], read_index(self._storage, header, split)
+        if self._cache is None:
+            shards = Shards(self._storage, described, index)
+        else:
             try:
-                cache = self._cache.of(split, told, index.length)
+                shards = self._cache.shards(split, self._storage, described, index)
             except OSError as error:
                 raise ConfigError(f"data.cache_dir={self.cache_dir}: {error.strerror}") from None
         return Packed(
-            Shards(self._place, told, index, cache),
+            shards,
             channels=self.channels,
             image_size=self.image_size,
             crop_share=self.crop_share,

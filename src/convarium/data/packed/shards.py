@@ -1,4 +1,4 @@
-"""What a packed dataset is: a header that tells what is in it, an index per split, and shards. No torch here.
+"""What a packed dataset is: a header that says what is in it, an index per split, and shards. No torch here.
 
 DIR/packed.json              the header: classes, channels, ..., and name, length and SHA-256 of every other file
 DIR/train.index.safetensors  where each sample lies and what it is: one array per column of Index
@@ -15,16 +15,13 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convarium.data.packed.place import Bytes, Place, Range, Read, is_url, open_place
+from convarium.data.packed.storage import Bytes, Range, Read, Storage, is_url, open_storage
 from convarium.errors import ConfigError, MissingData
-
-if TYPE_CHECKING:
-    from convarium.data.packed.cache import SplitCache
 
 HEADER = "packed.json"
 FORMAT = "convarium packed"
@@ -82,8 +79,8 @@ class Header:
             }
             for name, split in self.splits.items()
         }
-        told = {"format": FORMAT, "version": VERSION, **asdict(self), "splits": splits}
-        return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+        content = {"format": FORMAT, "version": VERSION, **asdict(self), "splits": splits}
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_header(root: str) -> Header:
@@ -91,21 +88,21 @@ def read_header(root: str) -> Header:
     wrong, for one that is not ours."""
     if is_url(root):
         return _remote_header(root)
-    return parse_header(root, _header_bytes(open_place(root)))
+    return parse_header(root, _header_bytes(open_storage(root)))
 
 
 @lru_cache(maxsize=16)
 def _remote_header(root: str) -> Header:
     """Several keys of a config ask for it; it is fetched once."""
-    return parse_header(root, _header_bytes(open_place(root)))
+    return parse_header(root, _header_bytes(open_storage(root)))
 
 
-def _header_bytes(place: Place) -> bytes:
+def _header_bytes(storage: Storage) -> bytes:
     try:
-        return place.read(HEADER)
+        return storage.read(HEADER)
     except MissingData:
         raise MissingData(
-            f"data.root={place.root}: no packed dataset there (no {HEADER}); make one with"
+            f"data.root={storage.root}: no packed dataset there (no {HEADER}); make one with"
             " convarium data pack data=folder data.root=PICTURES to=FOLDER"
         ) from None
 
@@ -117,26 +114,26 @@ def parse_header(root: str, raw: bytes) -> Header:
         return ConfigError(f"data.root={root}: {HEADER}: {what}")
 
     try:
-        told = json.loads(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError):
         raise wrong("not JSON") from None
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise wrong(f"not the header of a packed dataset (format is not {FORMAT!r})")
-    if told.get("version") != VERSION:
-        raise wrong(f"version {told.get('version')!r}; this program reads version {VERSION}: pack the dataset again")
+    if content.get("version") != VERSION:
+        raise wrong(f"version {content.get('version')!r}; this program reads version {VERSION}: pack the dataset again")
     try:
         header = Header(
-            store=_one_of(told["store"], STORES),
-            size=None if told["size"] is None else _count(told["size"], LARGEST_SIDE),
-            quality=None if told["quality"] is None else _count(told["quality"], 100),
-            channels=_count(told["channels"], 1 << 10),
-            image_size=_count(told["image_size"], LARGEST_SIDE),
-            crop_share=_number(told["crop_share"]),
-            num_classes=_count(told["num_classes"], 1 << 24),
-            classes=tuple(_text(name) for name in told["classes"]),
-            mean=tuple(map(_number, told["mean"])),
-            std=tuple(map(_number, told["std"])),
-            splits={_one_of(name, SPLITS): _split(split) for name, split in told["splits"].items()},
+            store=_one_of(content["store"], STORES),
+            size=None if content["size"] is None else _count(content["size"], LARGEST_SIDE),
+            quality=None if content["quality"] is None else _count(content["quality"], 100),
+            channels=_count(content["channels"], 1 << 10),
+            image_size=_count(content["image_size"], LARGEST_SIDE),
+            crop_share=_number(content["crop_share"]),
+            num_classes=_count(content["num_classes"], 1 << 24),
+            classes=tuple(_text(name) for name in content["classes"]),
+            mean=tuple(map(_number, content["mean"])),
+            std=tuple(map(_number, content["std"])),
+            splits={_one_of(name, SPLITS): _split(split) for name, split in content["splits"].items()},
         )
     except KeyError as error:
         raise wrong(f"lacks {error.args[0]!r}") from None
@@ -173,15 +170,15 @@ def _one_of(value: Any, accepted: Any) -> str:
     return str(value)
 
 
-def _file(told: Any) -> File:
-    name = _text(told["name"])
+def _file(raw: Any) -> File:
+    name = _text(raw["name"])
     if PLAIN_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not the name of a file in the folder")
-    return File(name, _count(told["bytes"], 1 << 62), _text(told["sha256"]))
+    return File(name, _count(raw["bytes"], 1 << 62), _text(raw["sha256"]))
 
 
-def _split(told: Any) -> Split:
-    return Split(_count(told["samples"], 1 << 40), _file(told["index"]), tuple(_file(each) for each in told["shards"]))
+def _split(raw: Any) -> Split:
+    return Split(_count(raw["samples"], 1 << 40), _file(raw["index"]), tuple(_file(each) for each in raw["shards"]))
 
 
 @dataclass(frozen=True)
@@ -219,30 +216,30 @@ COLUMNS: dict[str, type[np.generic]] = {
 }
 
 
-def read_index(place: Place, header: Header, split: str) -> Index:
+def read_index(storage: Storage, header: Header, split: str) -> Index:
     """The index of a split, every number of it checked against the header; where that costs no request, the shards'
     lengths too. Raises ConfigError, naming the file and what is wrong."""
-    told = header.splits[split]
+    described = header.splits[split]
 
     def wrong(what: str) -> ConfigError:
-        return ConfigError(f"data.root={place.root}: {told.index.name}: {what}")
+        return ConfigError(f"data.root={storage.root}: {described.index.name}: {what}")
 
-    raw = place.read(told.index.name)
-    if len(raw) != told.index.bytes or hashlib.sha256(raw).hexdigest() != told.index.sha256:
+    raw = storage.read(described.index.name)
+    if len(raw) != described.index.bytes or hashlib.sha256(raw).hexdigest() != described.index.sha256:
         raise wrong(f"not the file that {HEADER} describes (its length or checksum differs)")
     index = parse_index(raw, wrong)
-    if len(index) != told.samples:
-        raise wrong(f"{len(index)} samples, but {HEADER} says {told.samples}")
-    _check(index, header, told, wrong)
-    for shard in told.shards:
-        length = place.length(shard.name)
+    if len(index) != described.samples:
+        raise wrong(f"{len(index)} samples, but {HEADER} says {described.samples}")
+    _check(index, header, described, wrong)
+    for shard in described.shards:
+        length = storage.length(shard.name)
         if length is not None and length != shard.bytes:
-            raise ConfigError(f"data.root={place.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+            raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
     return index
 
 
 def parse_index(raw: bytes, wrong: Callable[[str], ConfigError]) -> Index:
-    """The arrays in the bytes of an index. Raises what `wrong` makes of an objection."""
+    """The arrays in the bytes of an index. Raises what `wrong` makes of what is wrong with them."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -279,24 +276,21 @@ def _check(index: Index, header: Header, split: Split, wrong: Callable[[str], Co
 class Shards:
     """The bytes of a split's samples."""
 
-    def __init__(self, place: Place, split: Split, index: Index, cache: "SplitCache | None" = None) -> None:
-        self.place = place
+    def __init__(self, storage: Storage, split: Split, index: Index) -> None:
+        self.storage = storage
         self.index = index
         self.names = [shard.name for shard in split.shards]
-        self.cache = cache
-        self._checks = is_url(place.root)
+        self._checks = is_url(storage.root)
 
     def start(self, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None = None) -> list[Read]:
-        """Begin to read samples, or of each the bytes (start, stop) of `parts`; from the cache what is there.
+        """Begin to read samples, or of each the bytes (start, stop) of `parts`.
 
         Whole samples that came over a network are compared with their CRC.
         """
-        if self.cache is not None:
-            return self.cache.start(self, samples, parts)
         if parts is None:
-            reads = self.place.start([self.range(sample) for sample in samples])
+            reads = self.storage.start([self.range(sample) for sample in samples])
             return [self._checked(*pair) for pair in zip(samples, reads, strict=True)] if self._checks else reads
-        return self.place.start([self.range(sample, part) for sample, part in zip(samples, parts, strict=True)])
+        return self.storage.start([self.range(sample, part) for sample, part in zip(samples, parts, strict=True)])
 
     def range(self, sample: int, part: tuple[int, int] | None = None) -> Range:
         """Where a sample, or a part of it, lies."""
@@ -308,15 +302,15 @@ class Shards:
         """Whether the bytes are the sample's."""
         return zlib.crc32(data.data) == int(self.index.crc[sample])
 
+    def require_intact(self, sample: int, data: Bytes) -> Bytes:
+        """The bytes, if they are the sample's. Raises ConfigError."""
+        if not self.is_intact(sample, data):
+            raise self.error(sample, "its checksum differs")
+        return data
+
+    def error(self, sample: int, what: str) -> ConfigError:
+        """That something is wrong with a sample, and where it lies."""
+        return ConfigError(f"data.root={self.storage.root}: sample {sample} in {self.range(sample)}: {what}")
+
     def _checked(self, sample: int, read: Read) -> Read:
-        def checked() -> Bytes:
-            data = read()
-            if not self.is_intact(sample, data):
-                raise ConfigError(f"data.root={self.place.root}: {self.told(sample)}: its checksum differs")
-            return data
-
-        return checked
-
-    def told(self, sample: int) -> str:
-        """A sample's place, for a message."""
-        return f"sample {sample} in {self.range(sample)}"
+        return lambda: self.require_intact(sample, read())

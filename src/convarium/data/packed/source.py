@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convarium.data.augment.change import AugmentKey
-from convarium.data.packed.place import Read
 from convarium.data.packed.shards import Shards
+from convarium.data.packed.storage import Read
 from convarium.data.readers.reader import Box, Reader, Unreadable
 from convarium.data.sources import PictureSource
-from convarium.errors import ConfigError
 
 
 class Cut(NamedTuple):
@@ -135,12 +134,12 @@ class Packed(PictureSource):
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
         """The stored pictures, uint8 (C, H, W) each, and `indices`. Raises ConfigError as `fetch` does."""
-        found = []
+        pictures = []
         for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
             height, width = self.sizes[sample].tolist()
             whole = Cut(Box(0, 0, height, width), (height, width))
-            found.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
-        return found, indices
+            pictures.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
+        return pictures, indices
 
     def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:
         """The bytes of a stored picture's rows that a box touches."""
@@ -155,6 +154,5 @@ class Packed(PictureSource):
         try:
             resized = self.reader.read(data.tobytes(), cut.box, cut.size, channels=self.channels).numpy()
         except Unreadable as error:
-            told = self.shards.told(sample)
-            raise ConfigError(f"data.root={self.shards.place.root}: {told}: unreadable image ({error})") from None
+            raise self.shards.error(sample, f"unreadable image ({error})") from None
         return _square(resized, cut, image_size)

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from convarium.data.packed.place import Place, Range, open_place
 from convarium.data.packed.shards import File, Split, read_header, read_index
+from convarium.data.packed.storage import Range, Storage, open_storage
 from convarium.errors import ConfigError
 
 PIECE = 8 << 20
@@ -17,26 +17,25 @@ def verify(root: str, *, threads: int = 4, done: Callable[[File], None] = lambda
 
     done: called after each shard. Raises ConfigError if the header itself cannot be read.
     """
-    header, place = read_header(root), open_place(root)
+    header, storage = read_header(root), open_storage(root)
     wrong = []
     for split in header.splits:
         try:
-            read_index(place, header, split)
+            read_index(storage, header, split)
         except ConfigError as error:
             wrong.append(str(error))
 
-    def objection(shard: File) -> str | None:
+    def fault(shard: File) -> str | None:
         try:
-            differs = _digest(place, shard) != shard.sha256
+            differs = _digest(storage, shard) != shard.sha256
         except ConfigError as error:
             return str(error)
         finally:
             done(shard)
-        return f"data.root={place.root}: {shard.name}: its checksum differs" if differs else None
+        return f"data.root={storage.root}: {shard.name}: its checksum differs" if differs else None
 
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(objection, shards_of(header.splits))
-        wrong += [line for line in found if line is not None]
+        wrong += filter(None, pool.map(fault, shards_of(header.splits)))
     return list(dict.fromkeys(wrong))
 
 
@@ -45,12 +44,12 @@ def shards_of(splits: dict[str, Split]) -> Iterator[File]:
     return (shard for split in splits.values() for shard in split.shards)
 
 
-def _digest(place: Place, shard: File) -> str:
+def _digest(storage: Storage, shard: File) -> str:
     digest = hashlib.sha256()
-    length = place.length(shard.name)
+    length = storage.length(shard.name)
     if length is not None and length != shard.bytes:
-        raise ConfigError(f"data.root={place.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+        raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
     for start in range(0, shard.bytes, PIECE):
-        [read] = place.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
+        [read] = storage.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
         digest.update(read().data)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Where packed files lie, a folder or object storage, and how byte ranges of many of them are read. No torch here.
 
-A place hands out reads that are under way: `start(ranges)` returns one callable per range, which waits for its bytes.
+A storage hands out reads that are under way: `start(ranges)` returns one callable per range, which waits for its bytes.
 On a disk the call itself reads, in the thread that decodes; in object storage all ranges are on their way at once.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convarium.errors import ConfigError, MissingData
+from convarium.wording import one_line
 
 Bytes = NDArray[np.uint8]
 Read = Callable[[], Bytes]
@@ -40,7 +41,7 @@ class Range(NamedTuple):
         return f"{self.name} (bytes {self.start} to {self.stop})"
 
 
-class Place(Protocol):
+class Storage(Protocol):
     """A folder of files."""
 
     root: str
@@ -63,8 +64,8 @@ def is_url(root: str) -> bool:
     return "://" in root and not root.startswith("file://")
 
 
-def open_place(root: str | os.PathLike[str]) -> Place:
-    """The place of a path or URL."""
+def open_storage(root: str | os.PathLike[str]) -> Storage:
+    """The storage of a path or URL."""
     text = os.fspath(root)
     return ObjectStore(text) if is_url(text) else Folder(Path(text.removeprefix("file://")).expanduser())
 
@@ -94,13 +95,13 @@ class Folder:
         try:
             return (self.folder / name).read_bytes()
         except OSError as error:
-            raise _objection(self.root, name, error) from None
+            raise _read_error(self.root, name, error) from None
 
     def length(self, name: str) -> int:
         try:
             return (self.folder / name).stat().st_size
         except OSError as error:
-            raise _objection(self.root, name, error) from None
+            raise _read_error(self.root, name, error) from None
 
     def start(self, ranges: Sequence[Range]) -> list[Read]:
         return [partial(self._read, wanted) for wanted in ranges]
@@ -115,7 +116,7 @@ class Folder:
                     break
                 got += more
         except OSError as error:
-            raise _objection(self.root, wanted.name, error) from None
+            raise _read_error(self.root, wanted.name, error) from None
         if got != len(data):
             raise ConfigError(f"data.root={self.root}: {wanted} ends after {got} of {len(data)}: cut short")
         return data
@@ -131,7 +132,7 @@ class ObjectStore:
         try:
             self.files, path = url_to_fs(self.root)
         except (ImportError, ValueError) as error:  # a file system that is not installed, or unknown
-            raise ConfigError(f"data.root={url}: {_one_line(error)}") from None
+            raise ConfigError(f"data.root={url}: {one_line(error)}") from None
         self._path = str(path).rstrip("/")
         self._pool: ThreadPoolExecutor | None = None
 
@@ -142,11 +143,11 @@ class ObjectStore:
             try:
                 return bytes(self.files.cat_file(f"{self._path}/{name}"))
             except FileNotFoundError as error:
-                raise _objection(self.root, name, error) from None
+                raise _read_error(self.root, name, error) from None
             except Exception as error:  # every file system has its own
                 last = error
         assert last is not None
-        raise _objection(self.root, name, last) from None
+        raise _read_error(self.root, name, last) from None
 
     def length(self, name: str) -> None:
         return None
@@ -159,25 +160,25 @@ class ObjectStore:
         return [partial(_of, futures[k % parts], k // parts) for k in range(len(ranges))]
 
     def _fetch(self, ranges: Sequence[Range]) -> list[Bytes]:
-        found: dict[int, Bytes] = {}
+        arrived: dict[int, Bytes] = {}
         failed: tuple[Range, Any] = ranges[0], b""
         for pause in (0.0, *PAUSES):
             time.sleep(pause)
-            missing = [k for k in range(len(ranges)) if k not in found]
+            missing = [k for k in range(len(ranges)) if k not in arrived]
             answers = self._ask([ranges[k] for k in missing])
             for k, answer in zip(missing, answers, strict=True):
                 wanted = ranges[k]
                 if isinstance(answer, bytes) and len(answer) == wanted.stop - wanted.start:
-                    found[k] = np.frombuffer(answer, dtype=np.uint8)
+                    arrived[k] = np.frombuffer(answer, dtype=np.uint8)
                 elif isinstance(answer, FileNotFoundError):
-                    raise _objection(self.root, wanted.name, answer)
+                    raise _read_error(self.root, wanted.name, answer)
                 else:
                     failed = wanted, answer
-            if len(found) == len(ranges):
-                return [found[k] for k in range(len(ranges))]
+            if len(arrived) == len(ranges):
+                return [arrived[k] for k in range(len(ranges))]
         wanted, answer = failed
         if isinstance(answer, Exception):
-            raise _objection(self.root, str(wanted), answer)
+            raise _read_error(self.root, str(wanted), answer)
         more = " (a server that ignores ranges?)" if len(answer) > wanted.stop - wanted.start else ": cut short"
         raise ConfigError(f"data.root={self.root}: {wanted}: {len(answer)} bytes came{more}")
 
@@ -193,16 +194,12 @@ class ObjectStore:
             return [error] * len(ranges)
 
 
-def _of(future: "Future[list[Bytes]]", place: int) -> Bytes:
-    return future.result()[place]
+def _of(future: "Future[list[Bytes]]", number: int) -> Bytes:
+    return future.result()[number]
 
 
-def _objection(root: str, name: str, error: Exception) -> ConfigError:
+def _read_error(root: str, name: str, error: Exception) -> ConfigError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return MissingData(f"data.root={root}: no file {name}")
-    told = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
-    return ConfigError(f"data.root={root}: cannot read {name}: {told}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return ConfigError(f"data.root={root}: cannot read {name}: {why}")

@@ -11,8 +11,8 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from convarium.data.loaders import TrainBatches
-from convarium.data.packed import place
-from convarium.data.packed.place import Folder, Range, open_place
+from convarium.data.packed import storage
+from convarium.data.packed.storage import Folder, Range, open_storage
 from convarium.errors import ConfigError, MissingData
 from data.packed.packs import packed_of
 
@@ -21,7 +21,7 @@ EVERY = torch.arange(12)
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(place, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(storage, "PAUSES", (0.0, 0.0))
 
 
 def images(root, **options):
@@ -103,7 +103,7 @@ def test_the_images_from_a_store_are_those_from_the_disk(packed, in_memory):
 
 
 def test_a_file_url_is_a_path(packed):
-    assert isinstance(open_place(f"file://{packed}"), Folder)
+    assert isinstance(open_storage(f"file://{packed}"), Folder)
     assert torch.equal(images(f"file://{packed}"), images(packed))
 
 
@@ -112,7 +112,7 @@ def test_a_file_url_is_a_path(packed):
 )
 def test_a_store_that_we_cannot_reach_is_told_why(url, message):
     with pytest.raises(ConfigError, match=rf"data.root={url}: .*{message}"):
-        open_place(url)
+        open_storage(url)
 
 
 class Instrumented(MemoryFileSystem):
@@ -216,7 +216,7 @@ def test_a_shard_that_is_cut_short_while_we_read_is_named(packed):
 
 
 def test_more_shards_than_files_may_be_open_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(place, "OPEN_FILES", 2)
+    monkeypatch.setattr(storage, "OPEN_FILES", 2)
     for number in range(6):
         (tmp_path / str(number)).write_bytes(bytes([number]) * 10)
     folder = Folder(tmp_path)
