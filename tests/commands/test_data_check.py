@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from PIL import Image
 
 from convarium.cli import main
 from convarium.data.image_files.listing import SUFFIXES
-from convarium.data.inspect.examine import FORMATS, examine
-from convarium.data.inspect.scan import Workers, ctrl_c_waits, find
-from convarium.data.inspect.survey import survey_folder
+from convarium.data.inspect.file import FORMATS, inspect_file
+from convarium.data.inspect.report import inspect_folder
+from convarium.data.inspect.tree import find
+from convarium.data.inspect.workers import ctrl_c_waits, inspect_files
 from convarium.errors import RunError
 from convarium.progress_bar import Progress
 
@@ -159,7 +161,7 @@ def test_every_suffix_that_training_reads_has_a_format() -> None:
 def test_a_bad_file_is_told_with_the_reason(name: str, tmp_path: Path) -> None:
     data, why = BAD[name]
     (tmp_path / name).write_bytes(data)
-    found = examine(str(tmp_path / name))
+    found = inspect_file(str(tmp_path / name))
     assert found.bad.startswith(why)
     assert found._replace(bad="") == (len(data), 0, 0, "", b"", (), "")
 
@@ -168,7 +170,7 @@ def test_a_bad_file_is_told_with_the_reason(name: str, tmp_path: Path) -> None:
 def test_an_odd_file_decodes_and_has_a_note(name: str, tmp_path: Path) -> None:
     data, kind, detail = ODD[name]
     (tmp_path / name).write_bytes(data)
-    found = examine(str(tmp_path / name))
+    found = inspect_file(str(tmp_path / name))
     assert found.bad == ""
     assert found.notes == ((kind, detail),)
 
@@ -176,19 +178,19 @@ def test_an_odd_file_decodes_and_has_a_note(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_there_is_nothing_to_say_of_a_plain_file(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(PLAIN[name])
-    found = examine(str(tmp_path / name))
+    found = inspect_file(str(tmp_path / name))
     assert (found.width, found.height, found.notes, found.bad) == (40, 30, (), "")
 
 
 def test_a_file_that_is_none_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert examine(str(tmp_path / "pipe.jpg")).bad == "unreadable: not a file but a pipe, socket or device"
-    assert examine(str(tmp_path / "gone.jpg")).bad == "unreadable: it is gone"
+    assert inspect_file(str(tmp_path / "pipe.jpg")).bad == "unreadable: not a file but a pipe, socket or device"
+    assert inspect_file(str(tmp_path / "gone.jpg")).bad == "unreadable: it is gone"
 
 
 def test_a_picture_on_its_side_has_the_size_that_a_person_sees(tmp_path: Path) -> None:
     (tmp_path / "turned.jpg").write_bytes(ODD["turned.jpg"][0])
-    found = examine(str(tmp_path / "turned.jpg"))
+    found = inspect_file(str(tmp_path / "turned.jpg"))
     assert (found.width, found.height) == (30, 40)
 
 
@@ -196,12 +198,12 @@ def test_the_same_pixels_have_the_same_digest_in_every_format(tmp_path: Path, mo
     image = picture()
     paths = [save(tmp_path / name, image) for name in ("a.png", "a.bmp", "a.tiff", "a.ppm")]
     paths.append(save(tmp_path / "alpha.png", image.convert("RGBA")))
-    whole = {examine(str(path)).digest for path in paths}
-    monkeypatch.setattr("convarium.data.inspect.examine._BAND", 200)  # five rows at a time
-    assert {examine(str(path)).digest for path in paths} == whole
+    whole = {inspect_file(str(path)).digest for path in paths}
+    monkeypatch.setattr("convarium.data.inspect.file._BAND", 200)  # five rows at a time
+    assert {inspect_file(str(path)).digest for path in paths} == whole
     assert len(whole) == 1
-    assert examine(str(save(tmp_path / "other.png"))).digest not in whole
-    assert examine(str(save(tmp_path / "wide.png", image.copy()))).digest in whole
+    assert inspect_file(str(save(tmp_path / "other.png"))).digest not in whole
+    assert inspect_file(str(save(tmp_path / "wide.png", image.copy()))).digest in whole
 
 
 # a folder
@@ -243,7 +245,7 @@ def test_processes_find_what_one_finds(root: Path) -> None:
         (root / "train" / "cat" / name).write_bytes(data[0])
     for k in range(70):
         save(root / "train" / "dog" / f"more{k}.png")
-    alone, together = (survey_folder(root, workers=number, progress=Progress()) for number in (0, 2))
+    alone, together = (inspect_folder(root, workers=number, progress=Progress()) for number in (0, 2))
     for name in ("pictures", "bytes", "bad", "notes", "same", "classes", "modes", "others"):
         assert getattr(alone, name) == getattr(together, name)
     assert np.array_equal(alone.heights, together.heights)
@@ -257,7 +259,7 @@ def test_long_lists_are_cut_and_a_file_has_all(check: Callable[..., Outcome], ro
     assert "  and 2 more (to=FILE.csv writes all)\n" in out
     assert out.endswith("\n12 bad files\n")
     out = check(root, f"to={tmp_path / 'found.csv'}").out
-    assert out.endswith(f"\n12 bad files; all findings are in {tmp_path / 'found.csv'}\n")
+    assert out.endswith(f"\n12 bad files; all issues are in {tmp_path / 'found.csv'}\n")
     heading, *rows = csv.reader((tmp_path / "found.csv").read_text().splitlines())
     assert heading == ["kind", "path", "detail"]
     assert rows == [["bad", f"train/cat/e{k:02}.png", "empty: 0 bytes"] for k in range(12)]
@@ -282,7 +284,7 @@ def test_links_that_lead_nowhere_or_back_are_bad_and_end(root: Path) -> None:
     (cats / "gone.png").symlink_to("nowhere.png")
     tree = find(str(root))
     assert len(tree.paths) == 10
-    assert [finding[1:] for finding in tree.bad] == [
+    assert [issue[1:] for issue in tree.bad] == [
         ("train/cat/gone.png", "broken link to nowhere.png"),
         ("train/cat/self.png", "link loop: leads back to itself"),
         ("train/cat/up", f"link loop: leads back to {root / 'train'}"),
@@ -365,7 +367,7 @@ def test_pictures_that_training_would_not_read_are_named(root: Path) -> None:
     save(root / "train" / "loose.png")
     save(root / "valid" / "cat" / "0.png")
     save(root / ".thumbnails" / "0.png")
-    found = survey_folder(root, workers=0, progress=Progress())
+    found = inspect_folder(root, workers=0, progress=Progress())
     assert [note[1:] for note in found.notes] == [
         ("loose.png", "in none of the splits"),
         ("train/loose.png", "in no class folder"),
@@ -485,19 +487,16 @@ def test_an_unknown_action_on_data_is_refused(monkeypatch: pytest.MonkeyPatch, c
 def test_a_decoder_that_crashes_takes_its_file_with_it_and_no_other() -> None:
     words = [str(number) for number in range(200)]
     words[50] = words[130] = "__import__('os')._exit(9)"
-    with Workers("", 2, eval) as workers:  # "decodes" by evaluating the name
-        found = dict(workers.examine(words))
+    found = dict(inspect_files("", words, 2, eval))  # "decodes" by evaluating the name
     assert found.keys() == set(range(200))
     assert [number for number, answer in found.items() if answer != number] in ([50, 130], [130, 50])
     assert found[50].bad == "damaged: the decoder crashed on it, or ran out of memory"
 
 
 def test_a_process_that_cannot_start_is_no_bad_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "convarium.data.inspect.scan._work", os._exit
-    )  # sys.exit may be a hook of W&B, which no pickle takes
-    with pytest.raises(RunError, match=r"a process to decode pictures in could not start"), Workers("", 1) as workers:
-        list(workers.examine(["a.png"]))
+    monkeypatch.setattr("convarium.data.inspect.workers._begin", partial(os._exit, 3))
+    with pytest.raises(RunError, match=r"a process to decode pictures in could not start"):
+        list(inspect_files("", ["a.png"], 1))
 
 
 def test_ctrl_c_waits_until_a_process_has_started_whichever_thread_takes_it() -> None:
@@ -577,8 +576,8 @@ def test_a_table_is_checked_by_its_own_splits_and_labels(tmp_path: Path) -> None
         save(tmp_path / "pictures" / f"{name}.png", shared if name != "two" else None)
     rows = "pictures/one.png,cat,train\npictures/two.png,dog,train\npictures/three.png,cat,test\n"
     (tmp_path / "labels.csv").write_text(f"path,label,split\n{rows}")
-    survey = survey_folder(tmp_path / "labels.csv", workers=0, progress=Progress())
-    assert survey.classes == {"train": {"cat": 1, "dog": 1}, "test": {"cat": 1, "dog": 0}}
-    [same] = survey.across
+    report = inspect_folder(tmp_path / "labels.csv", workers=0, progress=Progress())
+    assert report.classes == {"train": {"cat": 1, "dog": 1}, "test": {"cat": 1, "dog": 0}}
+    [same] = report.across
     assert same.paths == ("pictures/one.png", "pictures/three.png")
-    assert survey.exit_code == 1
+    assert report.exit_code == 1

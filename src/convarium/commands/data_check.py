@@ -6,8 +6,8 @@ from pathlib import Path
 from convarium.commands.words import FORMAT, Option, Verb, Words, not_accepted
 from convarium.config.catalog import members
 from convarium.data.image_files.listing import is_table
-from convarium.data.inspect.report import as_csv, as_json, as_text
-from convarium.data.inspect.survey import Survey, survey_dataset, survey_folder
+from convarium.data.inspect.formats import as_csv, as_json, as_text
+from convarium.data.inspect.report import Report, inspect_dataset, inspect_folder
 from convarium.data.packed.shards import HEADER, read_header
 from convarium.data.packed.verify import verify
 from convarium.errors import ConfigError, RunError
@@ -38,19 +38,19 @@ def run(words: Words) -> int:
         return _check_packed(name)
     with Progress() as progress:
         if is_folder:
-            survey = survey_folder(folder, workers=workers, progress=progress)
+            report = inspect_folder(folder, workers=workers, progress=progress)
         else:
-            survey = _survey_named(name, bool(named), overrides, workers, progress)
+            report = _inspect_named(name, bool(named), overrides, workers, progress)
     failure = None
     if to is not None:
         try:
-            write_atomically(to, as_csv(survey))
+            write_atomically(to, as_csv(report))
         except OSError as error:  # what was found is printed all the same
             failure, to = RunError(f"to={to}: could not be written ({error.strerror})"), None
-    print(as_json(survey) if words.as_json else as_text(survey, to))
+    print(as_json(report) if words.as_json else as_text(report, to))
     if failure is not None:
         raise failure
-    return survey.exit_code
+    return report.exit_code
 
 
 def _check_packed(root: str) -> int:
@@ -62,9 +62,9 @@ def _check_packed(root: str) -> int:
     return 1 if wrong else 0
 
 
-def _survey_named(
+def _inspect_named(
     name: str, is_dataset: bool, overrides: Sequence[str], workers: int | None, progress: Progress
-) -> Survey:
+) -> Report:
     """Of a dataset in conf/data: the folder that it reads, or what it holds in memory."""
     names = list(members("data"))
     if name not in names:
@@ -85,14 +85,14 @@ def _survey_named(
         kind = find_target({"_target_": node["_target_"]}, "data")
         root = str(node["root"]) if issubclass(kind, FolderImages) else None
     if root is not None and is_table(root):
-        return survey_folder(Path(root).expanduser(), workers=workers, progress=progress)
+        return inspect_folder(Path(root).expanduser(), workers=workers, progress=progress)
     if root is None:
         config = conf.compose(words, to_train=False).config
-        return survey_dataset(build(config["data"], "data"), name, progress=progress)
+        return inspect_dataset(build(config["data"], "data"), name, progress=progress)
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder")
-    return survey_folder(folder, workers=workers, progress=progress)
+    return inspect_folder(folder, workers=workers, progress=progress)
 
 
 VERB = Verb(

@@ -1,240 +1,264 @@
-"""What a survey found: as a page for people, as JSON or CSV for programs."""
+"""What a dataset looks like: its bad pictures, those it has twice, its classes and sizes. No torch for a folder."""
 
-import csv
-import io
-import json
+import time
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convarium.data.inspect.scan import Finding
-from convarium.data.inspect.survey import Same, Survey
-from convarium.wording import file_size
+from convarium.data.image_files.listing import is_table
+from convarium.data.inspect.file import FileReport, digest
+from convarium.data.inspect.tree import SPLITS, Issue, Place, Tree, find, find_table
+from convarium.data.inspect.workers import CHUNK, inspect_files
+from convarium.errors import ConfigError
+from convarium.machine import cores
+from convarium.progress_bar import Progress
 
-LISTED = 10
-"""Lines of a list on the page."""
-EDGES = (1, 2, 8, 16, 32, 64, 96, 128, 192, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096, 1 << 32)
-"""The bins of the shorter side: at what networks take."""
-BAR = 32
-LINKED = ("in two splits", "in two classes")
-"""Kinds of notes on whole folders that are listed with the pictures of which the same is true."""
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
-"""A file's name may hold line breaks, and sequences that a terminal obeys."""
+if TYPE_CHECKING:
+    from convarium.data.module import ImageData
 
 
-def as_text(survey: Survey, to: Path | None = None) -> str:
-    """The page; lists are cut, unless `to` names the file that has all."""
-    parts = [
-        _totals(survey),
-        _classes(survey),
-        _sizes(survey),
-        _bad(survey),
-        *_same(survey),
-        _notes(survey),
-        [_verdict(survey) + (f"; all findings are in {to}" if to else "")],
-    ]
-    page = "\n\n".join("\n".join(part) for part in parts if part)
-    return printable(page if to is None else page.replace(" (to=FILE.csv writes all)", ""))
+class Same(NamedTuple):
+    """Pictures with the same pixels."""
+
+    paths: tuple[str, ...]
+    splits: tuple[str, ...]
+    """The different ones, "" left out."""
+    classes: tuple[str, ...]
 
 
-def as_json(survey: Survey) -> str:
-    """All of it."""
-    shorter = np.minimum(survey.widths, survey.heights)
-    told = {
-        "name": survey.name,
-        "pictures": survey.pictures,
-        "bytes": survey.bytes,
-        "seconds": round(survey.seconds, 3),
-        "pictures_per_second": round(survey.pictures / survey.seconds, 1),
-        "workers": survey.workers,
-        "bad": [{"path": finding.path, "why": finding.detail} for finding in survey.bad],
-        "same_pixels": [same._asdict() | {"across_splits": len(same.splits) > 1} for same in survey.same],
-        "notes": [note._asdict() for note in survey.notes],
-        "classes": survey.classes,
-        "without_pictures": [finding.path for finding in survey.lacking],
-        "shorter_side": _spread(shorter),
-        "longer_side": _spread(np.maximum(survey.widths, survey.heights)),
-        "aspect_ratio": _spread(survey.widths / survey.heights),
-        "sizes": dict(_common_sizes(survey, 100)),
-        "modes": dict(survey.modes.most_common()),
-        "other_files": dict(survey.others.most_common()),
-        "exit_code": survey.exit_code,
-    }
-    return printable(json.dumps(told, indent=2, ensure_ascii=False))
+@dataclass
+class Report:
+    """What a dataset looks like."""
+
+    name: str
+    pictures: int
+    """Those that do not decode included, here and in `classes`."""
+    bytes: int
+    seconds: float
+    workers: int
+    bad: list[Issue]
+    notes: list[Issue]
+    same: list[Same]
+    """Those in several splits first, then those in several classes."""
+    classes: dict[str, dict[str, int]]
+    """Pictures by split ("": no splits) and class; a class of another split, or an empty folder, counts 0."""
+    widths: NDArray[np.uint32]
+    """Of those that decode."""
+    heights: NDArray[np.uint32]
+    modes: Counter[str]
+    """Pillow's modes."""
+    others: Counter[str]
+    """Files that are no pictures, by suffix."""
+
+    @property
+    def across(self) -> list[Same]:
+        """The same picture in several splits: what is learned from one is tested on another."""
+        return [same for same in self.same if len(same.splits) > 1]
+
+    @property
+    def lacking(self) -> list[Issue]:
+        """Classes without a picture in a split."""
+        return [
+            Issue("no pictures", f"{split}/{label}" if split else label, "a class without pictures")
+            for split, labels in self.classes.items()
+            for label, count in labels.items()
+            if count == 0
+        ]
+
+    @property
+    def exit_code(self) -> int:
+        """1: some file is bad, or a picture is in several splits."""
+        return 1 if self.bad or self.across or any(note.kind == "in two splits" for note in self.notes) else 0
 
 
-def as_csv(survey: Survey) -> str:
-    """Every finding as kind,path,detail; of pictures with the same pixels one line each but for the first."""
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(Finding._fields)
-    table.writerows(survey.bad)
-    for same in survey.same:
-        first, *others = same.paths
-        told = f" ({' and '.join(same.classes)})" if len(same.classes) > 1 else ""
-        table.writerows((_kind(same), path, f"same pixels as {first}{told}") for path in others)
-    table.writerows([*survey.lacking, *survey.notes])
-    return printable(file.getvalue())
+class Rows:
+    """A row for each picture, 30 bytes long and a little for its name: no pixels are kept."""
+
+    def __init__(self, number: int) -> None:
+        self._digests = bytearray(16 * number)
+        self._widths = array("I", bytes(4 * number))
+        self._heights = array("I", bytes(4 * number))
+        self.bytes = 0
+        self.modes: Counter[str] = Counter()
+
+    def set(self, number: int, file: FileReport) -> None:
+        self.bytes += file.stored
+        if not file.bad:
+            self._digests[16 * number : 16 * number + 16] = file.digest
+            self._widths[number], self._heights[number] = file.width, file.height
+            self.modes[file.mode] += 1
+
+    @property
+    def decoded(self) -> NDArray[np.int64]:
+        """The numbers of the pictures that decode."""
+        return np.flatnonzero(np.frombuffer(self._widths, np.uint32))
+
+    def sizes(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """Widths and heights of the pictures that decode."""
+        decoded = self.decoded
+        return np.frombuffer(self._widths, np.uint32)[decoded], np.frombuffer(self._heights, np.uint32)[decoded]
+
+    def groups(self) -> Iterator[list[int]]:
+        """The numbers of pictures with the same pixels, two or more in each group, by the first of each."""
+        decoded = self.decoded
+        halves = np.frombuffer(self._digests, np.uint64).reshape(-1, 2)[decoded]
+        order = np.lexsort((decoded, halves[:, 1], halves[:, 0]))
+        halves, numbers = halves[order], decoded[order]
+        starts = np.flatnonzero((halves[1:] != halves[:-1]).any(axis=1)) + 1
+        # the ends of the few groups of several, not a slice for every picture
+        bounds = np.concatenate(([0], starts, [len(numbers)]))
+        several = np.flatnonzero(np.diff(bounds) > 1)
+        groups = [numbers[bounds[k] : bounds[k + 1]].tolist() for k in several]
+        yield from sorted(groups)
 
 
-def printable(text: str) -> str:
-    """File names may hold bytes that are no text."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def inspect_folder(root: Path, *, workers: int | None = None, progress: Progress) -> Report:
+    """Find and decode every picture below a folder, or of a table of paths and labels.
+
+    workers: processes that decode; None: one per core, fewer for a few files; 0: none but this one.
+    Raises ConfigError if there is no picture.
+    """
+    began = time.perf_counter()
+    progress.say("looking for pictures")
+    try:
+        tree = find_table(str(root)) if is_table(root) else find(str(root))
+    except OSError as error:
+        raise ConfigError(f"{root}: unreadable folder ({error.strerror})") from None
+    if not tree.paths and not tree.bad:
+        raise ConfigError(f"{root}: no pictures in this folder or below ({_none(tree)})")
+    if workers is None:
+        workers = max(1, min(cores(), len(tree.paths) // CHUNK))
+    rows = Rows(len(tree.paths))
+    bad, notes = [], []
+    progress.begin(len(tree.paths), "pictures")
+    with closing(inspect_files(tree.root, tree.paths, workers)) as results:
+        for number, file in results:
+            rows.set(number, file)
+            if file.bad:
+                bad.append((number, Issue("bad", tree.paths[number], file.bad)))
+            notes += [(number, Issue(kind, tree.paths[number], detail)) for kind, detail in file.notes]
+            progress.advance(note=f"{len(bad) + len(tree.bad):,} bad")
+    widths, heights = rows.sizes()
+    return Report(
+        name=str(root),
+        pictures=len(tree.paths),
+        bytes=rows.bytes,
+        seconds=time.perf_counter() - began,
+        workers=workers,
+        bad=[*tree.bad, *(issue for _, issue in sorted(bad))],
+        notes=[*_unread(tree), *_linked(tree), *(issue for _, issue in sorted(notes))],
+        same=_same(rows, tree.paths.__getitem__, tree.places.__getitem__),
+        classes=_counts(tree),
+        widths=widths,
+        heights=heights,
+        modes=rows.modes,
+        others=+tree.others,
+    )
 
 
-def _kind(same: Same) -> str:
-    if len(same.splits) > 1:
-        return "in two splits"
-    return "in two classes" if len(same.classes) > 1 else "twice"
+def inspect_dataset(data: "ImageData", name: str, *, progress: Progress) -> Report:
+    """Go through every split of a dataset as training reads it; a picture is called SPLIT[number in the split]."""
+    import torch
+
+    began = time.perf_counter()
+    progress.say(f"reading {name}")
+    sources = {split: source for split in SPLITS if (source := data.read(split)) is not None}
+    firsts = np.cumsum([0, *map(len, sources.values())])
+    total = int(firsts[-1])
+    rows = Rows(total)
+    progress.begin(total, "pictures")
+    for split, first in zip(sources, firsts.tolist(), strict=False):
+        source = sources[split]
+        for start in range(0, len(source), 256):
+            part = torch.arange(start, min(start + 256, len(source)))
+            images, part = source.fetch(part)
+            height, width = images.shape[-2:]
+            for number, image in zip(part.tolist(), images.numpy(), strict=True):
+                pixels = image.tobytes()
+                mode = "L" if len(image) == 1 else "RGB"
+                file = FileReport(len(pixels), width, height, mode, digest(pixels, width, height))
+                rows.set(first + number, file)
+                progress.advance()
+    names = data.class_names if data.num_classes > 1 else ["0", "1"]
+    targets = np.concatenate([source.targets.numpy() for source in sources.values()])
+    splits = list(sources)
+
+    def split_of(number: int) -> int:
+        return int(np.searchsorted(firsts, number, side="right")) - 1
+
+    widths, heights = rows.sizes()
+    return Report(
+        name=name,
+        pictures=total,
+        bytes=rows.bytes,
+        seconds=time.perf_counter() - began,
+        workers=0,
+        bad=[],
+        notes=[],
+        same=_same(
+            rows,
+            lambda number: f"{splits[split_of(number)]}[{number - firsts[split_of(number)]}]",
+            lambda number: Place(splits[split_of(number)], names[targets[number]]),
+        ),
+        classes={
+            split: dict(zip(names, np.bincount(source.targets, minlength=len(names)).tolist(), strict=True))
+            for split, source in sources.items()
+        },
+        widths=widths,
+        heights=heights,
+        modes=rows.modes,
+        others=Counter(),
+    )
 
 
-def _totals(survey: Survey) -> list[str]:
-    speed = survey.pictures / survey.seconds
-    told = f"{_number(survey.pictures, 'picture')}, {file_size(survey.bytes)}"
-    lines = [survey.name, f"{told}; read and decoded in {survey.seconds:.1f} s, {speed:,.0f} a second"]
-    if survey.others:
-        others = ", ".join(f"{count:,} {suffix}" for suffix, count in survey.others.most_common(5))
-        lines.append(f"{_number(survey.others.total(), 'other file')}: {others}")
-    return lines
+def _same(rows: Rows, path: Callable[[int], str], place: Callable[[int], Place]) -> list[Same]:
+    groups = []
+    for group in rows.groups():
+        places = [place(number) for number in group]
+        splits = tuple(dict.fromkeys(place.split for place in places if place.split))
+        labels = tuple(dict.fromkeys(place.label for place in places if place.label))
+        groups.append(Same(tuple(path(number) for number in group), splits, labels))
+    return sorted(groups, key=lambda same: (len(same.splits) < 2, len(same.classes) < 2))
 
 
-def _classes(survey: Survey) -> list[str]:
-    if not survey.classes:
+def _counts(tree: Tree) -> dict[str, dict[str, int]]:
+    """A class of one split is looked for in all."""
+    every = sorted({label for labels in tree.labels.values() for label in labels})
+    pictures = Counter(tree.places)
+    return {split: {label: pictures[Place(split, label)] for label in every} for split in tree.labels}
+
+
+def _unread(tree: Tree) -> list[Issue]:
+    """Pictures that training does not read, because of where they lie."""
+    if not tree.labels:
         return []
-    rows = [("", "pictures", "classes", "smallest", "largest", "ratio")]
-    for split, counts in survey.classes.items():
-        if not counts:
-            continue
-        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-        ratio = f"{counts[most] / counts[least]:.2f}" if counts[least] else "-"
-        even = counts[least] == counts[most]
-        ends = ("all alike", f"{counts[most]:,}") if even else (f"{counts[n]:,} {_short(n)}" for n in (least, most))
-        rows.append((split or "all", f"{sum(counts.values()):,}", f"{len(counts):,}", *ends, ratio))
-    lines = _columns(rows, "<>><<>")
-    lines += _list("without pictures", [finding.path for finding in survey.lacking])
-    return lines
-
-
-def _sizes(survey: Survey) -> list[str]:
-    if not len(survey.widths):
-        return []
-    [(size, count)] = _common_sizes(survey, 1)
-    if count == len(survey.widths):
-        return [f"all {size} pixels"]
-    shorter = np.minimum(survey.widths, survey.heights)
-    spread, ratio = _spread(shorter), _spread(survey.widths / survey.heights)
-    lines = [
-        f"shorter side  {spread['smallest']:,} to {spread['largest']:,} pixels, median {spread['median']:,}",
-        f"width/height  {ratio['smallest']:.3g} to {ratio['largest']:.3g}, median {ratio['median']:.3g}",
-        f"most common   {size}: {count / len(shorter):.0%}",
-    ]
-    counts, _ = np.histogram(shorter, EDGES)
-    rows = [
-        (f"  {_bin(low, high)}", f"{number:,}", "█" * round(BAR * number / counts.max()) or "▏")
-        for (low, high), number in zip(pairwise(EDGES), counts.tolist(), strict=True)
-        if number
-    ]
-    return lines + _columns(rows, ">><")
-
-
-def _bad(survey: Survey) -> list[str]:
-    causes = Counter(finding.detail.partition(":")[0].partition(" to ")[0] for finding in survey.bad)
-    told = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
-    lines = _columns([finding[1:] for finding in survey.bad[:LISTED]], "<<")
-    return _list(f"bad: {_number(len(survey.bad), 'file')} ({told})", lines, len(survey.bad))
-
-
-def _same(survey: Survey) -> list[list[str]]:
-    parts = []
-    for kind in (*LINKED, "twice"):
-        lines = [f"{note.path}  {note.detail}" for note in survey.notes if note.kind == kind]
-        lines += [_equal(same) for same in survey.same if _kind(same) == kind]
-        parts.append(_list(f"the same picture {kind}: {len(lines):,}", lines))
-    return parts
-
-
-def _equal(same: Same) -> str:
-    shown = list(same.paths[:3])
-    for split in same.splits:  # those that make the point
-        if not any(path.startswith(split) for path in shown):
-            shown[-1] = next(path for path in same.paths if path.startswith(split))
-    more = len(same.paths) - len(shown)
-    classes = f"  ({', '.join(same.classes)})" if len(same.classes) > 1 else ""
-    return " = ".join(shown) + (f" = {more:,} more" if more else "") + classes
-
-
-def _notes(survey: Survey) -> list[str]:
-    kinds: dict[str, list[Finding]] = {}
-    for note in survey.notes:
-        if note.kind not in LINKED:
-            kinds.setdefault(note.kind, []).append(note)
-    if not kinds:
-        return []
-    rows = [
-        (f"  {kind}", f"{len(notes):,}", f"{notes[0].path}  {notes[0].detail}" + (", ..." if notes[1:] else ""))
-        for kind, notes in kinds.items()
-    ]
-    return ["odd, but no error", *_columns(rows, "<><")]
-
-
-def _verdict(survey: Survey) -> str:
-    across = len(survey.across) + sum(note.kind == "in two splits" for note in survey.notes)
-    wrong = [_number(len(survey.bad), "bad file")] if survey.bad else []
-    wrong += [f"{_number(across, 'picture')} in two splits"] if across else []
-    well = "every file decodes" + (", and no picture is in two splits" if len(survey.classes) > 1 else "")
-    return " and ".join(wrong) or well
-
-
-def _list(heading: str, lines: Sequence[str], length: int | None = None) -> list[str]:
-    """The first of `lines`, which are all or the first of `length`."""
-    if not lines:
-        return []
-    more = (length or len(lines)) - LISTED
-    shown = [*lines[:LISTED], f"and {more:,} more (to=FILE.csv writes all)"] if more > 0 else lines
-    return [heading, *(f"  {line.translate(CONTROL)}" for line in shown)]
-
-
-def _columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
-    if not rows:
-        return []
-    rows = [[cell.translate(CONTROL) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
-        for row in rows
+        Issue("not read", path, "in no class folder" if place.split or not tree.splits else "in none of the splits")
+        for path, place in zip(tree.paths, tree.places, strict=True)
+        if not place.label
     ]
 
 
-def _spread(values: NDArray[Any]) -> dict[str, Any]:
-    if not len(values):
-        return {"smallest": None, "median": None, "largest": None}
-    middle = np.sort(values)[len(values) // 2]
-    found = {"smallest": values.min(), "median": middle, "largest": values.max()}
-    return {name: round(value.item(), 4) for name, value in found.items()}
+def _linked(tree: Tree) -> list[Issue]:
+    issues = []
+    for folder, other in tree.shared:
+        mine, its = tree.place(folder), tree.place(other)
+        kind = "linked folder"
+        if mine.split != its.split and mine.split and its.split:
+            kind = "in two splits"
+        elif mine.label != its.label and mine.label and its.label:
+            kind = "in two classes"
+        issues.append(Issue(kind, folder, f"is the folder {other or '.'}"))
+    return issues
 
 
-def _common_sizes(survey: Survey, number: int) -> list[tuple[str, int]]:
-    """The most common sizes as "width x height"."""
-    both = survey.widths.astype(np.uint64) << np.uint64(32) | survey.heights
-    sizes, counts = np.unique(both, return_counts=True)
-    best = np.argsort(-counts, kind="stable")[:number]
-    return [(f"{int(sizes[k]) >> 32}x{int(sizes[k]) & 0xFFFFFFFF}", int(counts[k])) for k in best]
-
-
-def _bin(low: int, high: int) -> str:
-    if high == EDGES[-1]:
-        return f"{low:,} and more"
-    return f"{low:,}" if high == low + 1 else f"{low:,}-{high - 1:,}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+def _none(tree: Tree) -> str:
+    others = ", ".join(f"{count:,} {suffix}" for suffix, count in (+tree.others).most_common(5))
+    return f"there are: {others}" if others else "it is empty"

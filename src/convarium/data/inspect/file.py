@@ -12,6 +12,8 @@ from typing import NamedTuple
 # the plugins of FORMATS that Pillow does not load by itself, so that it need not load all it has
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
+from convarium.wording import one_line
+
 FORMATS = {
     ".jpg": ("JPEG", "MPO"),  # MPO: a camera's JPEG with more pictures behind the first
     ".jpeg": ("JPEG", "MPO"),
@@ -49,7 +51,7 @@ _HEADS = {
 """What else lies in a file named as a picture, by its first bytes."""
 
 
-class Examined(NamedTuple):
+class FileReport(NamedTuple):
     """An image file, decoded and thrown away. Of one that does not decode `bad` says why, and pixels are not known."""
 
     stored: int = 0
@@ -66,29 +68,29 @@ class Examined(NamedTuple):
     bad: str = ""
 
 
-def examine(path: str) -> Examined:
+def inspect_file(path: str) -> FileReport:
     """Decode an image file to its last pixel. Raises nothing that a file can cause, but fatal errors of the decoder."""
     size = 0
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return Examined(bad="unreadable: not a file but a pipe, socket or device")
+                return FileReport(bad="unreadable: not a file but a pipe, socket or device")
             data = file.read()
         size = len(data)
         if not size:
-            return Examined(bad="empty: 0 bytes")
+            return FileReport(bad="empty: 0 bytes")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             return _decode(path, data, said)
     except UnidentifiedImageError:
         head = next((what for start, what in _HEADS.items() if data.lstrip().startswith(start)), "")
-        return Examined(size, bad=f"not a picture: {head or 'of no format we read'}")
+        return FileReport(size, bad=f"not a picture: {head or 'of no format we read'}")
     except Image.DecompressionBombError as error:
-        return Examined(size, bad=f"too large: {_one_line(error).partition(',')[0]}")
+        return FileReport(size, bad=f"too large: {one_line(error, 200).partition(',')[0]}")
     except MemoryError:
-        return Examined(size, bad="too large: not enough memory to decode it")
+        return FileReport(size, bad="too large: not enough memory to decode it")
     except Exception as error:  # a damaged file brings any error out of a decoder, and none may stop a scan
-        return Examined(size, bad=_why(error, path))
+        return FileReport(size, bad=_why(error, path))
 
 
 def digest(pixels: bytes, width: int, height: int) -> bytes:
@@ -96,7 +98,7 @@ def digest(pixels: bytes, width: int, height: int) -> bytes:
     return hashlib.sha256(b"%d,%d," % (width, height) + pixels).digest()[:16]
 
 
-def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Examined:
+def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> FileReport:
     with Image.open(io.BytesIO(data), formats=_OPENED) as picture:
         deep = any(_is_deep(tile[3]) for tile in picture.tile)
         picture.load()
@@ -132,10 +134,10 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> Exam
     if form == "JPEG" and last_row == b"\x80" * (3 * width):
         notes.append(("grey end", "its last row is the grey that stands for missing data"))
     for warning in said:
-        notes.append(("warning", _one_line(warning.message)))
+        notes.append(("warning", one_line(warning.message, 200)))
     if orientation in TURNED:
         width, height = height, width
-    return Examined(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))
+    return FileReport(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))
 
 
 def _is_deep(layout: object) -> bool:
@@ -172,13 +174,8 @@ def _why(error: Exception, path: str) -> str:
         if error.errno == errno.ENOENT:
             return f"broken link to {os.readlink(path)}" if os.path.islink(path) else "unreadable: it is gone"
         return f"unreadable: {os.strerror(error.errno)}"
-    told = _one_line(error)
-    if "truncated" in told.lower():
-        left = told.partition("(")[2].partition(")")[0]
+    message = one_line(error, 200)
+    if "truncated" in message.lower():
+        left = message.partition("(")[2].partition(")")[0]
         return f"truncated: {left}" if left else "truncated"
-    return f"damaged: {told}"
-
-
-def _one_line(error: object) -> str:
-    """A message without line breaks, of bounded length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return f"damaged: {message}"
