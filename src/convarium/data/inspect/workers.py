@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from convarium.data.inspect.file import FileReport, inspect_file
 from convarium.errors import RunError
@@ -23,7 +23,7 @@ CHUNK = 32
 AHEAD = 2
 """Chunks under way for each process, so that it need not wait for us."""
 
-P, T = ParamSpec("P"), TypeVar("T")
+T = TypeVar("T")
 Inspect = Callable[[str], FileReport]
 
 
@@ -89,9 +89,9 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> Future[T]:
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *args: Any) -> Future[T]:
     with ctrl_c_waits():  # a process may be started
-        return pool.submit(work, *args, **options)
+        return pool.submit(work, *args)
 
 
 @contextmanager
