@@ -7,7 +7,7 @@
 import string
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -77,12 +77,7 @@ def _sampled(root: str | Path) -> Iterator[tuple[int, Iterator[str]]]:
         first = next(paths, None)
         if first is None:
             raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
-        yield max(1, _SAMPLED // len(names)), _with(first, paths)
-
-
-def _with(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+        yield max(1, _SAMPLED // len(names)), chain([first], paths)
 
 
 def _size(path: str) -> tuple[int, int] | None:
@@ -123,8 +118,8 @@ def emnist(split: str, fact: str) -> Any:
     """`num_classes` or a field of `Emnist`. Raises ConfigError for an unknown split."""
     if split not in EMNIST:
         raise ConfigError(f"data.split={split}: accepted are {', '.join(EMNIST)}")
-    found = EMNIST[split]
-    return len(found.classes) if fact == "num_classes" else getattr(found, fact)
+    facts = EMNIST[split]
+    return len(facts.classes) if fact == "num_classes" else getattr(facts, fact)
 
 
 def register() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey, Crop
+from convarium.machine import cores_of_a_rank
 from convarium.randomness import integers
 
 ON_DEVICE_LIMIT = 2 << 30
@@ -56,6 +57,11 @@ class Source(ABC):
     def near(self, device: torch.device) -> "Source":
         """The same split, kept so that its batches reach `device` soonest."""
         return self
+
+
+def decoding_threads(num_workers: int | None) -> int:
+    """How many threads decode: `num_workers`; None: one for each core of this rank, at most 16."""
+    return min(16, cores_of_a_rank()) if num_workers is None else num_workers
 
 
 class PictureSource(Source):

@@ -2,9 +2,7 @@ from convarium.data.packed.verify import verify
 
 
 def test_a_dataset_as_it_was_written_has_nothing_wrong(packed, in_memory):
-    shards = []
-    assert verify(str(packed), done=lambda shard: shards.append(shard.name)) == []
-    assert sorted(shards) == sorted(path.name for path in packed.glob("train-*.*"))
+    assert verify(str(packed)) == []
     assert verify(in_memory) == []
 
 

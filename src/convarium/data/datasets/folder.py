@@ -16,7 +16,7 @@ from convarium.data.image_files.pictures import read_picture
 from convarium.data.module import ImageData
 from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader
-from convarium.data.sources import Source
+from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
 
@@ -59,17 +59,17 @@ class FolderImages(ImageData):
             raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
 
     def read(self, split: str) -> Source | None:
-        found = listing(self.root, split, self._labels)
-        if found is None:
+        files = listing(self.root, split, self._labels)
+        if files is None:
             return None
-        if len(found.classes) != self.num_classes:
-            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(found.classes)} classes")
+        if len(files.classes) != self.num_classes:
+            raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(files.classes)} classes")
         source = Files(
-            found.paths,
-            torch.tensor(found.targets),
+            files.paths,
+            torch.tensor(files.targets),
             shape=Shape(self.channels, self.image_size, self.crop_share),
             reader=self._decoder,
-            threads=min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers,
+            threads=decoding_threads(self.num_workers),
             on_bad_file=self.on_bad_file,
             note=self._note,
         )
@@ -133,8 +133,8 @@ class FolderImages(ImageData):
         return self.classes
 
     def _count(self, split: str) -> int:
-        found = listing(self.root, split, self._labels)
-        return 0 if found is None else len(found.paths)
+        files = listing(self.root, split, self._labels)
+        return 0 if files is None else len(files.paths)
 
     def open_image(self, path: Path) -> Tensor:
         return read_picture(path, channels=self.channels, image_size=self.image_size, crop_share=self.crop_share)

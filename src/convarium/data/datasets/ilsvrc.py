@@ -55,40 +55,40 @@ def prepare(archives: Sequence[Path], root: Path, *, md5: Mapping[str, str] = MD
     What is there already is kept, so a stopped call goes on where it was: a class folder of train, and val as a
     whole, appear only when they are complete. Raises ConfigError for another file, a damaged archive, a full disk.
     """
-    found = find(archives)
-    if VAL in found and DEVKIT not in found:
-        raise ConfigError(f"{found[VAL]}: the class of each image stands in {DEVKIT}; give it beside")
+    given = find(archives)
+    if VAL in given and DEVKIT not in given:
+        raise ConfigError(f"{given[VAL]}: the class of each image stands in {DEVKIT}; give it beside")
     root.mkdir(parents=True, exist_ok=True)
     made = []
     with Progress() as progress:
         stage = Stage(root, md5, progress)
-        devkit = stage.devkit(found[DEVKIT]) if DEVKIT in found else None
+        devkit = stage.devkit(given[DEVKIT]) if DEVKIT in given else None
         if devkit is not None:
             made.append(f"{len(devkit.synsets):,} classes in {CLASSES}")
-        if VAL in found and devkit is not None:
-            made += stage.val(found[VAL], devkit)
-        if TRAIN in found:
-            made += stage.train(found[TRAIN])
+        if VAL in given and devkit is not None:
+            made += stage.val(given[VAL], devkit)
+        if TRAIN in given:
+            made += stage.train(given[TRAIN])
     shutil.rmtree(root / STAGE, ignore_errors=True)
     return made
 
 
 def find(archives: Sequence[Path]) -> dict[str, Path]:
     """The archives by their official names. Raises ConfigError for a file of another name, or if there is none."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in archives:
         if path.is_dir():
             inside = {name: path / name for name in MD5 if (path / name).is_file()}
             if not inside:
                 raise ConfigError(f"from={path}: none of {', '.join(MD5)} in this folder")
-            found |= inside
+            files |= inside
         elif not path.is_file():
             raise ConfigError(f"from={path}: no such file")
         elif path.name not in MD5:
             raise ConfigError(f"from={path}: not an archive of ILSVRC 2012; accepted: {', '.join(MD5)}")
         else:
-            found[path.name] = path
-    return found
+            files[path.name] = path
+    return files
 
 
 def read_classes(root: Path) -> list[Synset]:
@@ -229,7 +229,7 @@ def read_devkit(archive: Path) -> Devkit:
 
 def _require_image(archive: Path, member: tarfile.TarInfo, pattern: re.Pattern[str]) -> re.Match[str]:
     """The name of a member taken apart; nothing but plain files of the expected form is unpacked."""
-    found = pattern.fullmatch(os.fspath(member.name))
-    if found is None or not member.isreg():
+    match = pattern.fullmatch(os.fspath(member.name))
+    if match is None or not member.isreg():
         raise ConfigError(f"{archive}: not unpacked: {member.name!r} is not an image of ILSVRC 2012")
-    return found
+    return match

@@ -20,24 +20,24 @@ VERSION = 1  # of what is stored; another one is another file
 def decoded(files: Files, folder: Path) -> InMemory:
     """`files.load()`, out of `folder` if these very files were decoded before, else decoded and left there.
 
-    Files are told apart by path, length and time of last change: a changed one is decoded anew. Nothing in `folder`
+    Files are distinguished by path, length and time of last change: a changed one is decoded anew. Nothing in `folder`
     is ever changed; it may be deleted at any time. Where it cannot be written to, the images are kept in memory alone.
     """
     name = _digest(files)
     array, notes = folder / f"{name}.npy", folder / f"{name}.json"
-    found = _found(files, array, notes)
-    if found is not None:
-        return found
+    kept = _kept(files, array, notes)
+    if kept is not None:
+        return kept
     try:
         _write(files, array, notes)
     except OSError as error:
         log.warning("data.cache=%s: cannot be written to (%s); what is decoded is not kept", folder, error.strerror)
         return files.load()
-    found = _found(files, array, notes)
-    return files.load() if found is None else found
+    kept = _kept(files, array, notes)
+    return files.load() if kept is None else kept
 
 
-def _found(files: Files, array: Path, notes: Path) -> InMemory | None:
+def _kept(files: Files, array: Path, notes: Path) -> InMemory | None:
     """What was left there; None if there is nothing, or nothing whole."""
     try:
         bad = {int(sample): str(why) for sample, why in json.loads(notes.read_text())["bad"].items()}

@@ -38,7 +38,7 @@ class Files(PictureSource):
     on_bad_file: raise (BadFile), skip (the batch is smaller; of a training batch with nothing left, one is replaced) or
     replace (by the next sample that can be read; in evaluation, where a picture must not count twice, and in memory
     this is skip as well).
-    note: told once of each file that cannot be read, with the reason.
+    note: called once for each file that cannot be read, with its path and the reason.
     """
 
     def __init__(

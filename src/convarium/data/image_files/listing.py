@@ -36,8 +36,8 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
     read as an image is not opened here.
     """
     if is_table(root):
-        found_in_table = tables.listed(Path(root).expanduser(), split, classes)
-        return None if found_in_table is None else Listing(*found_in_table)
+        rows = tables.listed(Path(root).expanduser(), split, classes)
+        return None if rows is None else Listing(*rows)
     folder = split_folder(root, split)
     if folder is None:
         return None
@@ -45,16 +45,16 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
     annotations = folder / f"{split}_annotations.txt"
     if annotations.is_file():
         return _listed_by_annotations(root, annotations, expected)
-    found = set(class_folders(root, split))
-    if found != set(expected):
-        more, less = sorted(found - set(expected)), sorted(set(expected) - found)
-        told = [
+    folders = set(class_folders(root, split))
+    if folders != set(expected):
+        more, less = sorted(folders - set(expected)), sorted(set(expected) - folders)
+        differences = [
             f"{where}: {shortened(labels)}"
             for where, labels in ((f"only in {split}", more), ("missing there", less))
             if labels
         ]
         against = "those expected" if split == "train" else "train's"
-        raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(told)}")
+        raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
     paths: list[str] = []
     targets: list[int] = []
     for number, name in enumerate(expected):
@@ -124,7 +124,7 @@ def image_files(folder: str | Path) -> list[str]:
 
 
 def walk(folder: str | Path) -> Iterator[str]:
-    """The images below a folder as they are found: its own sorted by name, then those of its folders, sorted.
+    """The images below a folder in the order of reading: its own sorted by name, then those of its folders, sorted.
 
     Links are followed, but each folder is visited once and none above the first, so that a loop of links ends. Hidden
     files and folders are left out. Raises ConfigError for a folder that cannot be opened.

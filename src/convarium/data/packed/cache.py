@@ -1,9 +1,8 @@
 """Samples of a dataset in object storage, kept on this disk as they come: what was fetched once is not fetched again.
 
 Samples are kept, not shards: in a random order every batch touches every shard, and a rank fetches its own alone. Up to
-the limit the first to come stay, and nothing is thrown out: when every epoch asks for every sample once, the share that
-is found is then that of the limit, while throwing out the least recently used finds fewer the closer it looks.
-No torch here.
+the limit the first to come stay, and nothing is thrown out: every epoch asks for every sample once, and those that were
+used least recently are the ones that come next. No torch here.
 """
 
 import logging

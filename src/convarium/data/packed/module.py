@@ -15,7 +15,7 @@ from convarium.data.packed.source import Packed, central, cut_out, stored_size
 from convarium.data.packed.storage import Storage, is_url, open_storage
 from convarium.data.readers.choice import reader
 from convarium.data.readers.reader import Reader, Unreadable
-from convarium.data.sources import Source
+from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
 
@@ -89,11 +89,11 @@ class PackedImages(ImageData):
             image_size=self.image_size,
             crop_share=self.crop_share,
             reader=None if header.store == "raw" else self._reader,
-            threads=min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers,
+            threads=decoding_threads(self.num_workers),
         )
 
     def advice(self) -> str:
-        there, have = min(16, cores_of_a_rank()) if self.num_workers is None else self.num_workers, cores_of_a_rank()
+        there, have = decoding_threads(self.num_workers), cores_of_a_rank()
         ways = [f"data.num_workers={have}"] if there < have else []
         ways += ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
         ways += ["convarium data pack format=raw, which needs no decoding"] if self._header.store == "jpeg" else []

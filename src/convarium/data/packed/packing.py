@@ -178,7 +178,7 @@ class _Encoder:
             own_size = self.reader.size(data)
             size = stored_size(*own_size, self.size)
             if self.store == "jpeg" and size == own_size and data.startswith(JPEG_START):
-                self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is found out now
+                self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is noticed now
                 return self._checked(Sample(data, *size), path)
             pixels = self.reader.read(data, None, size, channels=self.channels)
         except OSError as error:

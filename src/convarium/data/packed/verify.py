@@ -1,10 +1,9 @@
 """Whether every byte of a packed dataset is the one that was written. No torch here."""
 
 import hashlib
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from convarium.data.packed.shards import File, Split, read_header, read_index
+from convarium.data.packed.shards import File, read_header, read_index
 from convarium.data.packed.storage import Range, Storage, open_storage
 from convarium.errors import ConfigError
 
@@ -12,10 +11,10 @@ PIECE = 8 << 20
 """Bytes that are read at a time."""
 
 
-def verify(root: str, *, threads: int = 4, done: Callable[[File], None] = lambda file: None) -> list[str]:
+def verify(root: str, *, threads: int = 4) -> list[str]:
     """What is wrong with each file of a packed dataset, one line a file; nothing if all is well.
 
-    done: called after each shard. Raises ConfigError if the header itself cannot be read.
+    Raises ConfigError if the header itself cannot be read.
     """
     header, storage = read_header(root), open_storage(root)
     wrong = []
@@ -30,18 +29,12 @@ def verify(root: str, *, threads: int = 4, done: Callable[[File], None] = lambda
             differs = _digest(storage, shard) != shard.sha256
         except ConfigError as error:
             return str(error)
-        finally:
-            done(shard)
         return f"data.root={storage.root}: {shard.name}: its checksum differs" if differs else None
 
     with ThreadPoolExecutor(threads) as pool:
-        wrong += filter(None, pool.map(fault, shards_of(header.splits)))
+        shards = (shard for split in header.splits.values() for shard in split.shards)
+        wrong += filter(None, pool.map(fault, shards))
     return list(dict.fromkeys(wrong))
-
-
-def shards_of(splits: dict[str, Split]) -> Iterator[File]:
-    """The shards of all splits."""
-    return (shard for split in splits.values() for shard in split.shards)
 
 
 def _digest(storage: Storage, shard: File) -> str:

@@ -53,14 +53,14 @@ def reader(name: str = "auto") -> Reader:
 
 def installed() -> list[str]:
     """The names of the readers of single pictures that work here, the fastest first."""
-    found = []
+    working = []
     for name in FAST:
         try:
             _fast(name)
         except (ImportError, OSError, RuntimeError):  # a library built for another torch says so in many ways
             continue
-        found.append(name)
-    return [*found, "pillow"]
+        working.append(name)
+    return [*working, "pillow"]
 
 
 class WithPillow:

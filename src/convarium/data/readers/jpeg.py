@@ -102,17 +102,17 @@ class JpegReader(ABC):
     """A reader of JPEG files alone; any other is Unreadable."""
 
     def size(self, data: bytes) -> tuple[int, int]:
-        found = head(data)
-        return turn_of(data, found).size(found.height, found.width)
+        header = head(data)
+        return turn_of(data, header).size(header.height, header.width)
 
     def read(self, data: bytes, box: Box | None, size: tuple[int, int] | None, *, channels: int) -> Tensor:
-        found = head(data)
-        turn = turn_of(data, found)
-        seen = turn.size(found.height, found.width)
+        header = head(data)
+        turn = turn_of(data, header)
+        seen = turn.size(header.height, header.width)
         box = Box(0, 0, *seen) if box is None else checked(box, seen)
-        pixels = self.decode(data, found, turn.stored(box, seen))
+        pixels = self.decode(data, header, turn.stored(box, seen))
         image = turn.seen(resized(pixels, turn.size(*size or (box.height, box.width))))
-        if found.components == channels:
+        if header.components == channels:
             return image
         return image.repeat(3, 1, 1) if channels == 3 else _grey(image)
 

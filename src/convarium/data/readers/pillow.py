@@ -115,10 +115,10 @@ def refuse_huge(height: int, width: int) -> None:
 def orientation(picture: Image.Image) -> int:
     """1 to 8 as in EXIF; 1, upright, also where the tag is absent or damaged."""
     try:
-        found = picture.getexif().get(ORIENTATION, 1)
+        tag = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # the picture is whole where its tags are not
         return 1
-    return found if found in TURNS else 1
+    return tag if tag in TURNS else 1
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:

@@ -93,7 +93,7 @@ class Decoder:
         return pixels[rows, left - first : left - first + width]
 
     def _check(self, answer: int) -> None:
-        """-1 stands for warnings too: a picture with them is for Pillow to judge."""
+        """-1 stands for warnings too: a picture with them is left to Pillow."""
         if answer != 0:
             raise Unreadable(" ".join(self._quick.tj3GetErrorStr(self._handle).decode("ascii", "replace").split()))
 
