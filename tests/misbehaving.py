@@ -88,26 +88,6 @@ class Eats(Fine):
             eaten.append(bytearray(os.urandom(1 << 20)))
 
 
-class FailsOnce(Fine):
-    """Fails as long as a file is not there, and makes it."""
-
-    def then(self, x: Tensor) -> Tensor:
-        file = Path(os.environ["FAILED_ONCE"])
-        if not file.exists():
-            file.touch()
-            raise RuntimeError("not yet")
-        return x
-
-
-class Waits(Fine):
-    """Until a file is there."""
-
-    def then(self, x: Tensor) -> Tensor:
-        while not Path(os.environ["GO_ON"]).exists():
-            time.sleep(0.01)
-        return x
-
-
 def small_group() -> Path:
     """A control group (version 1 or 2) of 64 MB below our own. OSError where we may not make one."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():

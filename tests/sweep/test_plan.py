@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convarium.config.compose import Conf
-from convarium.config.keys import RANGES
+from convarium.config.accepts import FOLDER_NAME
 from convarium.errors import ConfigError
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of
@@ -227,12 +227,12 @@ def test_a_name_says_the_answers_and_the_axes(conf: Conf) -> None:
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc",), exclude_characters="'\"\\"), max_size=80))
 @settings(deadline=None, max_examples=25)
 def test_a_name_is_accepted_as_the_name_of_a_sweep(conf: Conf, text: str) -> None:
-    accepted = RANGES["sweep.name"].test
+    accepted = FOLDER_NAME.test
     assert accepted(default_name(conf, [f"run='{text}'"], ["seed"]))
 
 
 def test_a_name_is_at_most_as_long_as_that_of_a_folder() -> None:
-    accepted = RANGES["sweep.name"].test
+    accepted = FOLDER_NAME.test
     assert [accepted(name) for name in ("ä" * 127, "ä" * 128, "a" * 255)] == [True, False, True]
 
 

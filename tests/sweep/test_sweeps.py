@@ -6,27 +6,32 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 from safetensors.torch import load_file
 
 from convarium.commands.sweep_status import VERB as status
-from convarium.config.compose import compose
+from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError, RunError
-from convarium.machine import cores
+from convarium.machine import available_cores
 from convarium.run.directory import RunDirectory
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 from convarium.sweep import run as run_module
+from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.grid import points_of
 from convarium.sweep.local.processes import Processes, supervised
+from convarium.sweep.plan import plan
 from convarium.sweep.resume import resume
+from convarium.sweep.run import plan_tasks
+from convarium.sweep.sites import ThisMachine
 from convarium.trained.evaluate import evaluate, prepare
 from experiments import SMALL, rows
 from misbehaving import small_group
-from sweeps import board, found, results, statuses, sweep, weights
+from sweeps import BASE, board, found, results, statuses, sweep, weights
 
 TRUSTING = ("norm=none", "trainer.max_epochs=2")
 
@@ -107,105 +112,10 @@ def test_leaderboard_results_and_metrics_agree(processes: Processes) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_forked_spawned_and_alone_a_job_has_equal_weights(processes: Processes, own_directory: Path) -> None:
-    words = ("dropout=0.2", "augment=crop_flip", "trainer.max_epochs=2", "seed=5,6")
-    assert sweep(processes, *words, name="forked") == 0
-    with supervised("spawn") as spawning:
-        assert sweep(spawning, *words, "sweep.isolation=spawn", name="spawned") == 0
-    forked, spawned = weights("forked"), weights("spawned")
-    assert len(forked) == 2
-    assert forked == spawned
-    alone = [*SMALL, "arch.hidden=[16]", *words[:3], "seed=6", "run_dir=alone"]
-    assert run_experiment(compose(alone).config, alone) == 0
-    [job] = [job for job in forked if "seed-6" in job]
-    for name, value in load_file("alone/weights.safetensors").items():
-        assert torch.equal(value, load_file(f"sweeps/forked/jobs/{job}/weights.safetensors")[name])
-    hashes = {
-        json.loads(Path(folder, "result.json").read_text())["config_hash"]
-        for folder in ("alone", f"sweeps/forked/jobs/{job}")
-    }
-    assert len(hashes) == 1
-
-
-def test_the_same_command_again_runs_nothing_and_more_values_extend(processes: Processes) -> None:
-    assert sweep(processes, "seed=1,2") == 0
-    before = {path: path.stat().st_mtime_ns for path in Path("sweeps/s/jobs").rglob("*") if path.is_file()}
-    assert sweep(processes, "seed=1,2") == 0
-    assert sweep(processes, "seed=2,1,3") == 0
-    assert sorted(row["seed"] for row in board()) == ["1", "2", "3"]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(results()) == 3
-
-
 def test_the_same_point_twice_is_one_job(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(processes, "optimizer.lr=0.01,1e-2", "seed=1,1") == 0
     assert len(board()) == 1
     assert "3 more of the points asked for are the same jobs" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("seed=1,2", "optimizer.lr=0.02"), "its base has changed: optimizer.lr 0.001 -> 0.02"),
-        (("seed=7", "seed=7,8", "optimizer.lr=0.02"), "its base has changed: optimizer.lr 0.001 -> 0.02"),
-        (("seed=1,2", "dropout=0,0.1"), "sweeps seed, now dropout, seed"),
-    ],
-)
-def test_another_base_is_refused_with_what_changed(words: tuple[str, ...], message: str, processes: Processes) -> None:
-    assert sweep(processes, "seed=1,2") == 0
-    before = found().manifest_file.read_text()
-    with pytest.raises(ConfigError, match=r"choose another sweep\.name") as caught:
-        sweep(processes, *words)
-    assert message in str(caught.value)
-    assert found().manifest_file.read_text() == before
-
-
-def test_where_it_runs_and_how_it_is_watched_may_change(processes: Processes) -> None:
-    assert sweep(processes, "seed=1,2") == 0
-    assert sweep(processes, "seed=1,2,3", "sweep.jobs=1", "threads=1", "trainer.log_every_n_steps=2") == 0
-    assert [row["status"] for row in board()] == ["ok"] * 3
-
-
-def test_failed_jobs_are_run_again_only_if_asked(
-    processes: Processes, trusting: None, own_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")  # each attempt gets an epoch further
-    assert sweep(processes, *words) == 1
-    lines = len(found().manifest_file.read_text().splitlines())
-    assert sweep(processes, *words) == 1
-    assert len(found().manifest_file.read_text().splitlines()) == lines
-    assert sweep(processes, *words, "sweep.retry_failed=true") == 1
-    states = [entry["status"] for entry in found().entries() if "raises" in entry["job"]]
-    assert states == ["queued", "running", "failed", "queued", "running", "failed"]
-
-
-def test_a_job_is_tried_again_as_often_as_asked(processes: Processes, trusting: None, own_directory: Path) -> None:
-    retry = ("sweep.on_error=retry", "sweep.retries=2", "trainer.max_epochs=9")
-    assert sweep(processes, *TRUSTING, ends("Raises", "Fine"), *retry) == 1
-    attempts = [
-        entry["attempt"] for entry in found().entries() if entry["status"] == "running" and "raises" in entry["job"]
-    ]
-    assert attempts == [1, 2, 3]
-    assert statuses("norm._target_") == {"misbehaving.Raises": "failed", "misbehaving.Fine": "ok"}
-
-
-def test_what_fails_once_is_well_the_second_time(
-    trusting: None, own_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAILED_ONCE", str(own_directory / "once"))
-    with supervised("fork") as processes:
-        assert sweep(processes, *TRUSTING, ends("FailsOnce"), "seed=1,2", "sweep.on_error=retry", "sweep.jobs=1") == 0
-    attempts = [entry["attempt"] for entry in found().entries() if entry["status"] == "running"]
-    assert attempts == [1, 2, 1]
-
-
-def test_the_first_failure_can_stop_the_sweep(processes: Processes, trusting: None) -> None:
-    words = (*TRUSTING, ends("Raises", "Hangs", "Fine"), "seed=1,2", "sweep.on_error=stop", "sweep.jobs=2")
-    assert sweep(processes, *words) == 1
-    found_statuses = [row["status"] for row in board()]
-    assert found_statuses.count("failed") >= 1
-    assert "queued" in found_statuses
-    assert "running" not in found_statuses
 
 
 def test_a_dry_run_lists_the_jobs_and_makes_nothing(
@@ -249,90 +159,107 @@ def test_what_cannot_run_is_refused_before_anything_is_made(
 
 
 def test_two_controllers_exclude_each_other(processes: Processes) -> None:
-    assert sweep(processes, "seed=1,2") == 0
-    with found().locked(), pytest.raises(RunError, match=rf"being run by process {os.getpid()}"):
+    SweepDirectory.named("s").make()
+    with SweepDirectory.named("s").locked(), pytest.raises(RunError, match=rf"being run by process {os.getpid()}"):
         sweep(processes, "seed=1,2,3")
 
 
-LONG = ("trainer.max_epochs=20", "callbacks.checkpoint.every_n_steps=5", "seed=1,2,3")
+def test_the_same_command_again_runs_nothing_and_more_values_extend(processes: Processes) -> None:
+    assert sweep(processes, "seed=1,2") == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("sweeps/s/jobs").rglob("*") if path.is_file()}
+    assert sweep(processes, "seed=1,2") == 0
+    assert sweep(processes, "seed=2,1,3", "sweep.jobs=1", "threads=1", "trainer.log_every_n_steps=2") == 0
+    assert sorted(row["seed"] for row in board()) == ["1", "2", "3"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    manifest = found().manifest_file.read_text()
+    with pytest.raises(ConfigError, match=r"its base has changed: optimizer\.lr 0\.001 -> 0\.02 .*another sweep\.name"):
+        sweep(processes, "seed=1,2,3,4", "optimizer.lr=0.02")
+    assert found().manifest_file.read_text() == manifest
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_sweep_goes_on_to_the_same_weights(
-    signum: signal.Signals, processes: Processes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def command(name: str) -> int:
-        return sweep(processes, *LONG, name=name)
+def test_failed_jobs_are_run_again_only_if_asked_and_by_one_command(processes: Processes, trusting: None) -> None:
+    def history() -> list[str]:
+        return [entry["status"] for entry in found().entries() if "raises" in entry["job"]]
 
-    Path("sweeps/stopped/jobs").mkdir(parents=True)
-    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/stopped/jobs"), signum))
-    waiting.start()
-    assert command("stopped") == 128 + signum
-    waiting.join()
-    states = [row["status"] for row in board("stopped")]
-    assert "interrupted" in states
-    assert set(states) <= {"interrupted", "queued", "ok"}
-    assert "the same command, or: convarium sweep resume sweeps/stopped" in capsys.readouterr().err
-    assert command("stopped") == 0
-    assert command("whole") == 0
-    assert weights("stopped") == weights("whole")
-    assert [row["status"] for row in board("stopped")] == ["ok"] * 3
+    words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")  # each attempt gets an epoch further
+    assert [sweep(processes, *words) for _ in range(2)] == [1, 1]
+    assert history() == ["queued", "running", "failed"]
+    assert sweep(processes, *words, "sweep.retry_failed=true") == 1
+    assert resume(found().path, []) == 1
+    assert history() == ["queued", "running", "failed"] * 2
 
 
-def _stop_after_first_checkpoint(jobs: Path, signum: int) -> None:
-    while not list(jobs.glob("*/checkpoints/last.ckpt")):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signum)
+@pytest.mark.parametrize("isolation", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_a_job_has_the_weights_of_the_same_run_alone(isolation: str, processes: Processes) -> None:
+    words = ("dropout=0.2", "augment=crop_flip", "trainer.max_epochs=2")
+    with nullcontext(processes) if isolation == "fork" else supervised("spawn") as starter:
+        assert sweep(starter, *words, "seed=5,6", f"sweep.isolation={isolation}") == 0
+    [job] = [job for job in weights() if "seed-6" in job]
+    alone = [*SMALL, "arch.hidden=[16]", *words, "seed=6", "run_dir=alone"]
+    assert launch(prepare(compose(alone).config), alone) == 0
+    expected = load_file("alone/weights.safetensors")
+    assert weights()[job] == {name: value.numpy().tobytes() for name, value in expected.items()}
+    assert results()[job]["config_hash"] == json.loads(Path("alone/result.json").read_text())["config_hash"]
 
 
-def test_a_second_ctrl_c_ends_jobs_that_do_not_listen(processes: Processes, trusting: None) -> None:
-    Path("sweeps/s/jobs").mkdir(parents=True)
-
-    def twice() -> None:
-        while not list(Path("sweeps/s/jobs").glob("*/metrics.csv")) and time.monotonic() < end:
-            time.sleep(0.05)
-        time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    end = time.monotonic() + 60
-    thread = threading.Thread(target=twice)
-    thread.start()
-    began = time.monotonic()
-    assert sweep(processes, *TRUSTING, ends("Hangs"), "seed=1,2", "trainer.log_every_n_steps=1") == 130
-    thread.join()
-    assert time.monotonic() - began < 30
-    assert [row["status"] for row in board()] == ["interrupted"] * 2
+LONG = ("trainer.max_epochs=8", "callbacks.checkpoint.every_n_steps=5", "seed=1,2,3")
 
 
-def test_a_sweep_is_resumed_from_its_directory_alone(
-    processes: Processes,
-    trusting: None,
-    own_directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_stopped_sweep_is_resumed_from_anywhere_to_the_same_weights(
+    processes: Processes, own_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("sweeps/stopped/jobs").mkdir(parents=True)
-    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/stopped/jobs"), signal.SIGINT))
-    waiting.start()
+    stopping = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/stopped/jobs"),), daemon=True)
+    stopping.start()
     assert sweep(processes, *LONG, name="stopped") == 130
-    waiting.join()
+    stopping.join()
+    states = {row["status"] for row in board("stopped")}
+    assert "interrupted" in states <= {"interrupted", "queued", "ok"}
+    assert "the same command, or: convarium sweep resume sweeps/stopped" in capsys.readouterr().err
+    assert sweep(processes, *LONG, name="whole") == 0
     place = found("stopped").path
     assert status([str(place)]) == 1
     elsewhere = own_directory / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert resume(place, ["sweep.jobs=1"]) == 0
+    assert resume(place, ["sweep.retries=2"]) == 0
     assert list(elsewhere.iterdir()) == []
     capsys.readouterr()
     assert status([str(place), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [job["status"] for job in said["jobs"]] == ["ok"] * 3
+    assert [job["status"] for job in json.loads(capsys.readouterr().out)["jobs"]] == ["ok"] * 3
     with pytest.raises(ConfigError, match="a sweep goes on as it was"):
         resume(place, ["seed=7"])
+    monkeypatch.chdir(own_directory)
+    assert weights("stopped") == weights("whole")
 
 
+def _stop_after_first_checkpoint(jobs: Path) -> None:
+    while not list(jobs.glob("*/checkpoints/last.ckpt")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_sweep_that_ran_by_the_former_local_cluster_is_refused_in_one_line() -> None:
+    directory = SweepDirectory.named("s")
+    directory.make()
+    directory.describe(axes=["seed"], settings={}, site={"slurm": {"cluster": "local"}})
+    directory.append([{"job": "a", "status": "queued", "key": "0", "swept": {"seed": 1}, "words": ["seed=1"]}])
+    with pytest.raises(RunError, match=r"cluster: local is no longer supported; .* without hydra/launcher=slurm$"):
+        resume(directory.path, [])
+
+
+def test_a_job_that_has_begun_keeps_its_threads_and_the_others_share_the_cores_anew(processes: Processes) -> None:
+    conf = Conf()
+    jobs = plan(conf, *points_of(conf.loader, [*BASE, "seed=1,2", "sweep.jobs=4"])).jobs
+    directory = SweepDirectory.named("s")
+    begun = directory.run(jobs[0].name)
+    begun.make({**jobs[0].config, "threads": 7}, [])
+    begun.close("interrupted", "stopped with its sweep")
+    tasks, _ = plan_tasks(directory, jobs, jobs[0].config["sweep"], ThisMachine(processes), {})
+    assert [task.job.config["threads"] for task in tasks] == [7, max(1, available_cores() // 2)]
+
+
+@pytest.mark.slow
 def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: Processes) -> None:
     words = ("trainer.devices=1,2", "data.train_size=651", "data.val_fraction=0.2", "data.test_size=127")
     assert sweep(processes, *words) == 0
@@ -347,9 +274,9 @@ def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: 
 
 def test_a_job_whose_folder_is_gone_is_the_only_one_that_fails(processes: Processes) -> None:
     Path("sweeps/s/jobs").mkdir(parents=True)
-    waiting = threading.Thread(target=_remove_what_waits, args=(Path("sweeps/s"),))
+    waiting = threading.Thread(target=_remove_what_waits, args=(Path("sweeps/s"),), daemon=True)
     waiting.start()
-    words = ("seed=1,2,3", "sweep.jobs=1", "trainer.max_epochs=15")
+    words = ("seed=1,2,3", "sweep.jobs=1", "trainer.max_epochs=6")
     assert sweep(processes, *words) == 1
     waiting.join()
     assert sorted(row["status"] for row in board()) == ["exited", "ok", "ok"]
@@ -377,35 +304,3 @@ def test_a_controller_that_comes_second_to_a_new_sweep_is_refused(
     with pytest.raises(RunError, match="another controller has begun it meanwhile"):
         sweep(processes, "seed=1,2,3")
     assert [row["status"] for row in board()] == ["ok", "ok"]
-
-
-def test_a_job_that_hangs_ends_a_stopped_sweep_all_the_same(processes: Processes, trusting: None) -> None:
-    words = (*TRUSTING, ends("Raises", "Hangs"), "sweep.on_error=stop", "sweep.jobs=2", "sweep.timeout=4")
-    began = time.monotonic()
-    assert sweep(processes, *words) == 1
-    assert time.monotonic() - began < 30
-    assert statuses("norm._target_")["misbehaving.Raises"] == "failed"
-    assert statuses("norm._target_")["misbehaving.Hangs"] in ("interrupted", "queued")
-
-
-def test_threads_are_shared_out_anew_among_jobs_that_have_not_begun(processes: Processes) -> None:
-    Path("sweeps/s/jobs").mkdir(parents=True)
-    waiting = threading.Thread(target=_stop_after_first_checkpoint, args=(Path("sweeps/s/jobs"), signal.SIGINT))
-    waiting.start()
-    assert sweep(processes, *LONG, "sweep.jobs=1") == 130
-    waiting.join()
-    threads = {row["seed"]: yaml.safe_load(Path(row["path"], "config.yaml").read_text())["threads"] for row in board()}
-    assert set(threads.values()) == {cores()}
-    begun = {row["seed"] for row in board() if row["status"] != "queued"}
-    assert resume(found().path, ["sweep.jobs=4"]) == 0
-    for row in board():
-        now = yaml.safe_load(Path(row["path"], "config.yaml").read_text())["threads"]
-        assert now == (cores() if row["seed"] in begun else max(1, cores() // 4))
-
-
-def test_what_one_command_was_to_do_is_not_done_by_the_next(processes: Processes, trusting: None) -> None:
-    words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")
-    assert sweep(processes, *words, "sweep.retry_failed=true") == 1
-    lines = len(found().manifest_file.read_text().splitlines())
-    assert resume(found().path, []) == 1
-    assert len(found().manifest_file.read_text().splitlines()) == lines

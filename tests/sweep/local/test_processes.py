@@ -335,6 +335,7 @@ def test_jobs_end_with_the_context_of_their_supervisor() -> None:
     assert_gone({pid, supervisor})
 
 
+@pytest.mark.slow
 def test_what_left_its_group_ends_with_them() -> None:
     with supervised("fork") as processes:
         pid = Jobs(processes).start_restless("Flees")
