@@ -8,25 +8,26 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from convarium.config.compose import Conf, readable
+from convarium.config.compose import Conf
+from convarium.config.overrides import readable
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of
 from convarium.sweep.hydra_launch import run_points
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.sites import ThisMachine
+from convarium.sweep.sites import Site, ThisMachine
 from experiments import SMALL
 
 # jobs of 16 steps an epoch, a fraction of a second each; a sign of life every 10 seconds would be too rare for them
 BASE = tuple(word for word in SMALL if word != "threads=1")
 
 
-def sweep(processes: Processes, *words: str, name: str = "s") -> int:
-    """The exit code of `python train.py -m BASE WORDS`, below the current folder."""
+def sweep(place: Processes | Site, *words: str, name: str = "s") -> int:
+    """The exit code of `python train.py -m BASE WORDS`, below the current folder; place: by what, or where."""
     conf = Conf()
     mlp = not any(word.startswith("arch=") for word in words)
     every = [*BASE, *(["arch.hidden=[16]"] if mlp else []), f"sweep.name={name}", *words]
     points, axes = points_of(conf.loader, readable(every))
-    return run_points(conf, points, axes, ThisMachine(processes))
+    return run_points(conf, points, axes, ThisMachine(place) if isinstance(place, Processes) else place)
 
 
 def found(name: str = "s") -> SweepDirectory:

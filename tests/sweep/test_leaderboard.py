@@ -220,6 +220,21 @@ def test_another_monitor_comes_before_the_accuracies() -> None:
     assert board.metrics == ["best/val/loss", "val/loss", "test/loss", "val/acc1", "test/acc1"]
 
 
+def test_every_metric_of_val_and_test_that_a_job_has_is_a_column_after_the_accuracies() -> None:
+    sweep = begin("seed")
+    add(sweep, "a", {"seed": 1}, metrics={"val/acc1": 0.5, "test/macro_f1": 0.4, "val/loss": 1.0, "test/acc5": 0.9})
+    further = {"val/macro_f1": 0.3, "test/balanced_accuracy": 0.6, "train/macro_f1": 0.9, "lr": 0.1}
+    add(sweep, "b", {"seed": 2}, metrics=further)
+    accuracies = ["best/val/acc1", "val/acc1", "test/acc1"]
+    assert Leaderboard(sweep).metrics == [*accuracies, "test/balanced_accuracy", "val/macro_f1", "test/macro_f1"]
+
+
+def test_what_is_monitored_has_a_column_whatever_it_is() -> None:
+    sweep = begin("seed", monitor="val/acc5")
+    add(sweep, "a", {"seed": 1}, metrics={"val/acc5": 0.5})
+    assert Leaderboard(sweep).metrics == ["best/val/acc5", "val/acc5", "test/acc5", "val/acc1", "test/acc1"]
+
+
 def test_a_row_is_what_its_result_says() -> None:
     sweep = begin("seed")
     metrics = {"best/val/acc1": 0.1 + 0.2, "val/acc1": 1 / 3, "test/acc1": 1.0, "train/loss": 5.0}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convarium.config.compose import Conf
 from convarium.config.accepts import FOLDER_NAME
+from convarium.config.compose import Conf
 from convarium.errors import ConfigError
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of

@@ -28,7 +28,8 @@ from convarium.sweep.plan import plan
 from convarium.sweep.resume import resume
 from convarium.sweep.run import plan_tasks
 from convarium.sweep.sites import ThisMachine
-from convarium.trained.evaluate import evaluate, prepare
+from convarium.trained.evaluate import evaluate
+from convarium.trained.evaluate import prepare as prepare_evaluation
 from experiments import SMALL, rows
 from misbehaving import small_group
 from sweeps import BASE, board, found, results, statuses, sweep, weights
@@ -267,7 +268,7 @@ def test_one_and_two_devices_train_on_all_the_data_and_measure_alike(processes: 
     assert (one.result()["device"], two.result()["device"]) == ("cpu", "2 x cpu")
     for run in (one, two):
         assert rows(run, "train/images") == [512.0]  # of 521, without the last part of a batch
-    measured = evaluate(prepare(two, ("trainer.devices=1", "threads=1"), weights="best", split="val"))
+    measured = evaluate(prepare_evaluation(two, ("trainer.devices=1", "threads=1"), weights="best", split="val"))
     assert measured["val/acc1"] == two.result()["metrics"]["best/val/acc1"]
     assert rows(one, "val/loss") == pytest.approx(rows(two, "val/loss"), rel=1e-5)
 

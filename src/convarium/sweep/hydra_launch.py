@@ -91,11 +91,11 @@ def run_by_launcher(
     folders = [job.config["run_dir"] for job in wanted.jobs if job.config["run_dir"] is not None]
     if len(folders) > len(set(folders)):
         raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")
-    from convarium.run.launch import rehearse
+    from convarium.run.prepare import prepare
 
     for number, job in enumerate(wanted.jobs, 1):
         try:
-            rehearse(job.config)
+            prepare(job.config)
         except ConfigError as error:
             raise AtPoint(error, number, len(wanted.jobs), job.words) from error
     returns: list[Sequence[JobReturn]] = []

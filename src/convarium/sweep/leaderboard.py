@@ -17,6 +17,7 @@ from convarium.sweep.outcome import SUCCEEDED
 SEED = "seed"
 FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}
 """Columns from result.json beside the metrics, and how they are shown."""
+SPLITS = ("val/", "test/")
 NO_COLUMN = ("loss", "acc5")
 """Metrics of every run that get a column only if they are monitored; every other metric gets one."""
 # Student's t for 95 %, both sides, of 1 to 30 degrees of freedom
@@ -85,17 +86,9 @@ class Leaderboard:
         """The monitored metric, top-1 accuracy, then every other metric of the val and test splits that a job has."""
         measured = self.monitor.rpartition("/")[2]
         first = (f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1")
-        measures = sorted(
-            {
-                measure
-                for row in rows
-                for split, _, measure in (name.partition("/") for name in row.figures)
-                if split in ("val", "test") and measure not in NO_COLUMN
-            }
-        )
-        return list(
-            dict.fromkeys((*first, *(f"{split}/{measure}" for measure in measures for split in ("val", "test"))))
-        )
+        metrics = {tuple(name.split("/", 1)) for row in rows for name in row.figures if name.startswith(SPLITS)}
+        further = sorted((measure, split == "test", split) for split, measure in metrics if measure not in NO_COLUMN)
+        return list(dict.fromkeys((*first, *(f"{split}/{measure}" for measure, _, split in further))))
 
     def _place(self, row: Row) -> tuple[bool, float]:
         figures = row.figures if row.is_good else {}

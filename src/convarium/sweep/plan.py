@@ -10,6 +10,7 @@ from convarium.config.compose import Conf
 from convarium.config.identity import config_hash, determines_result, slug, sweep_name
 from convarium.config.keys import leaves
 from convarium.errors import ConfigError
+from convarium.run.prepare import adapt_to_weights
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
 
@@ -75,7 +76,7 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
     for number, point in enumerate(points, 1):
         words = on_axes(point, axes)
         try:
-            config = conf.compose([*hydra, *point]).config
+            config = adapt_to_weights(conf, conf.compose([*hydra, *point])).config
             if config["resume"] is not None:
                 raise ConfigError(f"resume={config['resume']}: goes on with one run; without -m")
         except ConfigError as error:

@@ -2,28 +2,36 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
 
-from convarium.errors import ConfigError
+from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement
+from convarium.run.directory import RunDirectory
 from convarium.sweep.directory import SweepDirectory
+from convarium.sweep.local.pool import Share
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.slurm import watch
+from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Outcome, Started, Waiting
+from convarium.sweep.plan import Job
+from convarium.sweep.sites import ThisMachine
 from convarium.sweep.slurm.options import Options, options_of
-from convarium.sweep.slurm.queue import Slurm
-from sweeps import BASE, assert_gone, board, found, processes_below, statuses, sweep, weights
+from convarium.sweep.slurm.queue import Slurm, State, call_of, check_reachable, importable
+from convarium.sweep.slurm.site import cluster_of
+from convarium.sweep.slurm.submitted import Submitted
+from convarium.sweep.slurm.watch import ENDING
+from convarium.sweep.task import Task
+from sweeps import board, found, results, statuses, sweep, weights
 
 TRAIN = Path(__file__).resolve().parents[3] / "train.py"
-TESTS = Path(__file__).resolve().parents[2]
-LOCAL = ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.poll_seconds=0.2")
 DEFAULTS: dict[str, Any] = {
-    "cluster": "slurm",
     "partition": None,
     "account": None,
     "qos": None,
@@ -39,53 +47,164 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def command(*words: str, name: str = "s") -> list[str]:
-    return [sys.executable, str(TRAIN), "-m", *LOCAL, *BASE, "arch.hidden=[16]", f"sweep.name={name}", *words]
+class LocalExecutor:
+    """Has what `Slurm` has, by processes of submitit's local executor."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._jobs: dict[str, Any] = {}
+
+    def submit(self, tasks: Sequence[Task], at: Placement) -> list[str]:
+        executor = submitit.LocalExecutor(folder=self._folder)
+        with importable():
+            jobs = {str(job.job_id): job for job in (executor.submit(call_of(task, at)) for task in tasks)}
+        self._jobs |= jobs
+        return list(jobs)
+
+    def states(self, identities: Sequence[str]) -> dict[str, State]:
+        return {identity: State("ended" if self._jobs[identity].done() else "running") for identity in identities}
+
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        for identity in identities:
+            with suppress(ProcessLookupError):
+                self._jobs[identity]._process.send_signal(signum)
 
 
-@pytest.fixture
-def environment() -> dict[str, str]:
-    return {**os.environ, "CONVARIUM_TRUST": "misbehaving", "PYTHONPATH": str(TESTS)}
+class ThroughSubmitit(ThisMachine):
+    """This machine, whose jobs go the way of those of a cluster."""
+
+    def starter(self, sweep: SweepDirectory, tasks: Sequence[Task], adopted: Mapping[str, str]) -> Submitted:
+        return Submitted(tasks, LocalExecutor(sweep.path / "slurm"), adopted, 0.2)  # type: ignore[arg-type]
 
 
 def test_jobs_end_with_the_weights_and_statuses_of_any_sweep(
-    processes: Processes, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = "norm._target_=misbehaving.Fine,misbehaving.Leaves,misbehaving.IsKilled"
-    words = ("norm=none", ends, "trainer.max_epochs=2")
-    done = subprocess.run(command(*words), env=environment, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    assert statuses("norm._target_") == {
-        "misbehaving.Fine": "ok",
-        "misbehaving.Leaves": "exited",
-        "misbehaving.IsKilled": "killed",
-    }
-    errors = {row["norm._target_"]: row["error"] for row in board()}
-    assert errors["misbehaving.Leaves"] == "exit code 3"
-    assert errors["misbehaving.IsKilled"] == "SIGKILL"
-    assert {entry["slurm"] for entry in found().entries() if "slurm" in entry}
     monkeypatch.setenv("CONVARIUM_TRUST", "misbehaving")
+    words = ("norm=none", "norm._target_=misbehaving.Fine,misbehaving.IsKilled", "trainer.max_epochs=2")
+    assert sweep(ThroughSubmitit(processes), *words) == 1
+    assert statuses("norm._target_") == {"misbehaving.Fine": "ok", "misbehaving.IsKilled": "killed"}
+    ended = {row["error"]: json.loads(Path(row["path"], ENDING.format(rank=0)).read_text()) for row in board()}
+    assert ended == {"": {"code": 0, "oom": False}, "SIGKILL": {"code": -9, "oom": False}}
+    assert {entry["slurm"] for entry in found().entries() if entry["status"] == "running"}
     assert sweep(processes, *words, name="here") == 1
+    assert len(results()) == 2
     assert list(weights().values()) == list(weights("here").values())
     assert len(weights()) == 1
 
 
-@pytest.mark.slow
-def test_jobs_of_the_local_executor_do_not_outlive_the_controller(environment: dict[str, str]) -> None:
-    hangs = ("norm=none", "norm._target_=misbehaving.Hangs", "trainer.max_epochs=2")
-    words = (*hangs, "seed=1,2", "sweep.jobs=1")
-    controller = subprocess.Popen(command(*words), env=environment, stdout=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 120
-        while not list(Path("sweeps/s/jobs").glob("*/result.json")):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        there = processes_below(controller.pid)
-    finally:
-        controller.kill()
-        controller.wait()
-    assert len(there) >= 3  # submitit's controller, our task, and the one that trains
-    assert_gone(there, 10)
+# what becomes of jobs that were submitted
+
+
+class Queue:
+    """Has what `Slurm` has: identities are 1, 2, ..., and a test says how each job is."""
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[int, Placement]] = []
+        self.now: dict[str, State] = {}
+        self.signals: list[tuple[str, int]] = []
+        self.refuses = False
+
+    def submit(self, tasks: Sequence[Task], at: Placement) -> list[str]:
+        if self.refuses:
+            raise RunError("sbatch: no such partition")
+        first = len(self.submitted) + 1
+        self.submitted += [(task.number, at) for task in tasks]
+        identities = [str(number) for number in range(first, len(self.submitted) + 1)]
+        self.now |= dict.fromkeys(identities, State("waiting"))
+        return identities
+
+    def states(self, identities: Sequence[str]) -> dict[str, State]:
+        return {identity: self.now[identity] for identity in identities}
+
+    def signal(self, identities: Sequence[str], signum: int) -> None:
+        self.signals += [(identity, signum) for identity in identities]
+
+
+def task(number: int, devices: int = 1) -> Task:
+    job = Job(f"job-{number}", str(number), {}, [], [], {})
+    run = RunDirectory(Path(job.name).absolute())
+    (run.path / "ranks").mkdir(parents=True)
+    return Task(number, job, run, Share(0, 1, 1), ["cpu", devices, 1, 0, 0])
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def begin(queue: Queue, *tasks: Task, adopted: Mapping[str, str] | None = None) -> Submitted:
+    """Start all tasks at once."""
+    submitted = Submitted(tasks, queue, adopted or {}, 0.0)  # type: ignore[arg-type]
+    for each in tasks:
+        submitted.start(each.number, "run", [], log="", env={})
+    return submitted
+
+
+def test_jobs_that_need_the_same_devices_are_submitted_together(queue: Queue) -> None:
+    begin(queue, task(1), task(2, devices=2), task(3)).poll(0)
+    one, two = Placement("cpu", 1, 1), Placement("cpu", 2, 1)
+    assert queue.submitted == [(1, one), (3, one), (2, two)]
+
+
+def test_a_job_waits_runs_is_queued_again_and_ends(queue: Queue) -> None:
+    submitted = begin(queue, task(1))
+    assert submitted.poll(0) == [Waiting(1, {"slurm": "1"})]
+    events = []
+    killed = State("ended", 0, Outcome("killed", "Slurm: NODE_FAIL"))
+    for state in (State("running"), State("running"), State("unknown"), State("waiting"), State("running"), killed):
+        queue.now["1"] = state
+        events += submitted.poll(0)
+    facts = {"slurm": "1"}
+    assert events == [Started(1, facts), Waiting(1, facts), Started(1, facts), Ended(1, 0, killed.outcome)]
+
+
+def test_a_job_that_is_refused_has_failed_with_the_reason(queue: Queue) -> None:
+    queue.refuses = True
+    assert begin(queue, task(1)).poll(0) == [Ended(1, 1, Outcome("failed", "sbatch: no such partition"))]
+
+
+def test_a_job_of_an_earlier_controller_is_not_submitted_again(queue: Queue) -> None:
+    queue.now["77"] = State("running")
+    submitted = begin(queue, task(1), adopted={"job-1": "77"})
+    assert submitted.poll(0) == [Started(1, {"slurm": "77"})]
+    assert queue.submitted == []
+
+
+def test_one_that_runs_is_signalled_and_one_that_waits_leaves_the_queue(queue: Queue) -> None:
+    submitted = begin(queue, task(1), task(2))
+    submitted.poll(0)
+    queue.now["1"] = State("running")
+    for number in (1, 2):
+        submitted.signal(number, signal.SIGTERM)
+    submitted.poll(0)
+    submitted.poll(0)  # once more, for Slurm refuses a signal now and then
+    assert queue.signals == [("1", signal.SIGTERM), ("2", signal.SIGKILL)] * 2
+
+
+def test_one_that_is_stopped_before_it_is_submitted_has_ended(queue: Queue) -> None:
+    submitted = begin(queue, task(1))
+    submitted.signal(1, signal.SIGTERM)
+    assert submitted.poll(0) == [Ended(1, -signal.SIGTERM)]
+    assert queue.submitted == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "outcome"),
+    [({"code": -9, "oom": True}, -9, OUT_OF_MEMORY), ({"code": 3, "oom": False}, 3, None), (None, 1, None)],
+)
+def test_what_a_task_has_seen_is_more_exact_than_what_slurm_says(
+    seen: dict[str, Any] | None, code: int, outcome: Outcome | None, queue: Queue
+) -> None:
+    submitted = begin(queue, one := task(1))
+    submitted.poll(0)
+    if seen:
+        (one.run.path / ENDING.format(rank=0)).write_text(json.dumps(seen))
+    queue.now["1"] = State("ended", 1)
+    assert submitted.poll(0) == [Ended(1, code, outcome)]
+
+
+# Slurm itself
 
 
 def test_what_slurm_is_asked_for_a_job() -> None:
@@ -107,7 +226,6 @@ def test_on_several_machines_each_rank_is_a_task() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("cluster", "pbs", "hydra.launcher.cluster=pbs: accepted: slurm or local"),
         ("minutes", 0, "hydra.launcher.minutes=0: expected a number above 0"),
         ("mem_gb", "64", "hydra.launcher.mem_gb=64: expected a number above 0"),
         ("partition", "a\n#SBATCH --mail-user=x", "not a word that Slurm takes"),
@@ -131,39 +249,34 @@ def test_the_yaml_has_the_options_and_no_others() -> None:
     options_of(node)  # type: ignore[arg-type]
 
 
-def test_without_devices_named_a_cluster_is_refused(own_directory: Path) -> None:
-    words = ["hydra/launcher=slurm", "trainer.accelerator=auto", "seed=1,2", "arch=mlp"]
-    done = subprocess.run([sys.executable, str(TRAIN), "-m", *words], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "error: trainer.accelerator=auto: it runs on another machine; accepted: gpu, cpu (job 1 of 2: seed=1)\n"
-    )
+def test_without_devices_named_a_cluster_is_refused(processes: Processes, own_directory: Path) -> None:
+    message = r"^trainer\.accelerator=auto: it runs on another machine; accepted: gpu, cpu \(job 1 of 2: seed=1\)$"
+    with pytest.raises(ConfigError, match=message):
+        sweep(cluster_of(processes, DEFAULTS), "trainer.accelerator=auto", "seed=1,2")
     assert list(own_directory.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("squeue", "message"),
-    [
-        (None, "this machine has no Slurm (no squeue); give the command where it is"),
-        ("echo a >&2; echo 'squeue: error: no controller' >&2; exit 1", "squeue: error: no controller"),
-    ],
-)
-def test_a_cluster_out_of_reach_is_one_line(squeue: str | None, message: str, own_directory: Path) -> None:
-    programs = own_directory / "bin"
-    programs.mkdir()
-    if squeue:
-        (programs / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
-        (programs / "squeue").chmod(0o755)
-    words = ["hydra/launcher=slurm", "trainer=cpu", "seed=1,2", "arch=mlp"]
-    environment = {**os.environ, "PATH": f"{programs}:/bin" if squeue else str(programs)}
-    done = subprocess.run([sys.executable, str(TRAIN), "-m", *words], capture_output=True, text=True, env=environment)
+def test_without_slurm_the_launcher_is_refused_in_one_line(own_directory: Path) -> None:
+    words = ["-m", "hydra/launcher=slurm", "trainer=cpu", "seed=1,2", "arch=mlp"]
+    environment = {**os.environ, "PATH": str(own_directory)}
+    done = subprocess.run([sys.executable, str(TRAIN), *words], capture_output=True, text=True, env=environment)
     assert done.returncode == 2
+    message = "this machine has no Slurm (no squeue); give the command where it is"
     assert done.stderr == f"error: hydra/launcher=slurm: {message}\n"
-    assert list(own_directory.iterdir()) == [programs]
+    assert list(own_directory.iterdir()) == []
+
+
+def test_a_slurm_that_does_not_answer_is_one_line(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = own_directory / "squeue"
+    program.write_text("#!/bin/sh\necho a >&2; echo 'squeue: error: no controller' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own_directory}:/bin")
+    with pytest.raises(RunError, match=r"^hydra/launcher=slurm: squeue: error: no controller$"):
+        check_reachable()
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "expected"),
+    ("name", "text", "expected"),
     [
         ("PENDING", "", ("waiting", 0, None)),
         ("COMPLETING", "", ("running", 0, None)),
@@ -180,27 +293,18 @@ def test_a_cluster_out_of_reach_is_one_line(squeue: str | None, message: str, ow
 )
 def test_what_slurm_says_of_a_job(
     name: str | None,
-    said: str,
+    text: str,
     expected: tuple[str, int, str | None],
     own_directory: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     programs = own_directory / "bin"
     programs.mkdir()
-    for program, text in (("scontrol", f"JobId=7 {said} Dependency=" if said else ""), ("sacct", "")):
-        (programs / program).write_text(f"#!/bin/sh\necho '{text}'\n")
+    for program, answer in (("scontrol", f"JobId=7 {text} Dependency=" if text else ""), ("sacct", "")):
+        (programs / program).write_text(f"#!/bin/sh\necho '{answer}'\n")
         (programs / program).chmod(0o755)
     (programs / "squeue").write_text(f"#!/bin/sh\necho '8_0 RUNNING'\necho '7 {name or ''}'\n")
     (programs / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     state = Slurm(SweepDirectory(own_directory), options_of(DEFAULTS), 9).states(["7"])["7"]
-    assert (state.name, state.code, state.word and state.word.status) == expected
-
-
-def test_a_task_leaves_word_of_how_the_one_that_trains_ended(own_directory: Path) -> None:
-    code = "import sys; from convarium.sweep.slurm.watch import run; run(sys.argv[1], 1, 1, None)"
-    done = subprocess.run([sys.executable, "-c", code, str(own_directory / "no_run")], capture_output=True)
-    assert done.returncode == 1
-    word = json.loads((own_directory / "no_run" / watch.ENDING.format(rank=0)).read_text())
-    assert word == {"code": 1, "oom": False}
-    assert "not a run directory" in (own_directory / "no_run" / "train.log").read_text()
+    assert (state.name, state.code, state.outcome and state.outcome.status) == expected

@@ -7,18 +7,10 @@ from typing import Any
 
 import torch
 
+from convarium.config.keys import UNSEEN, has_part
 from convarium.errors import ConfigError
 from convarium.run.devices import Placement, Preflight
-from convarium.run.launch import rehearse
-from convarium.run.preflight import preflight
-
-# In these alone two jobs may differ without a difference to the network and the devices: to `preflight`.
-UNSEEN = frozenset(
-    (
-        *("seed", "name", "run_dir", "resume", "threads", "sweep", "logger", "callbacks", "init"),
-        *("optimizer", "schedule", "clip", "average", "stop", "decay"),
-    )
-)
+from convarium.run.prepare import prepare
 
 
 def preflight_jobs(asked: str, answer: str) -> int:
@@ -57,14 +49,12 @@ def preflight_each(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False
     for number in sorted(range(len(configs)), key=keys.__getitem__):
         config = configs[number]
         try:
-            rest = {name: node for name, node in config.items() if name not in UNSEEN}
+            rest = {name: node for name, node in config.items() if not has_part(name, UNSEEN)}
             key = json.dumps({**rest, "data": nodes[number]}, sort_keys=True)
-            if key not in known:
-                known[key] = preflight(config, elsewhere=elsewhere)
             if keys[number] != data_key:
                 data = None  # the memory of one dataset at a time
-            data = rehearse(config, known[key], data).data
-            data_key = keys[number]
+            prepared = prepare(config, preflight=known.get(key), data=data, elsewhere=elsewhere)
+            known[key], data, data_key = prepared.preflight, prepared.data, keys[number]
         except ConfigError as error:
             raise FailedPreflight(number, str(error)) from error
         yield number, known[key]

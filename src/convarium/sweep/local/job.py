@@ -6,12 +6,14 @@ import traceback
 from contextlib import nullcontext
 
 from convarium.errors import ConfigError, RunError
+from convarium.run.devices import first_rank
 from convarium.run.directory import FINISHED, Result, RunDirectory
-from convarium.run.fit import judge
-from convarium.run.launch import assemble, carry_out, rehearse
-from convarium.run.preflight import preflight
-from convarium.run.worker import first_rank, run_rank
+from convarium.run.fit import classify_failure
+from convarium.run.launch import built_here, start
+from convarium.run.prepare import prepare
+from convarium.run.worker import run_rank
 from convarium.sweep.local.check import as_preflight
+from convarium.wording import one_line
 
 
 def run(path: str, checked: str) -> int:
@@ -26,21 +28,19 @@ def run(path: str, checked: str) -> int:
         Result(directory, config, anew=not directory.last.is_file()).write()
         try:
             known = json.loads(checked)
-            config, preflighted, data, clock = rehearse(config, as_preflight(known) if known else None)
-            parts = assemble(directory, config, preflighted, data, clock)
-            del data
-            return carry_out(directory, config, preflighted, parts, resume=True)
+            prepared = prepare(config, preflight=as_preflight(known) if known else None)
+            return start(directory, prepared, built_here(directory, prepared), resume=True)
         except (ConfigError, RunError) as error:
-            line = " ".join(str(error).split())
+            line = one_line(error)
             print(f"error: {line}", file=sys.stderr)
             directory.close("failed", line)
             return 1
         except BaseException as failure:
-            status, line, code = judge(failure)
+            ending = classify_failure(failure)
             traceback.print_exc()
             if directory.result().get("status") not in FINISHED:
-                directory.close(status, line)
-            return code
+                directory.close(ending.status, ending.error or "")
+            return ending.code
 
 
 def rank(path: str) -> int:
@@ -52,10 +52,10 @@ def rank(path: str) -> int:
         if first:
             Result(directory, config, anew=not directory.last.is_file()).write()
         try:
-            return run_rank(directory, preflight(config), resume=True)
+            return run_rank(directory, None, resume=True)
         except BaseException as failure:
-            status, line, code = judge(failure)
+            ending = classify_failure(failure)
             traceback.print_exc()
             if first and directory.written_result().get("status") not in FINISHED:
-                directory.close(status, line)
-            return code
+                directory.close(ending.status, ending.error or "")
+            return ending.code
