@@ -2,8 +2,9 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from convarium.data.augment.change import AugmentKey, Crop
 from convarium.machine import cores_of_a_rank
 from convarium.randomness import integers
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 ON_DEVICE_LIMIT = 2 << 30
 """Bytes up to which a split in memory moves to the GPU as a whole."""
@@ -75,6 +79,7 @@ class PictureSource(Source):
         self.crop: Crop | None = None
         self.members: Tensor | None = None
         self._pin_memory = False
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode") if threads else None  # none starts yet
 
     def for_training(self, crop: Crop | None, members: Tensor | None = None) -> Self:
         other = copy.copy(self)
@@ -84,6 +89,10 @@ class PictureSource(Source):
     def near(self, device: torch.device) -> Self:
         self._pin_memory = device.type == "cuda"  # so that the copy of a batch overlaps with the step before it
         return self
+
+    def _map(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """The results in order; the first error is raised when all have ended."""
+        return list(map(work, items) if self._pool is None else self._pool.map(work, items))
 
     def _empty(self, n: int, channels: int, side: int) -> Tensor:
         """Memory for n images, uint8 (n, channels, side, side). In memory the channels are last, as readers have them:

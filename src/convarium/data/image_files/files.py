@@ -1,8 +1,6 @@
 """A split that lies in image files: decoded when asked for, by a few threads, only as far as the crop needs it."""
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -65,7 +63,6 @@ class Files(PictureSource):
         self.note = note
         self.bad: dict[int, str] = {}
         """Why samples could not be read, as far as they were asked for."""
-        self._workers = _Workers(threads)
 
     def __str__(self) -> str:
         return f"files read by {self.reader.name} in {self.threads} threads"
@@ -79,27 +76,31 @@ class Files(PictureSource):
         """The images of those samples that can be read, and which they are. Raises BadFile for the first that cannot,
         with on_bad_file=raise."""
         images, failed = self._decode(indices, None)
-        return _kept(images, indices, failed) if failed else (images, indices)
+        return self._read_ones(images, indices, failed)
 
     def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
         images, failed = self._decode(indices, key)
+        if failed and self.on_bad_file == "replace":
+            return self._replace(images, indices.clone(), failed, key)
+        if failed and len(failed) == len(indices):  # a training batch is never empty: one is replaced all the same
+            return self._replace(images[:1], indices[:1].clone(), failed[:1], key)
+        return self._read_ones(images, indices, failed)
+
+    def _read_ones(self, images: Tensor, indices: Tensor, failed: list[int]) -> tuple[Tensor, Tensor]:
         if not failed:
             return images, indices
-        if self.on_bad_file == "replace":
-            return self._replace(images, indices.clone(), failed, key)
-        if len(failed) == len(indices):  # a training batch is never empty: one is replaced all the same
-            return self._replace(images[:1], indices[:1].clone(), failed[:1], key)
-        return _kept(images, indices, failed)
+        kept = _others(len(indices), failed)
+        return images[kept], indices[kept]
 
     def all_of_size(self) -> bool:
         """Whether a few of the pictures, from all classes alike, are squares of image_size."""
         few = range(0, len(self), max(1, len(self) // 32))
-        heads = self._workers.map(self._head, few)
+        heads = self._map(self._head, few)
         return all(head.size == (self.shape.image_size,) * 2 for head in heads if head is not None)
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
         """The pictures in their own sizes, uint8 (C, H, W) each, and the samples they are of; else as `fetch`."""
-        pictures = self._workers.map(self._whole, indices.tolist())
+        pictures = self._map(self._whole, indices.tolist())
         kept = torch.tensor([row for row, picture in enumerate(pictures) if picture is not None], dtype=torch.int64)
         return [picture for picture in pictures if picture is not None], indices[kept]
 
@@ -111,35 +112,32 @@ class Files(PictureSource):
         channels, side, share = self.shape
         out = self._empty(len(indices), channels, side)
         samples = indices.tolist()
-
-        def square(row: int) -> bool:
-            image = self._attempt(
-                samples[row],
-                lambda data: read_square(self.reader, data, image_size=side, crop_share=share, channels=channels),
-            )
-            return _put(image, out, row)
-
         if key is None or self.crop is None:
-            read = self._workers.map(square, range(len(samples)))
-            return out, [row for row, done in enumerate(read) if not done]
 
-        heads = self._workers.map(self._head, samples)
-        sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
-        boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
+            def image(row: int) -> Tensor | None:
+                return self._attempt(
+                    samples[row],
+                    lambda data: read_square(self.reader, data, image_size=side, crop_share=share, channels=channels),
+                )
+        else:
+            heads = self._map(self._head, samples)
+            sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
+            boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
 
-        def part(row: int) -> bool:
-            head = heads[row]
-            if head is None:
-                return False
-            image = self._attempt(
-                samples[row],
-                lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
-                head.data,
-            )
-            return _put(image, out, row)
+            def image(row: int) -> Tensor | None:
+                return (head := heads[row]) and self._attempt(
+                    samples[row],
+                    lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
+                    head.data,
+                )
 
-        read = self._workers.map(part, range(len(samples)))
-        return out, [row for row, done in enumerate(read) if not done]
+        def is_read(row: int) -> bool:
+            picture = image(row)
+            if picture is not None:
+                out[row] = picture
+            return picture is not None
+
+        return out, [row for row, read in enumerate(self._map(is_read, range(len(samples)))) if not read]
 
     def _head(self, sample: int) -> "_Head | None":
         return self._attempt(sample, lambda data: _Head(data, self.reader.size(data)))
@@ -198,44 +196,18 @@ class Files(PictureSource):
         return drop_samples(pixels, self.targets, self.bad)
 
 
-def _kept(images: Tensor, indices: Tensor, failed: list[int]) -> tuple[Tensor, Tensor]:
-    kept = torch.tensor([row for row in range(len(indices)) if row not in set(failed)], dtype=torch.int64)
-    return images[kept], indices[kept]
-
-
 def drop_samples(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
     """The split without some samples."""
-    gone = set(bad)
-    if not gone:
-        return InMemory(pixels, targets)
-    kept = torch.tensor([sample for sample in range(len(targets)) if sample not in gone], dtype=torch.int64)
-    return InMemory(pixels[kept], targets[kept])
+    kept = _others(len(targets), bad)
+    return InMemory(pixels, targets) if len(kept) == len(targets) else InMemory(pixels[kept], targets[kept])
+
+
+def _others(count: int, rows: Iterable[int]) -> Tensor:
+    """The numbers below `count` that are not in `rows`, ascending."""
+    left_out = set(rows)
+    return torch.tensor([row for row in range(count) if row not in left_out], dtype=torch.int64)
 
 
 class _Head(NamedTuple):
     data: bytes
     size: tuple[int, int]
-
-
-def _put(image: Tensor | None, out: Tensor, row: int) -> bool:
-    if image is not None:
-        out[row] = image
-    return image is not None
-
-
-class _Workers:
-    """The threads of one split and of its cropped copies, started when first needed."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
-
-    def map(self, work: Callable[[int], T], items: Sequence[int]) -> list[T]:
-        """The results in order; the first error is raised when all have ended."""
-        if self._count == 0:
-            return [work(item) for item in items]
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="decode")
-        return list(self._pool.map(work, items))

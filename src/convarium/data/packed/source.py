@@ -1,6 +1,5 @@
 """Images out of packed shards, by index, in any order."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +93,6 @@ class Packed(PictureSource):
         self.image_size = image_size
         self.crop_share = crop_share
         self.reader = reader
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="unpack") if threads else None
 
     def __str__(self) -> str:
         kind = "pixels" if self.reader is None else f"JPEG read by {self.reader.name}"
@@ -125,11 +123,8 @@ class Packed(PictureSource):
             for row in rows:
                 pixels[row] = self._image(samples[row], cuts[row], reads[row], self.image_size)
 
-        if self._pool is None:
-            fill(range(len(samples)))
-        else:  # a few large shares, not a task per image; list() waits for all of them and raises the first error
-            shares = min(len(samples), 4 * self.threads)
-            list(self._pool.map(fill, [range(share, len(samples), shares) for share in range(shares)]))
+        shares = min(len(samples), max(1, 4 * self.threads))  # a few large ones, not a task per image
+        self._map(fill, [range(share, len(samples), shares) for share in range(shares)])
         return out
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
