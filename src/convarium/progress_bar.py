@@ -6,12 +6,9 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self, TextIO
 
 from convarium.wording import file_size
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
 
 SECONDS = 10.0
 """Between two lines where there is no terminal."""
@@ -32,9 +29,8 @@ class Progress:
         self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-            self._bar = _bar()
-            self._bar.start()
+        self._bar = open_bar(sys.stderr, transient=True)
+        if self._bar is not None:
             self._seconds = 0.1
         return self
 
@@ -42,13 +38,12 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
 
     def say(self, doing: str) -> None:
         """Name what is done before its amount is known; on a terminal only."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=None, completed=0, facts=doing)
-            self._bar.refresh()
+            self._bar.show(0, None, doing)
 
     def begin(self, total: int, unit: str, doing: str = "") -> None:
         """Start a task of `total` units: "pictures", "bytes", ..."""
@@ -74,20 +69,40 @@ class Progress:
             amount, rate = f"{file_size(self.done)} of {file_size(self._total)}", file_size(speed)
         facts = "  ".join(part for part in (self._doing + amount, note, f"{rate} a second", f"{left} to go") if part)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=self._total, completed=self.done, facts=facts)
-            self._bar.refresh()
+            self._bar.show(self.done, self._total, facts)
         else:
             with suppress(OSError):
                 print(facts, file=sys.stderr, flush=True)
 
 
-def _bar() -> "Bar":
-    """A bar that is drawn only when we say so, and gone when it is done: what is printed then stands alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
+class Bar:
+    """A bar on a terminal between two texts. It is drawn by `show` alone: a thread of its own would take time.
 
-    columns = BarColumn(bar_width=24), TextColumn("{task.fields[facts]}", markup=False)
-    bar = Bar(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
-    bar.add_task("", total=None, facts="")
-    return bar
+    transient: it is gone when it is closed, so that what is printed then stands alone.
+    """
+
+    def __init__(self, *, stderr: bool, transient: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        before, behind = (TextColumn(f"{{task.fields[{text}]}}", markup=False) for text in ("before", "behind"))
+        columns, console = (before, BarColumn(bar_width=24), behind), Console(stderr=stderr)
+        self._progress = Progress(*columns, console=console, auto_refresh=False, transient=transient)
+        self._task = self._progress.add_task("", total=None, before="", behind="")
+        self._progress.start()
+
+    def show(self, done: float, total: float | None, behind: str, before: str = "") -> None:
+        """Draw it anew; total: None where it is not known."""
+        self._progress.update(self._task, total=total, completed=done, before=before, behind=behind)
+        self._progress.refresh()
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._progress.stop()
+
+
+def open_bar(stream: TextIO, *, transient: bool) -> Bar | None:
+    """A bar on `stream`, stdout or stderr; None if it is no terminal that can draw one."""
+    if not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+        return None
+    return Bar(stderr=stream is sys.stderr, transient=transient)

@@ -31,6 +31,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def typed_line(error: BaseException) -> str:
+    """An error's type and the first line of what it says."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
 def file_size(number: float) -> str:
     """A number of bytes as "1.23 GB", by powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB"):

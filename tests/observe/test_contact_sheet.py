@@ -3,12 +3,14 @@
 from typing import Any
 
 import matplotlib.text
+import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from convarium.observe.bitmap import Bitmap
-from convarium.observe.contact_sheet import CELL, GAP, contact_sheet
+from convarium.observe.contact_sheet import CELL, GAP, contact_sheet, draw_pixels
 
 STEP = CELL + 2 * GAP
 
@@ -20,9 +22,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 def sheet_of(figure: Any) -> Tensor:
     """The pixels that the figure shows, (3, H, W)."""
     [axes] = figure.axes
-    [shown] = axes.artists
-    assert isinstance(shown, Bitmap)
-    return shown.pixels
+    [image] = axes.images
+    return torch.from_numpy(np.ascontiguousarray(image.get_array())).permute(2, 0, 1)
 
 
 def cell(sheet: Tensor, row: int, column: int) -> Tensor:
@@ -93,3 +94,31 @@ def test_a_class_name_is_no_mathematics() -> None:
 def test_a_sheet_of_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="there are no training images"):
         contact_sheet([], [], [])
+
+
+def drawn(pixels: Tensor, inches: tuple[float, float], first: float = 0.0) -> Tensor:
+    """What a figure of 10 dots per inch shows, (3, H, W), whose axes fill the right half of it with the pixels."""
+    figure = Figure(figsize=inches, dpi=10)
+    axes = figure.add_axes((0.5, 0.0, 0.5, 1.0))
+    axes.axis("off")
+    _, height, width = pixels.shape
+    axes.set(xlim=(first, width + first), ylim=(height + first, first))
+    draw_pixels(axes, pixels, first=first)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("first", [0.0, -0.5])
+def test_every_pixel_is_a_rectangle_at_its_place(first: float) -> None:
+    pixels = noise(3, 4, 2)
+    shown = drawn(pixels, (2.0, 2.0), first)
+    assert torch.equal(shown[:, :, 10:], pixels.repeat_interleave(5, 1).repeat_interleave(5, 2))
+    assert shown[:, :, :10].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("inches", [(0.2, 0.1), (3.7, 1.9), (13.0, 7.0)])
+def test_a_size_that_is_no_multiple_shows_the_colours_of_the_pixels_and_no_others(inches: tuple[float, float]) -> None:
+    pixels = noise(3, 4, 2)
+    colours = {*map(tuple, drawn(pixels, inches).flatten(1).T.tolist())}
+    assert colours <= {*map(tuple, pixels.flatten(1).T.tolist()), (255, 255, 255)}

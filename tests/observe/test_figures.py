@@ -265,6 +265,23 @@ def test_learning_curves_are_over_epochs_and_mark_the_best() -> None:
     assert list(loss.get_lines()[0].get_xdata()) == [0.5, 1.0]
 
 
+def test_learning_curves_are_of_the_metric_that_is_asked_for() -> None:
+    rows = [
+        {
+            "step": 10.0 * epoch,
+            "epoch": epoch - 1.0,
+            "train/loss": 1.0,
+            "val/acc1": 0.1 * epoch,
+            "val/cost": 3.0 - epoch,
+        }
+        for epoch in (1, 2)
+    ]
+    said = texts(learning_curves(rows, "cost", min))
+    assert {"cost", "1.0000"} <= set(said)
+    assert "Accuracy (top 1)" not in said
+    assert {"macro_f1", "70.00 %"} <= set(texts(learning_curves([rows[0] | {"val/macro_f1": 0.7}], "macro_f1")))
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_the_best_value_is_written_within_the_figure_though_it_is_the_last(epochs: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 
 from convarium.observe.progress import Progress
@@ -27,6 +28,41 @@ def test_the_time_to_go_comes_after_twenty_steps_and_the_last_line_at_the_end(
     first, last = lines(capsys)
     assert re.fullmatch(r"epoch 3/3  step 21/30  loss \d\.\d{4}  val/acc1 0\.7000  0:00:0\d to go", first)
     assert re.fullmatch(r"epoch 3/3  step 30/30  loss \d\.\d{4}  val/acc1 0\.7000  0:00:\d\d", last)
+
+
+class Monitor(L.Callback):
+    """A callback that monitors a metric, as the checkpoint's does."""
+
+    sign = 1.0
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+
+@pytest.mark.parametrize(
+    ("monitor", "logged", "shown"),
+    [
+        ("val/macro_f1", ["val/loss", "val/acc1", "val/macro_f1"], "val/macro_f1 0.7000"),
+        ("val/acc1", ["val/loss", "val/macro_f1"], "val/macro_f1 0.7000"),
+        ("val/acc1", ["val/loss"], None),
+    ],
+)
+def test_the_monitored_metric_is_shown_or_else_the_first_that_is_logged(
+    monitor: str,
+    logged: list[str],
+    shown: str | None,
+    learner: type,
+    squares: type,
+    make_trainer: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = learner()
+    monkeypatch.setattr(module, "on_validation_epoch_end", lambda: module.row(dict.fromkeys(logged, 0.7)))
+    trainer, _ = make_trainer(Monitor(monitor), Progress(seconds=1000.0), max_epochs=1)
+    trainer.fit(module, datamodule=squares())
+    last = lines(capsys)[-1].split("  ")
+    assert [fact for fact in last if fact.startswith("val/")] == ([shown] if shown else [])
 
 
 def test_a_line_comes_every_so_many_seconds_in_training_validation_and_test(

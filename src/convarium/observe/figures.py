@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convarium.observe.contact_sheet import CELL, cell, contact_sheet
-from convarium.observe.tracker import in_a_line, rows_of
+from convarium.observe.contact_sheet import CELL, cell, contact_sheet, draw_pixels
+from convarium.observe.tracker import rows_of
+from convarium.observe.watched import lower_is_better, watched_metric
+from convarium.wording import typed_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,10 +93,18 @@ class Figures(L.Callback):
             for logger in trainer.loggers:
                 logger.save()  # metrics.csv may be buffered
             run_dir = Path(trainer.default_root_dir)
-            self._draw(run_dir, "learning_curves", lambda: learning_curves(rows_of(run_dir / "metrics.csv")))
+            self._draw(run_dir, "learning_curves", lambda: self._curves(trainer, run_dir))
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             if hasattr(data, "samples"):
                 self._draw(run_dir, "training_images", lambda: contact_sheet(*data.samples(SHOWN, EPOCHS_SHOWN)))
+
+    def _curves(self, trainer: L.Trainer, run_dir: Path) -> "Figure":
+        """Of the loss and the monitored metric; if that is the loss, of the first metric that is logged."""
+        rows = rows_of(run_dir / "metrics.csv")
+        logged = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.endswith("/loss")]
+        watched = watched_metric(trainer, logged) or "val/acc1"
+        best = min if lower_is_better(trainer, watched) else max
+        return learning_curves(rows, watched.removeprefix("val/"), best)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._counts = self._mistakes = None
@@ -132,7 +142,7 @@ class Figures(L.Callback):
         self._mistakes.update(logits, losses, images, targets, batch.index)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring every rank's share to rank 0, in one collective that all ranks enter whatever befell them, and draw."""
+        """Bring every rank's share to rank 0, in one collective that a rank enters even if it failed, and draw."""
         share = None
         if not self._broken and self._counts is not None and self._mistakes is not None:
             share = _Share(self._counts.cpu(), self._mistakes.kept())
@@ -141,14 +151,16 @@ class Figures(L.Callback):
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, share)
         self._counts = self._mistakes = None
-        found = [share for share in shares if share is not None]
-        if not trainer.is_global_zero or not found:
+        collected = [share for share in shares if share is not None]
+        if not trainer.is_global_zero or not collected:
             return
         run_dir = Path(trainer.default_root_dir)
         data = getattr(trainer, "datamodule", None)
-        counts = torch.stack([share.counts for share in found]).sum(0)
+        counts = torch.stack([share.counts for share in collected]).sum(0)
         names = _names(getattr(data, "class_names", None), len(counts))
-        mistakes = sorted((mistake for share in found for mistake in share.mistakes), key=lambda mistake: -mistake.loss)
+        mistakes = sorted(
+            (mistake for share in collected for mistake in share.mistakes), key=lambda mistake: -mistake.loss
+        )
         mean, std = getattr(data, "mean", None), getattr(data, "std", None)
 
         def draw_mistakes() -> "Figure":
@@ -228,30 +240,32 @@ def denormalized(image: Tensor, mean: Sequence[float] | None, std: Sequence[floa
     return (image * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)).clamp(0.0, 1.0)
 
 
-def learning_curves(rows: Sequence[dict[str, float]]) -> "Figure":
-    """Loss and accuracy against the epoch, from the rows of a metrics.csv.
+def learning_curves(
+    rows: Sequence[dict[str, float]], metric: str = "acc1", best_of: Callable[..., float] = max
+) -> "Figure":
+    """The loss and a metric against the epoch, from the rows of a metrics.csv.
 
-    Raises:
-        ValueError: if there is nothing to draw.
+    best_of: max or min, which of the values of the metric is the best. Raises ValueError if there is nothing to draw.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure = _figure(9.0, 3.8)
-    loss_axes, accuracy_axes = (_axes(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
+    loss_axes, metric_axes = (_axes(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
     steps_per_epoch = _steps_per_epoch(rows)
 
     def curve(name: str) -> tuple[list[float], list[float]]:
         points = [(row["step"] / steps_per_epoch, row[name]) for row in rows if name in row]
         return [x for x, _ in points], [y for _, y in points]
 
+    is_share = all(0 <= row[name] <= 1 for row in rows for name in row if name.partition("/")[2] == metric)
     drawn = 0
     x, y = curve("train/loss_step")
     if len(x) > 1:
         loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, label="training, single steps")
         drawn += 1
-    for axes, figure_name, best in ((loss_axes, "loss", min), (accuracy_axes, "acc1", max)):
+    for axes, name, best in ((loss_axes, "loss", min), (metric_axes, metric, best_of)):
         for split, color in (("train", TRAIN), ("val", VALIDATION)):
-            x, y = curve(f"{split}/{figure_name}")
+            x, y = curve(f"{split}/{name}")
             if not x:
                 continue
             drawn += 1
@@ -262,7 +276,8 @@ def learning_curves(rows: Sequence[dict[str, float]]) -> "Figure":
             finite = [value for value in y if value == value]
             if split == "val" and finite:
                 at = x[y.index(best(finite))]
-                _mark_best(axes, at, best(finite), above=best is max, at_the_end=at > 0.85 * x[-1])
+                text = f"{best(finite):.4f}" if name == "loss" or not is_share else f"{100 * best(finite):.2f} %"
+                _mark_best(axes, at, best(finite), text, below=best is max, at_the_end=at > 0.85 * x[-1])
     if not drawn:
         raise ValueError("metrics.csv has no losses")
     losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in loss_axes.get_lines()] or [np.empty(0)])
@@ -273,9 +288,10 @@ def learning_curves(rows: Sequence[dict[str, float]]) -> "Figure":
         loss_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         loss_axes.yaxis.set_minor_locator(NullLocator())
     loss_axes.set_title("Loss", y=1.0)  # said, it is not looked for between the labels
-    accuracy_axes.set_title("Accuracy (top 1)", y=1.0)
-    accuracy_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    for axes in (loss_axes, accuracy_axes):
+    metric_axes.set_title("Accuracy (top 1)" if metric == "acc1" else metric, y=1.0)
+    if is_share:
+        metric_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    for axes in (loss_axes, metric_axes):
         axes.set_xlabel("epoch" if steps_per_epoch > 1 else "step")
         axes.grid(True, axis="y")
         if axes.get_lines():
@@ -295,13 +311,13 @@ def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float:
     return max(ends[-1], 1.0) if ends else 1.0
 
 
-def _mark_best(axes: "Axes", x: float, y: float, *, above: bool, at_the_end: bool) -> None:
-    """Ring the best validation value and write it beside the ring; at the end of the curve not beyond the edge."""
+def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_the_end: bool) -> None:
+    """Ring the best validation value and write it below or above the ring; at the end of the curve within the edge."""
     axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
     axes.annotate(
-        f"{100 * y:.2f} %" if above else f"{y:.4f}",
+        text,
         (x, y),
-        xytext=(6 if at_the_end else 0, -14 if above else 9),
+        xytext=(6 if at_the_end else 0, -14 if below else 9),
         textcoords="offset points",
         ha="right" if at_the_end else "center",
         color=VALIDATION,
@@ -311,7 +327,7 @@ def _mark_best(axes: "Axes", x: float, y: float, *, above: bool, at_the_end: boo
 
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     """Truth (rows) against prediction, as shares of each row: hits in blue, errors in red on a scale of their own."""
-    from convarium.observe.bitmap import Bitmap
+    from matplotlib.collections import LineCollection
 
     classes = len(counts)
     total, right = int(counts.sum()), int(counts.trace())
@@ -333,7 +349,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
         hits, _colors(shares, "#f7fbff", "#2b6ca3"), _colors(errors / most, "#ffffff", "#f4a582", WRONG)
     )
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
-    axes.add_artist(Bitmap(pixels, axes.bbox))
+    draw_pixels(axes, pixels, first=-0.5)
     axes.set_title(f"{100 * right / max(total, 1):.2f} % of {total:,} test images right", loc="left", y=1.0)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
@@ -342,13 +358,13 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     if labelled:
         axes.set_xticks(range(classes), texts, fontsize=size, rotation=90 if upright else 0)
         axes.set_yticks(range(classes), texts, fontsize=size)
-        edges = [edge - 0.5 for edge in range(1, classes)]
-        axes.hlines(edges, -0.5, classes - 0.5, color="#eef0f3", linewidth=0.8)
-        axes.vlines(edges, -0.5, classes - 0.5, color="#eef0f3", linewidth=0.8)
+        ends = (-0.5, classes - 0.5)
+        lines = [[(end, edge - 0.5) for end in ends] for edge in range(1, classes)]
+        lines += [[(y, x) for x, y in line] for line in lines]
+        axes.add_collection(LineCollection(lines, colors="#eef0f3", linewidths=0.8), autolim=False)
     if classes <= MOST_COUNTED:
-        for truth, prediction in counts.nonzero().tolist():
-            dark = (shares if truth == prediction else errors / most)[truth, prediction] > 0.55
-            count = int(counts[truth, prediction])
+        dark = (torch.where(hits, shares, errors / most) > 0.55).tolist()
+        for (truth, prediction), count in zip(counts.nonzero().tolist(), counts[counts > 0].tolist(), strict=True):
             axes.text(
                 prediction,
                 truth,
@@ -356,7 +372,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
                 ha="center",
                 va="center",
                 fontsize=9.0 if count < 1000 else 7.0,
-                color="white" if dark else "#1f2937",
+                color="white" if dark[truth][prediction] else "#1f2937",
             )
     return figure
 
@@ -372,8 +388,6 @@ def _colors(shares: Tensor, *scale: str) -> Tensor:
 
 def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int) -> "Figure":
     """The misclassified images of the highest loss, worst first, each with its prediction over the truth."""
-    from convarium.observe.bitmap import Bitmap
-
     columns = min(5, max(len(mistakes), 1))
     rows = max((len(mistakes) + columns - 1) // columns, 1)
     width, height = max(1.75 * columns, 5.0), 2.2 * rows + 0.6
@@ -389,7 +403,7 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
             if wrong > 1
             else f"The one mistake in {total:,} test images"
         )
-    # one bitmap and one pair of axes: 25 of them take four times as long
+    # one image and one pair of axes: 25 of them take four times as long
     per_inch = 72
     sheet = torch.full((3, round(per_inch * height), round(per_inch * width)), 255, dtype=torch.uint8)
     side, step = (int(1.75 * per_inch), int(2.2 * per_inch))
@@ -397,7 +411,6 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.axis("off")
     axes.set(xlim=(0, sheet.shape[2]), ylim=(sheet.shape[1], 0))
-    axes.add_artist(Bitmap(sheet, axes.bbox))
     axes.text(0.5 * sheet.shape[2], 0.2 * per_inch, title, ha="center", va="center", fontsize=12, fontweight="bold")
     for number, mistake in enumerate(mistakes):
         row, column = divmod(number, columns)
@@ -411,6 +424,7 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y - 4, truth, color="#1f2937", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y + CELL + 4, f"#{mistake.index}", color=QUIET, ha="center", va="top", fontsize=7)
+    draw_pixels(axes, sheet)
     return figure
 
 
@@ -459,4 +473,4 @@ def _percent(share: float) -> str:
 
 
 def _warn(what: str, error: Exception) -> None:
-    log.warning("figures: %s not drawn (%s)", what, in_a_line(error))
+    log.warning("figures: %s not drawn (%s)", what, typed_line(error))

@@ -1,25 +1,24 @@
 """Where the run is: a bar on a terminal, a plain line now and then anywhere else."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as L
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+from convarium.observe.watched import watched_metric
+from convarium.progress_bar import Bar, open_bar
 
 ETA_AFTER = 20  # steps; the time to go is counted from the end of the first, which is not like the others
 NEVER = math.inf
 
 
 class Progress(L.Callback):
-    """Show epoch, step, the latest loss and accuracy, images per second and the time to go; on rank 0 only.
+    """Show epoch, step, the latest loss, the monitored metric, images per second and the time to go; on rank 0 only.
 
     Nothing is computed for it: it reads what the learner logged last from `pl_module.latest`, and a step on which
     nothing is due costs one look at the clock. A plain line comes after the first 20 steps, when the time to go is
@@ -34,6 +33,7 @@ class Progress(L.Callback):
         self.refresh_seconds = refresh_seconds
         self._due = NEVER
         self._bar: Bar | None = None
+        self._total = NEVER
         self._epoch = 0
         self._batches = 0  # of this process: a resumed run starts at 0 again
         self._started = 0.0
@@ -104,9 +104,7 @@ class Progress(L.Callback):
         self._close()
         if not trainer.is_global_zero:
             return
-        if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-            self._bar = _bar(total)
-            self._bar.start()
+        self._bar, self._total = open_bar(sys.stdout, transient=False), total
         self._due = time.monotonic() + self._period
 
     def _close(self) -> None:
@@ -114,7 +112,7 @@ class Progress(L.Callback):
         self._due = NEVER
         bar, self._bar = self._bar, None
         if bar is not None:
-            bar.stop()
+            bar.close()
 
     @property
     def _period(self) -> float:
@@ -125,7 +123,8 @@ class Progress(L.Callback):
         epochs = trainer.max_epochs or -1
         where = f"epoch {self._epoch}" + (f"/{epochs}" if epochs > 0 else "")
         where += "  " + (doing or f"step {step:,}" + (f"/{total:,}" if total < NEVER else ""))
-        facts = _facts(getattr(pl_module, "latest", {}))
+        latest = getattr(pl_module, "latest", {})
+        facts = _facts(latest, watched_metric(trainer, latest))
         first_step, first_time = self._first
         if step >= total:
             facts.append(_duration(now - self._started))
@@ -141,33 +140,17 @@ class Progress(L.Callback):
             with suppress(OSError):  # a full disk or a closed pipe behind stdout is no reason to stop training
                 print("  ".join([where, *facts]), flush=True)
         else:
-            self._bar.update(self._bar.task_ids[0], description=where, facts="  ".join(facts), completed=done)
-            self._bar.refresh()
+            self._bar.show(done, self._total if self._total < NEVER else None, "  ".join(facts), before=where)
 
 
-def _bar(total: float) -> "Bar":
-    """A bar with our facts at its end, drawn only when we say so: rich's own thread would take time from the steps."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    bar = Bar(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-        auto_refresh=False,
-    )
-    bar.add_task("", total=total if total < NEVER else None, facts="")
-    return bar
-
-
-def _facts(latest: Mapping[str, float]) -> list[str]:
+def _facts(latest: Mapping[str, float], watched: str | None) -> list[str]:
     """What the learner and the other callbacks logged last, in words."""
     facts = []
     loss = latest.get("train/loss_step", latest.get("train/loss"))
     if loss is not None:
         facts.append(f"loss {loss:.4f}")
-    if "val/acc1" in latest:
-        facts.append(f"val/acc1 {latest['val/acc1']:.4f}")
+    if watched is not None:
+        facts.append(f"{watched} {latest[watched]:.4f}")
     if "images_per_second" in latest:
         facts.append(f"{latest['images_per_second']:,.0f} images/s")
     return facts

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Protocol
 from lightning.pytorch.loggers import Logger
 
 from convarium.errors import ConfigError
+from convarium.wording import typed_line
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Tracker(Logger):
         try:
             self._import()
         except Exception as error:  # a broken installation of a tracker is the tracker's trouble alone
-            self._give_up(in_a_line(error))
+            self._give_up(typed_line(error))
             return
         self._call_began = time.monotonic()
         self._thread = threading.Thread(target=self._serve, args=(start,), name=f"{self.name}-tracker", daemon=True)
@@ -188,7 +189,7 @@ class Tracker(Logger):
                 self._call_began = time.monotonic()
                 getattr(session, method)(*args)
         except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
-            self._give_up(in_a_line(error))
+            self._give_up(typed_line(error))
 
     def _give_up(self, reason: str) -> None:
         """Print the one line and drop the tracker; called by either thread, the second call does nothing."""
@@ -211,12 +212,6 @@ def require(package: str, extra: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise ConfigError(f"logger={extra} needs {package}: pip install 'convarium[{extra}]'")
-
-
-def in_a_line(error: BaseException) -> str:
-    """An exception's type and the first line of what it says."""
-    message = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
 
 
 def redacted(config: dict[str, Any]) -> dict[str, Any]:

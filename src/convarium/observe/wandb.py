@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from convarium.observe.tracker import Session, Start, Tracker
+from convarium.wording import first_line
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -92,7 +93,7 @@ class Wandb(Tracker):
                 self._run = self._init(start, "online", left)
                 log.info("wandb: %s", self._run.url)
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
                 end_service()  # it holds the id of the run that it could not start
         if self._run is None:
             self._run = self._init(start, "disabled" if mode == "disabled" else "offline", 60.0)
