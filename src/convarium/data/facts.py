@@ -1,7 +1,7 @@
 """What can be known about a dataset without torch: the facts that a config needs before anything is trained.
 
 `register()` gives them to the yaml files as resolvers: `${folder_classes:PATH}`, `${folder_image_size:PATH}`,
-`${emnist:SPLIT,FACT}`.
+`${emnist:SPLIT,FACT}`, `${packed:ROOT,FACT}`.
 """
 
 import string
@@ -122,14 +122,20 @@ def emnist(split: str, fact: str) -> Any:
     return len(facts.classes) if fact == "num_classes" else getattr(facts, fact)
 
 
+def packed(root: str, fact: str) -> Any:
+    """A field of a packed dataset's header."""
+    from convarium.data.packed.shards import read_header  # numpy, which only a packed dataset has to pay
+
+    value = getattr(read_header(root), fact)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def register() -> None:
     """Make the facts about folders and packed datasets known to OmegaConf; may be called any number of times."""
     from omegaconf import OmegaConf
 
-    from convarium.data.packed.facts import FACTS
-
     facts: dict[str, Callable[..., Any]] = {
-        **FACTS,
+        "packed": packed,
         "folder_classes": folder_classes,
         "folder_num_classes": folder_num_classes,
         "folder_image_size": folder_image_size,

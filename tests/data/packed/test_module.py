@@ -4,25 +4,19 @@ import pytest
 import torch
 
 from convarium.batch import Batch
-from convarium.data.packed.facts import FACTS as RESOLVERS
+from convarium.data import facts
 from convarium.errors import ConfigError, MissingData
-from data.packed.packs import folder_of, packed_of, packing_of
+from data.packed.packs import FACTS, folder_of, packed_of, packing_of
 
 
 def test_the_facts_come_out_of_the_header(packed):
-    assert {name.removeprefix("packed_"): fact(str(packed)) for name, fact in RESOLVERS.items()} == {
-        "num_classes": 2,
-        "classes": ["cat", "dog"],
-        "channels": 3,
-        "image_size": 12,
-        "crop_share": 1.0,
-        "mean": [0.5],
-        "std": [0.25],
-    }
+    expected = {name: value for name, value in FACTS.items() if name != "val_fraction"}
+    assert {name: facts.packed(str(packed), name) for name in expected} == expected
+    assert facts.packed(str(packed), "crop_share") == 1.0
 
 
 def test_the_facts_come_through_a_url_too(in_memory, packed):
-    assert RESOLVERS["packed_classes"](in_memory) == RESOLVERS["packed_classes"](str(packed)) == ["cat", "dog"]
+    assert facts.packed(in_memory, "classes") == facts.packed(str(packed), "classes") == ["cat", "dog"]
 
 
 def test_validation_is_carved_as_from_the_folder(packed):

@@ -1,6 +1,7 @@
 """From an image file, or an image of another size, to the uint8 pixels a network sees."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,16 +22,23 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
     """
     if channels not in MODES:
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
+
+    def square(data: bytes) -> Tensor:
+        return read_square(_pillow(), data, image_size=image_size, crop_share=crop_share, channels=channels)
+
+    return read_file(path, square).contiguous()
+
+
+def read_file(path: str | Path, decode: Callable[[bytes], Tensor]) -> Tensor:
+    """What `decode` makes of a file's bytes. Raises ValueError, naming the file, if it cannot be read."""
     try:
-        data = Path(path).read_bytes()
-        square = read_square(_pillow(), data, image_size=image_size, crop_share=crop_share, channels=channels)
+        return decode(Path(path).read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path}: no such image") from None
     except OSError as error:
         raise ValueError(f"{path}: unreadable image ({error.strerror})") from None
     except Unreadable as error:
         raise ValueError(f"{path}: unreadable image ({error})") from None
-    return square.contiguous()
 
 
 @functools.cache

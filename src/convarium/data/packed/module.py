@@ -8,13 +8,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from convarium.data.image_files.pictures import read_file
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
 from convarium.data.packed.shards import Header, Shards, read_header, read_index
 from convarium.data.packed.source import Packed, central, cut_out, stored_size
 from convarium.data.packed.storage import Storage, is_url, open_storage
 from convarium.data.readers.choice import reader
-from convarium.data.readers.reader import Reader, Unreadable
+from convarium.data.readers.reader import Reader
 from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
@@ -108,18 +109,14 @@ class PackedImages(ImageData):
 
     def open_image(self, path: Path) -> Tensor:
         """Decoded, sized as it would be packed, and cut as the dataset's own."""
-        try:
-            data = path.read_bytes()
+
+        def decode(data: bytes) -> Tensor:
             height, width = stored_size(*self._reader.size(data), self._header.size)
             stored = self._reader.read(data, None, (height, width), channels=self.channels)
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such image") from None
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
-        except Unreadable as error:
-            raise ValueError(f"{path}: unreadable image ({error})") from None
-        cut = central(height, width, self.image_size, self.crop_share)
-        return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
+            cut = central(height, width, self.image_size, self.crop_share)
+            return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
+
+        return read_file(path, decode)
 
     def _as_squares(self) -> Self:
         return replace(self, image_size=round(self.image_size / self.crop_share), crop_share=1.0)
