@@ -26,8 +26,8 @@ from convarium.config.compose import compose
 from convarium.config.instantiate import build
 from convarium.errors import MissingData
 from convarium.run.directory import RunDirectory
-from convarium.run.fit import build_data, build_parts, fit_and_test, measure
-from convarium.run.preflight import preflight
+from convarium.run.fit import assemble, fit
+from convarium.run.prepare import prepare
 
 BLOCK = 10
 BATCH = 128
@@ -112,32 +112,30 @@ def main(epochs: int = 7, threads: int = 2, arch: str = "lenet5") -> None:
     overrides += [f"trainer.max_epochs={epochs + 1}", "trainer.accelerator=cpu", f"threads={threads}"]
     overrides += ["callbacks=[checkpoint,progress,throughput]"]
     try:
-        config = compose([*overrides, "data=mnist"]).config
-        data = build_data(config)
+        prepared = prepare(compose([*overrides, "data=mnist"]).config)
     except MissingData:
         synthetic = ["data=synthetic", "data.channels=1", "data.train_size=60000", "data.val_fraction=0.0833"]
-        config = compose([*overrides, *synthetic]).config
-        data = build_data(config)
-    found, clock = preflight(config), measure(config, data)
+        prepared = prepare(compose([*overrides, *synthetic]).config)
+    config, data, length = prepared.config, prepared.data, prepared.length
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         run.make(config, overrides)
-        parts = build_parts(config, run, found, data, clock)
+        experiment = assemble(run, prepared)
         loader, source = data.train_dataloader(), data._train
         pixels, labels = source.fetch(torch.arange(len(source)))[0], source.targets
-        steps = clock.total_steps
+        steps = length.total_steps
         val = torch.tensor(sorted(set(range(len(source))) - set(loader.members.tolist())))
         loops = {
             name: HandWritten(build(config["arch"], "arch"), pixels, labels, loader.members, val, steps)
             for name in ("hand", "hand again")
         }
         alternation = Alternation(loops)
-        parts.trainer.callbacks.insert(0, alternation)
-        fit_and_test(run, config, found, parts, resume=False)
+        experiment.trainer.callbacks.insert(0, alternation)
+        fit(run, prepared, experiment, resume=False)
     seconds = alternation.seconds[1:]  # the first epoch warms up
-    step = 1e3 * statistics.median(epoch["hand"] for epoch in seconds) / clock.steps_per_epoch
+    step = 1e3 * statistics.median(epoch["hand"] for epoch in seconds) / length.steps_per_epoch
     print(
-        f"\n{len(seconds)} epochs of {clock.steps_per_epoch} steps, {threads} threads, hand-written step {step:.2f} ms"
+        f"\n{len(seconds)} epochs of {length.steps_per_epoch} steps, {threads} threads, hand-written step {step:.2f} ms"
     )
     for name, other in (("ours", "hand"), ("ours", "hand again"), ("hand again", "hand")):
         ratios = sorted(epoch[name] / epoch[other] for epoch in seconds)  # per epoch
@@ -145,7 +143,7 @@ def main(epochs: int = 7, threads: int = 2, arch: str = "lenet5") -> None:
     hand = [(epoch["hand"] + epoch["hand again"]) / 2 for epoch in seconds]
     ratio = statistics.median(epoch["ours"] / both for epoch, both in zip(seconds, hand, strict=True))
     extra = statistics.median(epoch["ours"] - both for epoch, both in zip(seconds, hand, strict=True))
-    print(f"{1e6 * extra / clock.steps_per_epoch:.0f} us per step above the loop")
+    print(f"{1e6 * extra / length.steps_per_epoch:.0f} us per step above the loop")
     print(f"overhead ratio {ratio:.3f} (at most 1.10)")
 
 

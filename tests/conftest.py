@@ -2,6 +2,8 @@
 
 import os
 import socket
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,32 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONVARIUM_CACHE", f"{tmp_path}.cache")
     return tmp_path
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets CONVARIUM_TRUST as if it had been so when the program began."""
+    from convarium.config.trust import trust
+
+    def set_trust(value: str) -> None:
+        monkeypatch.setenv("CONVARIUM_TRUST", value)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        trust.cache_clear()
+
+    return set_trust
+
+
+def forget_trust() -> None:
+    if (module := sys.modules.get("convarium.config.trust")) is not None:
+        module.trust.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_trust() -> Iterator[None]:
+    """What the environment admits is read once a program: here, once a test."""
+    forget_trust()
+    yield
+    forget_trust()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ from typing import Any
 from convarium.config.compose import compose
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 
 # 512 images to train on, 128 to validate and 128 to test with: 16 steps an epoch
 SMALL = (
@@ -31,7 +32,7 @@ def config_of(*overrides: str) -> dict[str, Any]:
 def experiment(*overrides: str, folder: str = "run", code: int = 0) -> RunDirectory:
     """Run SMALL, changed by overrides, in the current folder; its run directory."""
     words = [*_words(overrides), f"run_dir={folder}"]
-    assert run_experiment(compose(words).config, words) == code
+    assert launch(prepare(compose(words).config), words) == code
     return RunDirectory.open(folder)
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from convarium.config.catalog import members
 from convarium.config.compose import compose
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 
 STEPS = 20
 SET_UP = (
@@ -42,7 +43,7 @@ def losses(arch: str, folder: Path) -> list[float]:
     overrides = [f"arch={arch}", *SET_UP, f"run_dir={run}"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = run_experiment(compose(overrides).config, overrides)
+        code = launch(prepare(compose(overrides).config), overrides)
     if code:
         sys.exit(f"{arch}: exit code {code}\n{said.getvalue()}")
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as rows:

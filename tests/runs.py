@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from convarium.config.compose import compose
 from convarium.config.instantiate import build
 from convarium.run.directory import RunDirectory
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 
 QUICK = ("trainer.accelerator=cpu", "threads=1", "callbacks=[checkpoint]")
 
@@ -16,7 +17,7 @@ QUICK = ("trainer.accelerator=cpu", "threads=1", "callbacks=[checkpoint]")
 def trained(folder: Path, *overrides: str) -> RunDirectory:
     """The directory of an experiment that was run in this process."""
     words = [*QUICK, *overrides, f"run_dir={folder}"]
-    assert run_experiment(compose(words).config, words) == 0
+    assert launch(prepare(compose(words).config), words) == 0
     return RunDirectory.open(folder)
 
 

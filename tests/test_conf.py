@@ -110,12 +110,12 @@ def test_the_table_of_contents_lists_every_group(conf: Conf) -> None:
 
 
 def test_milestones_lie_inside_the_run(conf: Conf) -> None:
-    from convarium.learn.lengths import Clock, parse_length
+    from convarium.learn.lengths import TrainingLength, parse_length
 
     config = conf.compose(["schedule=multistep"]).config
-    clock = Clock(total_steps=21 * config["trainer"]["max_epochs"], steps_per_epoch=21)
-    steps = [parse_length(milestone).steps(clock) for milestone in config["schedule"]["milestones"]]
-    assert all(0 < step < clock.total_steps for step in steps)
+    length = TrainingLength(total_steps=21 * config["trainer"]["max_epochs"], steps_per_epoch=21)
+    steps = [parse_length(milestone).steps(length) for milestone in config["schedule"]["milestones"]]
+    assert all(0 < step < length.total_steps for step in steps)
 
 
 def test_every_trainer_has_the_keys_of_every_other(conf: Conf) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convarium.out_of_memory import Kills, tells, told
+from convarium.out_of_memory import Kills, is_lack_of_memory, is_said_in
 
 CUDA = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB"
 CPU = (
@@ -41,7 +41,7 @@ class DeviceLost(RuntimeError):
     ids=lambda failure: f"{type(failure).__name__}: {failure}"[:40],
 )
 def test_a_lack_of_memory_is_told_by_its_exception(failure: BaseException) -> None:
-    assert tells(failure)
+    assert is_lack_of_memory(failure)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_a_lack_of_memory_is_told_by_its_exception(failure: BaseException) -> No
     ids=lambda failure: f"{type(failure).__name__}: {failure}"[:40],
 )
 def test_another_failure_tells_of_no_lack_of_memory(failure: BaseException) -> None:
-    assert not tells(failure)
+    assert not is_lack_of_memory(failure)
 
 
 def test_what_torch_raises_for_too_large_a_tensor_tells() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(1 << 45)
-    assert tells(caught.value)
+    assert is_lack_of_memory(caught.value)
 
 
 def test_what_numpy_raises_for_too_large_an_array_tells() -> None:
@@ -72,7 +72,7 @@ def test_what_numpy_raises_for_too_large_an_array_tells() -> None:
 
     with pytest.raises(MemoryError) as caught:
         np.zeros(1 << 45)
-    assert tells(caught.value)
+    assert is_lack_of_memory(caught.value)
 
 
 # the last line of a traceback
@@ -92,7 +92,7 @@ def test_what_numpy_raises_for_too_large_an_array_tells() -> None:
     ],
 )
 def test_a_lack_of_memory_is_told_by_the_last_line_of_a_traceback(line: str) -> None:
-    assert told(line)
+    assert is_said_in(line)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_lack_of_memory_is_told_by_the_last_line_of_a_traceback(line: str) -> 
     ],
 )
 def test_another_last_line_tells_of_no_lack_of_memory(line: str) -> None:
-    assert not told(line)
+    assert not is_said_in(line)
 
 
 @pytest.mark.parametrize("failure", [MemoryError(), MemoryError("no more"), torch.OutOfMemoryError(CUDA)])
 def test_an_exception_and_its_last_line_tell_the_same(failure: BaseException) -> None:
-    assert told(traceback.format_exception_only(failure)[-1].strip())
+    assert is_said_in(traceback.format_exception_only(failure)[-1].strip())
 
 
 # what the kernel counts

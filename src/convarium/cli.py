@@ -1,4 +1,4 @@
-"""Which verb: `python train.py ...` and `convarium VERB ...`; what a person got wrong becomes one line. No torch here."""
+"""Which verb: `python train.py ...`, `convarium VERB ...`; what a person got wrong becomes one line. No torch here."""
 
 import os
 import sys

@@ -11,3 +11,9 @@ class MissingData(ConfigError):
 
 class RunError(Exception):
     """A run, or a file of one, is not what it should be: missing, foreign, corrupt, or in use by another process."""
+
+
+BAD_INPUT = 2
+"""The exit code after such an error."""
+INTERRUPTED = (130, 143)
+"""The exit codes after Ctrl-C and after SIGTERM."""

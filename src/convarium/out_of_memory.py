@@ -15,7 +15,7 @@ CLASSES = ("OutOfMemoryError", "MemoryError")
 WORDS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def tells(failure: BaseException) -> bool:
+def is_lack_of_memory(failure: BaseException) -> bool:
     """Whether an exception says that memory, of the machine or of a device, did not suffice."""
     names = [kind.__name__ for kind in type(failure).__mro__]
     if any(name.endswith(CLASSES) for name in names) or (
@@ -25,7 +25,7 @@ def tells(failure: BaseException) -> bool:
     return "RuntimeError" in names and any(words in str(failure) for words in WORDS)
 
 
-def told(line: str) -> bool:
+def is_said_in(line: str) -> bool:
     """Whether the last line of a traceback says so."""
     return re.match(rf"[\w.]*({'|'.join(CLASSES)})\b", line) is not None or any(
         words in line for words in (*WORDS, f"[Errno {errno.ENOMEM}]")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from convarium.config.compose import Conf, compose, readable
+from convarium.config.compose import Conf, compose
 from convarium.config.instantiate import build
+from convarium.config.overrides import readable
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
 from convarium.run.resume import resume_config
@@ -186,7 +188,9 @@ def test_a_recipe_that_writes_a_key_its_group_lacks_is_refused(tmp_path: Path) -
     assert line.startswith("optimizer.momentum: no such key in optimizer=adamw")
 
 
-def test_an_architecture_is_one_python_file_and_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_architecture_is_one_python_file_and_one_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusting: Callable[[str], None]
+) -> None:
     (tmp_path / "conf" / "arch").mkdir(parents=True)
     (tmp_path / "conf" / "arch" / "mine.yaml").write_text(
         "# Mine\n_target_: mylab_nets.Mine\nin_channels: ${data.channels}\nnum_classes: ${data.num_classes}\nwidth: 4\n"
@@ -200,7 +204,7 @@ def test_an_architecture_is_one_python_file_and_one_yaml(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="CONVARIUM_TRUST"):
         compose(["arch=mine"], str(tmp_path / "conf"))
-    monkeypatch.setenv("CONVARIUM_TRUST", "mylab_nets")
+    trusting("mylab_nets")
     config = compose(["arch=mine", "arch.width=5"], str(tmp_path / "conf")).config
     assert build(config["arch"], "arch")[0].out_channels == 5
 
@@ -217,14 +221,14 @@ def run(conf: Conf, tmp_path: Path) -> RunDirectory:
 
 
 def test_a_run_resumed_without_overrides_has_its_own_config(run: RunDirectory) -> None:
-    config, changed = resume_config(run.path, [])
+    config, _, changed = resume_config(run.path, [])
     assert config == {**run.config(), "run_dir": str(run.path)}
     assert changed == []
 
 
 def test_devices_logger_callbacks_and_a_longer_training_may_change(run: RunDirectory) -> None:
     words = ["trainer.devices=2", "trainer.max_epochs=5", "logger=tensorboard", "callbacks=[checkpoint]"]
-    config, changed = resume_config(run.path, words)
+    config, _, changed = resume_config(run.path, words)
     assert config["trainer"]["devices"] == 2
     assert config["trainer"]["max_epochs"] == 5
     assert list(config["logger"]) == ["tensorboard"]
@@ -252,7 +256,7 @@ def test_another_change_is_refused_with_both_values(run: RunDirectory, word: str
 def test_a_changed_group_is_refused_and_the_same_one_is_not(run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match="cannot change on resume"):
         resume_config(run.path, ["optimizer=sgd"])
-    assert resume_config(run.path, ["optimizer=adamw"])[1] == []
+    assert resume_config(run.path, ["optimizer=adamw"])[2] == []
 
 
 def test_a_value_named_now_is_compared_with_the_run_and_not_with_todays_yaml(run: RunDirectory) -> None:
@@ -274,7 +278,7 @@ def test_a_run_on_a_folder_resumes_from_another_current_folder(
     run.make(conf.compose(overrides).config, overrides)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    config, changed = resume_config(run.path, ["trainer.max_epochs=40"])
+    config, _, changed = resume_config(run.path, ["trainer.max_epochs=40"])
     assert config["data"]["root"] == str(tmp_path / "my photos")
     assert changed == ["trainer.max_epochs: 30 -> 40"]
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convarium.config.compose import Conf
-from convarium.config.identity import config_hash, determines_result, leaves, slug, sweep_name
+from convarium.config.identity import config_hash, determines_result, slug, sweep_name
+from convarium.config.keys import leaves
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Building by allow-list: a config from somebody else is data."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +106,18 @@ def test_what_a_name_leads_to_must_be_at_home_there_and_of_its_kind(path: str, k
         build(target(path), key)
 
 
-def test_one_s_own_package_is_admitted_by_the_environment_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_s_own_package_is_admitted_by_the_environment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusting: Callable[[str], None]
+) -> None:
     (tmp_path / "mylab_layers.py").write_text(
         "import os\nfrom torch import nn\nclass Mine(nn.Module): ...\ndef run(): ...\nsystem = os.system\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="CONVARIUM_TRUST"):
         build(target("mylab_layers.Mine"), "arch")
-    monkeypatch.setenv("CONVARIUM_TRUST", "other, mylab_layers")
+    trusting("other, mylab_layers")
     assert type(build(target("mylab_layers.Mine"), "arch")).__name__ == "Mine"
-    with pytest.raises(ConfigError, match=r"is not a torch\.nn\.Module"):
+    with pytest.raises(ConfigError, match=r"returned a NoneType, not a torch\.nn\.Module"):
         build(target("mylab_layers.run"), "arch")
     with pytest.raises(ConfigError, match="neither a class nor a function"):  # builtin, and not at home here
         build(target("mylab_layers.system"), "norm")

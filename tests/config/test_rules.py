@@ -1,13 +1,8 @@
-"""Ranges by key name, and the conditions between keys."""
+"""The conditions between keys."""
 
 import pytest
-import yaml
 
-from convarium.config.catalog import conf_dir
 from convarium.config.compose import Conf
-from convarium.config.identity import leaves
-from convarium.config.instantiate import RULES
-from convarium.config.keys import RANGES, accepted, has_type
 from convarium.config.rules import check_batch_divides
 from convarium.errors import ConfigError
 
@@ -15,103 +10,6 @@ from convarium.errors import ConfigError
 @pytest.fixture(scope="module")
 def conf() -> Conf:
     return Conf()
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        "optimizer.lr=-0.1",
-        "optimizer.lr=nan",
-        "optimizer.lr=inf",
-        "optimizer.weight_decay=-1",
-        "optimizer.betas=[0.9,1.0]",
-        "optimizer.eps=0",
-        "clip.max_norm=0",
-        "clip.max_norm=-inf",
-        "loss.label_smoothing=1.0",
-        "schedule.warmup=-1",
-        "schedule.warmup=5 parsecs",
-        "trainer.devices=0",
-        "trainer.devices=some",
-        "trainer.num_nodes=0",
-        "trainer.max_epochs=-3",
-        "trainer.max_epochs=0",
-        "trainer.max_steps=0",
-        "trainer.max_time=tomorrow",
-        "trainer.accelerator=tpu",
-        "trainer.strategy=deepspeed",
-        "trainer.accumulate_grad_batches=0",
-        "trainer.limit_train_batches=1.5",
-        "trainer.limit_train_batches=0",
-        "trainer.limit_val_batches=-1",
-        "trainer.log_every_n_steps=0",
-        "data.val_fraction=1",
-        "data.val_fraction=-0.1",
-        "data.image_size=0",
-        "data.std=[0.0]",
-        "batch_size=0",
-        "seed=-1",
-        "dropout=1.0",
-        "threads=0",
-        "decay=everything",
-        "test.weights=first",
-        "name=''",
-        "callbacks.checkpoint.every_n_steps=0",
-        "callbacks.progress.seconds=0",
-        "precision.float32_matmul=low",
-    ],
-)
-def test_a_value_out_of_range_is_refused_with_what_is_accepted(conf: Conf, word: str) -> None:
-    with pytest.raises(ConfigError, match=r"accepted: |expected ") as caught:
-        conf.compose([word])
-    assert str(caught.value).startswith(f"{word.partition('=')[0]}=")
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        "optimizer.lr=0",
-        "schedule.warmup=500 steps",
-        "schedule.warmup=5%",
-        "schedule.warmup=2.5",
-        "trainer.devices=auto",
-        "trainer.max_steps=-1",
-        "trainer.max_time=00:12:00:00",
-        "trainer.limit_train_batches=10",
-        "trainer.limit_val_batches=0",
-        "trainer.deterministic=warn",
-        "trainer.fast_dev_run=3",
-        "dropout=0",
-        "threads=2",
-        "callbacks.checkpoint.every_n_steps=100",
-        "callbacks.checkpoint.every_n_minutes=null",
-        "data.val_fraction=0",
-    ],
-)
-def test_a_value_in_range_is_accepted(conf: Conf, word: str) -> None:
-    key = word.partition("=")[0]
-    assert key in leaves(conf.compose([word]).config)
-
-
-def test_every_row_of_the_table_is_the_key_of_some_yaml() -> None:
-    keys = set(leaves(yaml.safe_load((conf_dir() / "train.yaml").read_text())))
-    for group in RULES:
-        for path in (conf_dir() / group).glob("*.yaml"):
-            keys |= leaves(yaml.safe_load(path.read_text()) or {}, group).keys()
-    for row in RANGES:
-        group, _, name = row.partition(".")
-        assert row in keys or (group == "*" and any(key.endswith(f".{name}") for key in keys)), row
-
-
-@pytest.mark.parametrize(("value", "types", "good"), [(True, (int,), False), (1, (float,), True), (1.0, (int,), False)])
-def test_an_int_may_stand_for_a_float_and_a_bool_for_no_number(value: object, types: tuple[type], good: bool) -> None:
-    assert has_type(value, types) is good
-
-
-def test_a_row_is_found_by_its_dotted_key_before_its_name() -> None:
-    assert accepted("optimizer.momentum") is RANGES["*.momentum"]
-    assert accepted("average.decay") is RANGES["average.decay"]
-    assert accepted("arch.stem") is None
 
 
 def test_the_global_batch_must_divide_by_devices_nodes_and_accumulation(conf: Conf) -> None:
@@ -155,15 +53,23 @@ def test_only_some_groups_have_several_answers(conf: Conf) -> None:
         conf.compose(["logger=[wandb,none]"])
 
 
-@pytest.mark.parametrize("view", ["test.views=144", "test.dense=true", "test.flip=true"])
-def test_a_loss_that_is_no_function_of_probabilities_has_one_view(conf: Conf, view: str) -> None:
-    conf.compose([view, "loss=hinge"])
-    with pytest.raises(ConfigError, match=rf"{view}: averages probabilities, of which this loss \(MeanSquaredError\)"):
-        conf.compose([view, "loss=mse"])
-
-
 def test_two_answers_that_bring_the_same_part_are_refused(conf: Conf) -> None:
     assert list(conf.compose(["augment=[crop_flip,mixup]"]).config["augment"]) == ["crop", "mix"]
     for chosen, part in (("mixup,cutmix", "mix"), ("flip,vgg", "flip"), ("crop_flip,alexnet", "crop")):
         with pytest.raises(ConfigError, match=rf"augment=\[{chosen}\]: .* both bring augment\.{part}; choose one"):
             conf.compose([f"augment=[{chosen}]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["stop=early", "stop.monitor=val_loss"], "stop.monitor=val_loss: is not measured; did you mean 'val/loss'?"),
+        (["schedule=plateau", "schedule.monitor=val/f1"], "schedule.monitor=val/f1: is not measured"),
+        (["metrics=[top5]"], "stop.monitor=val/acc1: is not measured"),
+    ],
+)
+def test_a_figure_that_nobody_measures_is_refused(conf: Conf, words: list[str], line: str) -> None:
+    conf.compose(["stop=early", "stop.monitor=val/macro_f1", "metrics=[accuracy,macro_f1]"])
+    with pytest.raises(ConfigError) as caught:
+        conf.compose(["stop=early", *words])
+    assert str(caught.value).startswith(line)

@@ -1,7 +1,5 @@
 """A small network, a fixed problem, and the yamls of this package's groups built by hand."""
 
-import functools
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+
+from convarium.config.instantiate import build as instantiate
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -69,8 +69,4 @@ def small_net(seed: int = 0) -> nn.Sequential:
 
 def build_member(group: str, member: str, **changes: Any) -> Any:
     node: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{member}.yaml"), resolve=True)
-    module, _, name = node.pop("_target_").rpartition(".")
-    target = getattr(importlib.import_module(module), name)
-    partial = node.pop("_partial_", False)
-    arguments = {**node, **changes}
-    return functools.partial(target, **arguments) if partial else target(**arguments)
+    return instantiate({**node, **changes}, group)

@@ -45,11 +45,6 @@ def test_shared_parameters_come_once_and_frozen_ones_not_at_all() -> None:
     assert names_in_groups(net, "weights") == {"decay 0.1": ["0.weight"], "plain 0.0": ["0.bias", "1.bias"]}
 
 
-def test_an_unknown_decay_is_refused(net: nn.Sequential) -> None:
-    with pytest.raises(ValueError, match="decay='none': must be 'weights' or 'all'"):
-        parameter_groups(net, weight_decay=0.1, decay="none")  # type: ignore[arg-type]
-
-
 def test_the_classifier_is_all_that_the_owner_of_the_last_parameter_owns(net: nn.Sequential) -> None:
     assert classifier_names(name for name, _ in net.named_parameters()) == {"9.weight", "9.bias"}
     assert classifier_names([]) == frozenset()

@@ -16,7 +16,7 @@ from convarium.data.module import ImageData
 from convarium.layers.outputs import Outputs
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.learn.learner import Learner
-from convarium.learn.lengths import Clock
+from convarium.learn.lengths import TrainingLength
 from convarium.learn.losses import ClassificationLoss, CrossEntropy, Hinge, MeanSquaredError
 from convarium.learn.schedules import Constant, Cosine
 from convarium.run.directory import RunDirectory
@@ -158,7 +158,9 @@ class Headed(nn.Module):
 
 
 def learner_of(net: nn.Module, loss: ClassificationLoss) -> Learner:
-    return Learner(net, num_classes=4, loss=loss, optimizer=torch.optim.SGD, schedule=Constant(), clock=Clock(1, 1))
+    return Learner(
+        net, num_classes=4, loss=loss, optimizer=torch.optim.SGD, schedule=Constant(), length=TrainingLength(1, 1)
+    )
 
 
 def mixed_batch() -> Batch:
@@ -286,9 +288,9 @@ def test_the_rate_is_the_schedules_at_every_step(accumulate: int) -> None:
     run = experiment(
         "trainer.max_epochs=3", "schedule.warmup=10 steps", f"trainer.accumulate_grad_batches={accumulate}"
     )
-    schedule, clock = Cosine(warmup="10 steps"), Clock(3 * STEPS, STEPS)
+    schedule, length = Cosine(warmup="10 steps"), TrainingLength(3 * STEPS, STEPS)
     rate = run.config()["optimizer"]["lr"]
-    assert rows(run, "lr") == [rate * schedule.factor(step, clock) for step in range(3 * STEPS)]
+    assert rows(run, "lr") == [rate * schedule.factor(step, length) for step in range(3 * STEPS)]
     assert rows(run, "lr")[:2] == [rate / 11, rate * (2 / 11)]
 
 

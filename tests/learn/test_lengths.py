@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convarium.learn.lengths import Clock, Length, parse_length
+from convarium.learn.lengths import Length, TrainingLength, parse_length
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from convarium.learn.lengths import Clock, Length, parse_length
     ],
 )
 def test_a_length_is_the_whole_steps_in_it(written: int | float | str, steps: int) -> None:
-    assert parse_length(written).steps(Clock(total_steps=200, steps_per_epoch=20)) == steps
+    assert parse_length(written).steps(TrainingLength(total_steps=200, steps_per_epoch=20)) == steps
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_no_length_is_refused_with_the_value(written: object, message: s
 
 @given(percent=st.integers(0, 99), total=st.integers(1, 10_000))
 def test_a_share_of_the_run_is_exact_and_shorter_than_the_run(percent: int, total: int) -> None:
-    steps = parse_length(f"{percent}%").steps(Clock(total, 1))
+    steps = parse_length(f"{percent}%").steps(TrainingLength(total, 1))
     assert steps == percent * total // 100 < total
 
 
@@ -70,7 +70,7 @@ def test_a_length_prints_as_it_can_be_read(amount: float, unit: str) -> None:
 
 def test_a_run_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one step"):
-        Clock(total_steps=0, steps_per_epoch=1)
+        TrainingLength(total_steps=0, steps_per_epoch=1)
 
 
 def test_lengths_and_schedules_are_read_without_torch() -> None:

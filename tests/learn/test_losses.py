@@ -155,19 +155,3 @@ def test_the_gradient_of_a_loss_is_that_of_finite_differences(make: Make) -> Non
         nudge[row, column] = step
         slope = (loss(logits + nudge, targets).sum() - loss(logits - nudge, targets).sum()) / (2 * step)
         assert gradient[row, column].item() == pytest.approx(slope.item(), abs=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: CrossEntropy(label_smoothing=1.0), "label_smoothing=1.0: must be at least 0 and less than 1"),
-        (lambda: CrossEntropy(label_smoothing=float("nan")), "label_smoothing=nan"),
-        (lambda: BinaryCrossEntropy(aux_weight=-0.1), "aux_weight=-0.1: must be a number >= 0"),
-        (lambda: Hinge(margin=0), "margin=0: must be a number > 0"),
-        (lambda: Hinge(power=3), "power=3: must be 1 or 2"),
-        (lambda: MaximumAPosteriori(rubbish_distance=0), "rubbish_distance=0: must be a number > 0"),
-    ],
-)
-def test_a_value_out_of_range_is_refused_when_made(make: Make, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()

@@ -196,12 +196,12 @@ def test_the_last_checkpoint_is_saved_every_so_many_minutes(
 ) -> None:
     now = 0.0
 
-    def clock() -> float:  # a minute from step to step
+    def length() -> float:  # a minute from step to step
         nonlocal now
         now += 60
         return now
 
-    monkeypatch.setattr(checkpoint_module.time, "monotonic", clock)
+    monkeypatch.setattr(checkpoint_module.time, "monotonic", length)
     experiment("callbacks.checkpoint.every_n_minutes=4.5")
     steps = last(saved)
     gaps = [later - earlier for earlier, later in pairwise(steps)]

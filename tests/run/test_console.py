@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convarium.run.console import Tee, copied_to, our_lines_shown, summary
+from convarium.run.console import Tee, own_log_lines, summary, tee
 from convarium.run.directory import RunDirectory
 from experiments import experiment
 
@@ -70,7 +70,7 @@ def test_a_run_that_failed_is_shown_where_it_says_why(own_directory: Path) -> No
 
 
 def test_our_own_lines_are_shown_once_and_those_of_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:
-    with our_lines_shown():
+    with own_log_lines():
         logging.getLogger("convarium.somewhere").info("wandb: %s", "https://a.b/run")
         logging.getLogger("elsewhere").info("chatter")
     logging.getLogger("convarium.somewhere").info("after the run")
@@ -88,7 +88,7 @@ def test_the_log_has_what_the_screen_had(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_log_of_a_resumed_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("one", "two"):
-        with copied_to(tmp_path / "log"):
+        with tee(tmp_path / "log"):
             print(word)
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
     assert capsys.readouterr().out == "one\ntwo\n"

@@ -18,7 +18,8 @@ from convarium.errors import ConfigError, RunError
 from convarium.files import write_atomically
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run import directory as record
-from convarium.run.directory import MetricsTable, Result, RunDirectory
+from convarium.run.directory import Result, RunDirectory
+from convarium.run.metrics_file import MetricsTable
 from convarium.trained.load import load_run
 from experiments import config_of, experiment
 

@@ -13,10 +13,12 @@ import torch
 
 from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
-from convarium.learn.lengths import Clock
+from convarium.learn.lengths import TrainingLength
+from convarium.run.devices import RANK_VARIABLES, cluster_environment
 from convarium.run.directory import RunDirectory
-from convarium.run.fit import PLAIN, build_data, cluster, judge, measure
-from convarium.run.launch import rehearse, run_experiment
+from convarium.run.fit import classify_failure
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 from convarium.run.stop_request import Interrupted
 from experiments import SMALL, config_of, experiment, rows, weights
 from processes import run as run_process
@@ -24,25 +26,25 @@ from processes import train
 
 
 @pytest.mark.parametrize(
-    ("words", "clock"),
+    ("words", "length"),
     [
-        (["trainer.max_epochs=3"], Clock(48, 16)),
-        (["trainer.max_epochs=3", "trainer.max_steps=20"], Clock(20, 16)),
-        (["trainer.max_epochs=3", "trainer.max_steps=100"], Clock(48, 16)),
-        (["trainer.accumulate_grad_batches=4"], Clock(16, 16)),
-        (["trainer.limit_train_batches=5"], Clock(5, 5)),
-        (["trainer.limit_train_batches=0.3"], Clock(4, 4)),
-        (["trainer.limit_train_batches=8", "trainer.accumulate_grad_batches=4"], Clock(2, 2)),
-        (["trainer.limit_train_batches=100"], Clock(16, 16)),
-        (["trainer.overfit_batches=2"], Clock(2, 2)),
-        (["data.train_size=650"], Clock(16, 16)),
-        (["data.train_size=650", "data.drop_last=false"], Clock(17, 17)),
-        (["trainer=debug", "trainer.max_epochs=7"], Clock(1, 1)),
+        (["trainer.max_epochs=3"], TrainingLength(48, 16)),
+        (["trainer.max_epochs=3", "trainer.max_steps=20"], TrainingLength(20, 16)),
+        (["trainer.max_epochs=3", "trainer.max_steps=100"], TrainingLength(48, 16)),
+        (["trainer.accumulate_grad_batches=4"], TrainingLength(16, 16)),
+        (["trainer.limit_train_batches=5"], TrainingLength(5, 5)),
+        (["trainer.limit_train_batches=0.3"], TrainingLength(4, 4)),
+        (["trainer.limit_train_batches=8", "trainer.accumulate_grad_batches=4"], TrainingLength(2, 2)),
+        (["trainer.limit_train_batches=100"], TrainingLength(16, 16)),
+        (["trainer.overfit_batches=2"], TrainingLength(2, 2)),
+        (["data.train_size=650"], TrainingLength(16, 16)),
+        (["data.train_size=650", "data.drop_last=false"], TrainingLength(17, 17)),
+        (["trainer=debug", "trainer.max_epochs=7"], TrainingLength(1, 1)),
     ],
 )
-def test_the_length_of_a_run_follows_from_its_config(words: list[str], clock: Clock) -> None:
+def test_the_length_of_a_run_follows_from_its_config(words: list[str], length: TrainingLength) -> None:
     config = config_of(*words)
-    assert measure(config, build_data(config)) == clock
+    assert prepare(config).length == length
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_batch_larger_than_what_is_left_to_train_on_is_refused() -> None:
     config = config_of()
     config["batch_size"] = config["data"]["batch_size"] = 513
     with pytest.raises(ConfigError, match=r"batch_size=513"):
-        rehearse(config)
+        prepare(config)
 
 
 # endings --------------------------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
 
 
 @pytest.mark.parametrize(
-    ("failure", "judged"),
+    ("failure", "ending"),
     [
         (KeyError("x"), ("failed", "KeyError: 'x'", 1)),
         (ValueError("one\ntwo"), ("failed", "ValueError: one", 1)),
@@ -105,8 +107,8 @@ def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
         ),
     ],
 )
-def test_an_ending_has_a_status_a_line_and_an_exit_code(failure: BaseException, judged: tuple[str, str, int]) -> None:
-    assert judge(failure) == judged
+def test_an_ending_has_a_status_a_line_and_an_exit_code(failure: BaseException, ending: tuple[str, str, int]) -> None:
+    assert classify_failure(failure) == ending
 
 
 def breaks(owner: type, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +149,7 @@ def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.
         breaks(Learner, "on_test_start", RuntimeError("once"), broken)
         run = experiment("trainer.max_epochs=2", code=1)
     before = rows(run, "train/loss_step")
-    assert run_experiment(run.config(), [], resume=run.path) == 0
+    assert launch(prepare(run.config()), [], resume=run.path) == 0
     assert rows(run, "train/loss_step") == before
     assert run.result()["status"] == "ok"
     assert run.result()["error"] is None
@@ -158,10 +160,10 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
     whole = experiment(*words, "trainer.max_steps=40", folder="whole")
     run = experiment(*words, "trainer.max_steps=20")
     with pytest.raises(RunError, match=r"it is finished; trainer.max_steps=40 would go on with it"):
-        run_experiment(run.config(), [], resume=run.path)
+        launch(prepare(run.config()), [], resume=run.path)
     longer = run.config()
     longer["trainer"]["max_steps"] = 40
-    assert run_experiment(longer, [], resume=run.path) == 0
+    assert launch(prepare(longer), [], resume=run.path) == 0
     assert rows(run, "train/loss_step") == rows(whole, "train/loss_step")
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(run).items())
     assert run.result()["metrics"] == whole.result()["metrics"]
@@ -170,7 +172,7 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
 def test_a_finished_run_says_by_which_key_it_would_go_on() -> None:
     run = experiment("trainer.max_epochs=2", "trainer.limit_train_batches=2")
     with pytest.raises(RunError, match=r"it is finished; trainer.max_epochs=4 would go on with it"):
-        run_experiment(run.config(), [], resume=run.path)
+        launch(prepare(run.config()), [], resume=run.path)
 
 
 # parts ----------------------------------------------------------------------------------------------------------------
@@ -184,21 +186,21 @@ def test_the_last_weights_are_tested_where_there_is_no_best(capsys: pytest.Captu
 def test_threads_are_shared_out_and_recorded() -> None:
     config = compose([word for word in SMALL if not word.startswith("threads")]).config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    assert rehearse(config).config["threads"] == cores
+    assert prepare(config).config["threads"] == cores
     shared = {**config, "trainer": config["trainer"] | {"devices": 2}}
-    assert rehearse(shared).config["threads"] == max(1, cores // 2)
+    assert prepare(shared).config["threads"] == max(1, cores // 2)
 
 
 def test_ranks_are_found_by_who_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(cluster(1)).__name__ == "LightningEnvironment"
+    assert type(cluster_environment(1)).__name__ == "LightningEnvironment"
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
+    assert type(cluster_environment(4)).__name__ == "TorchElasticEnvironment"
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     with pytest.raises(RunError, match="one of 4 ranks, but which"):
-        cluster(4)
-    for name in PLAIN:
+        cluster_environment(4)
+    for name in RANK_VARIABLES:
         monkeypatch.setenv(name, "1")
-    assert type(cluster(4)).__name__ == "TorchElasticEnvironment"
+    assert type(cluster_environment(4)).__name__ == "TorchElasticEnvironment"
 
 
 def test_variables_of_another_launcher_do_not_mislead_a_run(own_directory: Path) -> None:

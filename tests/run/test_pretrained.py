@@ -14,7 +14,8 @@ from convarium.config.compose import compose
 from convarium.config.identity import config_hash
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 from convarium.run.resume import resume_config
 from convarium.trained.evaluate import evaluate, prepare_file
 from experiments import SMALL, config_of, experiment
@@ -87,7 +88,7 @@ def test_resuming_does_not_need_them_any_more(own_directory: Path) -> None:
     assert config["weights"] == given
     assert changed == ["trainer.max_epochs: 1 -> 2"]
     assert config_hash(config) != config_hash(config | {"weights": None})
-    assert run_experiment(config, [], resume=second.path) == 0
+    assert launch(prepare(config), [], resume=second.path) == 0
     assert second.result()["epochs"] == 2
     save_file({"x": torch.zeros(1)}, "other.safetensors")
     with pytest.raises(ConfigError):

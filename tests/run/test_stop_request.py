@@ -51,11 +51,11 @@ def test_a_signal_before_the_first_step_ends_the_run_at_once(
 
 def _signalled_before_the_first_step(signum: int, moment: str, *overrides: str) -> int:
     from convarium.learn.learner import Learner
-    from convarium.run import fit as job
+    from convarium.run import fit, prepare
 
     owner, name = {
-        "data": (job, "build_data"),
-        "loggers": (job, "connect"),
+        "data": (prepare, "read_data"),
+        "loggers": (fit, "connect_loggers"),
         "set-up": (Learner, "configure_optimizers"),
     }[moment]
     own = getattr(owner, name)

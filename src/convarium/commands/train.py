@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def begin(cfg: "DictConfig") -> JobEnd:
-    """Run the experiment that Hydra has composed: what Hydra calls once, or for each job of a sweep by its launchers."""
+    """Run what Hydra has composed; Hydra calls it once, or for each job of a sweep by a launcher of its own."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

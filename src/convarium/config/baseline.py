@@ -1,36 +1,24 @@
 """Types and unknown keys without schemas: a composed config is held against what the chosen yaml files say."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from convarium.config.accepts import has_type, shown
+from convarium.config.groups import Baseline, Groups
 from convarium.config.hydra_errors import unknown_key
 from convarium.config.instantiate import RULES
-from convarium.config.keys import accepted, has_type, shown
-from convarium.config.rules import Choices
+from convarium.config.keys import accepted
 from convarium.errors import ConfigError
-
-if TYPE_CHECKING:
-    from convarium.config.compose import Conf
-
-
-class Baseline(NamedTuple):
-    """What the chosen yaml files say before recipe, study and command line; not to be changed."""
-
-    cfg: DictConfig
-    plain: dict[str, Any]
-    """Unresolved."""
-    choices: Choices
-    """Which files these are."""
 
 
 class Comparison:
     """Hold a composed config against its baseline: the same keys, and every value of the type its yaml has."""
 
-    def __init__(self, conf: "Conf", baseline: Baseline) -> None:
-        self.conf = conf
+    def __init__(self, groups: Groups, baseline: Baseline) -> None:
+        self.groups = groups
         self.baseline = baseline
         self.choices = baseline.choices
 
@@ -53,7 +41,7 @@ class Comparison:
                 raise ConfigError(f"{_join(key, name)}: cannot be removed")
         for name, value in given.items():
             if name not in base:
-                raise ConfigError(unknown_key(_join(key, name), base, self.choices, self.conf))
+                raise ConfigError(unknown_key(_join(key, name), base, self.choices, self.groups))
             resolved[name] = self._compare(base[name], value, resolved[name], _join(key, name))
 
     def _compare(self, base: Any, given: Any, value: Any, key: str) -> Any:
@@ -68,7 +56,7 @@ class Comparison:
             base = self._resolve(key)
         if isinstance(value, dict):
             first = next(iter(value), "")
-            raise ConfigError(unknown_key(_join(key, str(first)), {}, self.choices, self.conf))
+            raise ConfigError(unknown_key(_join(key, str(first)), {}, self.choices, self.groups))
         return self._compare_type(base, value, key)
 
     def _resolve(self, key: str) -> Any:

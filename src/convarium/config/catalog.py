@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from convarium.config.trust import trust
+
 
 def conf_dir() -> Path:
     """The folder of groups: inside the installed package, or beside `src` in a checkout."""
@@ -18,15 +20,21 @@ def groups() -> list[str]:
     return sorted({path.parent.relative_to(root).as_posix() for path in root.glob("*/**/*.yaml")})
 
 
+def files(group: str) -> dict[str, Path]:
+    """The yaml file of each answer of a group, sorted; one's own (`convarium.config.trust`) before ours."""
+    found = {path.stem: path for root in (conf_dir(), *trust().folders) for path in (root / group).glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
 def members(group: str) -> dict[str, str]:
     """The answers of a group, each with the comment line that opens its file."""
-    return {path.stem: first_comment(path) for path in sorted((conf_dir() / group).glob("*.yaml"))}
+    return {name: first_comment(path) for name, path in files(group).items()}
 
 
 def entries(group: str, name: str) -> list[str]:
-    """The top-level keys of an answer's file; none if it is not one of ours, or says them elsewhere."""
-    path = conf_dir() / group / f"{name}.yaml"
-    if not path.is_file():
+    """The top-level keys of an answer's file; none if it has no file, or says them elsewhere."""
+    path = files(group).get(name)
+    if path is None:
         return []
     return re.findall(r"^(?!defaults\b)(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -87,8 +95,7 @@ PUBLISHED = {
 
 def architectures() -> dict[str, Architecture]:
     """What the yamls of conf/arch state; one that states nothing of the kind is left out."""
-    files = sorted((conf_dir() / "arch").glob("*.yaml"))
-    return {path.stem: found for path in files if (found := read_architecture(opening_comments(path)))}
+    return {name: found for name, path in files("arch").items() if (found := read_architecture(opening_comments(path)))}
 
 
 def read_architecture(comments: list[str]) -> Architecture | None:

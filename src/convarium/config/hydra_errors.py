@@ -6,9 +6,8 @@ Only an error pays for this: options are listed and configs composed again here,
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import (
     ConfigCompositionException,
@@ -19,46 +18,44 @@ from hydra.errors import (
 from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import entries
-from convarium.config.identity import leaves
+from convarium.config.groups import Choices, Groups
 from convarium.config.instantiate import RULES
-from convarium.config.rules import Choices
+from convarium.config.keys import leaves
+from convarium.config.overrides import parse
 from convarium.errors import ConfigError
-from convarium.wording import nearest
-
-if TYPE_CHECKING:
-    from convarium.config.compose import Conf
+from convarium.wording import first_line, nearest
 
 
-def explain(error: Exception, conf: "Conf", overrides: Sequence[str]) -> str | None:
+def explain(error: Exception, groups: Groups, overrides: Sequence[str]) -> str | None:
     """One line for an error that composing `overrides` raised; None if it is none of Hydra's or OmegaConf's."""
     own = _own_error(error)
     if own is not None:
         return str(own)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override, conf)
+        return _unreadable(error.override, groups)
     if isinstance(error, MissingConfigException):
-        return _unknown_member(error, conf)
+        return _unknown_member(error, groups)
     if isinstance(error, ConfigCompositionException):
-        return _composition(error, conf, _parsed(overrides), overrides)
+        return _composition(error, groups, _parsed(overrides), overrides)
     if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
+        return f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)
     if isinstance(error, ValueError):
-        return _wrong_value(error, conf, _parsed(overrides))
-    return _first_line(error) if isinstance(error, HydraException) else None
+        return _wrong_value(error, groups, _parsed(overrides))
+    return first_line(error) if isinstance(error, HydraException) else None
 
 
-def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, conf: "Conf") -> str:
+def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Groups) -> str:
     """The line for a key that the chosen yaml files do not have; `siblings` are the keys beside it."""
     group, _, inside = key.partition(".")
     name = key.rpartition(".")[2]
     if group in RULES and RULES[group].entries and group == key.rpartition(".")[0]:
-        if name in conf.members(group):
+        if name in groups.members(group):
             add = f"+{group}={name}" if isinstance(choices.get(group), list) else f"{group}={name}"
             return f"{key}: '{name}' is not chosen; add {add}"
-        bringing = [member for member in conf.members(group) if name in entries(group, member)]
+        bringing = [member for member in groups.members(group) if name in entries(group, member)]
         if bringing:
             return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
-        return f"{key}: unknown{nearest(name, conf.members(group))} One of: {', '.join(conf.members(group))}"
+        return f"{key}: unknown{nearest(name, groups.members(group))} One of: {', '.join(groups.members(group))}"
     chosen = choices.get(group)
     where = f" in {group}={chosen}" if isinstance(chosen, str) else ""
     if inside and not siblings:
@@ -76,43 +73,43 @@ def _own_error(error: BaseException | None) -> ConfigError | None:
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return parse(overrides)
     except HydraException:
         return []
 
 
-def _unreadable(word: str, conf: "Conf") -> str:
+def _unreadable(word: str, groups: Groups) -> str:
     if "=" not in word.lstrip("=") and not word.startswith("~"):
-        found = [f"{group}={word}" for group in conf.groups if word in conf.members(group)]
+        found = [f"{group}={word}" for group in groups.groups if word in groups.members(group)]
         return f"{word}: not of the form key=value{f'; did you mean {found[0]}?' if found else ''}"
     return f"{word}: cannot be read as key=value; put the value in quotes inside the shell's: \"key='...'\""
 
 
-def _unknown_member(error: MissingConfigException, conf: "Conf") -> str:
+def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
     path = error.missing_cfg_file or ""
     group, _, member = path.rpartition("/")
     if not group:
         return f"{path}: no such config"
     written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
-    return f"{written}: unknown{nearest(member, conf.members(group))} One of: {', '.join(conf.members(group))}"
+    return f"{written}: unknown{nearest(member, groups.members(group))} One of: {', '.join(groups.members(group))}"
 
 
-def _wrong_value(error: ValueError, conf: "Conf", parsed: list[Override]) -> str | None:
+def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> str | None:
     """A ValueError of Hydra (a group set to null) or of OmegaConf (a key inside a list) does not say which override."""
     if str(error).startswith(
         ("Only one of --", "The --resolve flag", "Expecting one subcommand", "No completion plugin")
     ):
-        return _first_line(error)
+        return first_line(error)
     for override in parsed:
         group = override.key_or_group
         if not group:
-            return _unreadable(str(override.input_line), conf)
-        if group in conf.groups and not isinstance(override.value(), (str, list, dict)):
-            return f"{override.input_line}: not an answer. One of: {', '.join(conf.members(group))}"
+            return _unreadable(str(override.input_line), groups)
+        if group in groups.groups and not isinstance(override.value(), (str, list, dict)):
+            return f"{override.input_line}: not an answer. One of: {', '.join(groups.members(group))}"
         try:
-            conf.merge([str(override.input_line)])
+            groups.merge([str(override.input_line)])
         except ValueError:
-            return f"{override.input_line}: {_first_line(error)}"
+            return f"{override.input_line}: {first_line(error)}"
         except HydraException:
             continue
     return None
@@ -120,16 +117,16 @@ def _wrong_value(error: ValueError, conf: "Conf", parsed: list[Override]) -> str
 
 def _composition(
     error: ConfigCompositionException,
-    conf: "Conf",
+    groups: Groups,
     parsed: list[Override],
     overrides: Sequence[str],
 ) -> str:
     text = str(error)
     if isinstance(error.__cause__, OmegaConfBaseException) and not text:
-        return _first_line(error.__cause__)
+        return first_line(error.__cause__)
     if (found := re.match(r"Could not override '(.+?)'", text)) is not None:
         full_key = getattr(error.__cause__, "full_key", None) or found[1]
-        return _no_such_key(found[1], full_key, conf, parsed, overrides)
+        return _no_such_key(found[1], full_key, groups, parsed, overrides)
     if (
         found := re.match(
             r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)",
@@ -141,7 +138,7 @@ def _composition(
             (item for item in parsed if item.key_or_group == group and item.is_add()),
             None,
         )
-        return f"{word.input_line}: write {str(word.input_line).lstrip('+')}" if word else _first_line(error)
+        return f"{word.input_line}: write {str(word.input_line).lstrip('+')}" if word else first_line(error)
     if (found := re.match(r"Could not append to config. An item is already at '(.+?)'", text)) is not None:
         word = next(
             (item for item in parsed if item.key_or_group == found[1] and item.is_add()),
@@ -157,13 +154,13 @@ def _composition(
     if (found := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text)) is not None:
         group = found[1].partition("=")[0]
         none = f"; write {group}=[]" if group in RULES and RULES[group].entries else ""
-        return f"~{found[1]}: cannot be removed{none}" if group in conf.groups else f"~{found[1]}: no such key"
+        return f"~{found[1]}: cannot be removed{none}" if group in groups.groups else f"~{found[1]}: no such key"
     if isinstance(error.__cause__, OmegaConfBaseException):
-        return f"{text.removeprefix('Error merging override ')}: {_first_line(error.__cause__)}"
-    return _first_line(error)
+        return f"{text.removeprefix('Error merging override ')}: {first_line(error.__cause__)}"
+    return first_line(error)
 
 
-def _no_such_key(named: str, key: str, conf: "Conf", parsed: list[Override], overrides: Sequence[str]) -> str:
+def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], overrides: Sequence[str]) -> str:
     """Compose without the override `named`, and look which keys there are where `key` is not."""
     rest = [
         word
@@ -179,32 +176,28 @@ def _no_such_key(named: str, key: str, conf: "Conf", parsed: list[Override], ove
             "...",
         )
         return f"{key}: no such group; write {group}={inside}/{value}"
-    node, choices = conf.keys(rest)
+    node, choices = groups.keys(rest)
     level: Any = node
     parts = key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(level, dict):
-            return unknown_key(key, {}, choices, conf)
+            return unknown_key(key, {}, choices, groups)
         if part not in level:
             if depth == 0:
-                return _no_such_top_key(key, node, conf)
-            return unknown_key(".".join(parts[: depth + 1]), level, choices, conf)
+                return _no_such_top_key(key, node, groups)
+            return unknown_key(".".join(parts[: depth + 1]), level, choices, groups)
         level = level[part]
     return f"{key}: no such key"
 
 
-def _no_such_top_key(key: str, node: dict[str, Any], conf: "Conf") -> str:
+def _no_such_top_key(key: str, node: dict[str, Any], groups: Groups) -> str:
     """Often a key of a group without the group (`lr`), or nearly a group's name."""
     deeper = [path for path in leaves(node) if path.rpartition(".")[2] == key]
     if deeper:
         return f"{key}: no such key; did you mean '{deeper[0]}'?"
-    top = [*dict.fromkeys([*node, *conf.groups])]
+    top = [*dict.fromkeys([*node, *groups.groups])]
     ends = {path.rpartition(".")[2]: path for path in leaves(node) if not path.startswith("parts.")}
     near = difflib.get_close_matches(key, [*top, *ends], n=1)
     if near:
         return f"{key}: no such key; did you mean '{near[0] if near[0] in top else ends[near[0]]}'?"
     return f"{key}: no such key. Accepted: {', '.join(top)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

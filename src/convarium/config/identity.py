@@ -4,54 +4,14 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
-# Where, under which name and how fast an experiment runs. Everything else determines its result. A resumed run may
-# change these keys and no others.
-LAYOUT = frozenset(
-    {
-        "name",
-        "run_dir",
-        "resume",
-        "threads",
-        "sweep",
-        "logger",
-        "callbacks",
-        "trainer.accelerator",
-        "trainer.devices",
-        "trainer.num_nodes",
-        "trainer.strategy",
-        "trainer.log_every_n_steps",
-        "trainer.benchmark",
-        "trainer.detect_anomaly",
-        "data.root",
-        "data.num_workers",
-        "data.cache",
-        "data.cache_dir",
-        "data.cache_gb",
-        "data.eval_batch_size",
-    }
-)
-
-
-def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested dicts to dotted keys; lists and empty dicts are values."""
-    return dict(_leaves(node, prefix))
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, dict) or not node:
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+from convarium.config.keys import LAYOUT, has_part, leaves
 
 
 def determines_result(key: str) -> bool:
-    """Whether a dotted key, or a parent of it, is outside LAYOUT."""
-    parts = key.split(".")
-    return not any(".".join(parts[:end]) in LAYOUT for end in range(1, len(parts) + 1))
+    """Whether a dotted key determines the result of its experiment: it and its group say more than where it runs."""
+    return not has_part(key, LAYOUT)
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -2,18 +2,19 @@
 
 A config may come from somebody else, so a `_target_` is data: its name must lie under a prefix accepted for its group
 (`check_targets`, no torch, before anything is imported), and what the name leads to must really be defined there and
-be of the group's kind (`build`, before it is called). One's own packages are admitted by the environment,
-CONVARIUM_TRUST=mylab,other, never by a config.
+be of the group's kind (`build`, before it is called; of a function, what it returns). One's own Python is admitted by
+the environment (`convarium.config.trust`), never by a config.
 """
 
 import functools
 import inspect
-import os
 import re
+import typing
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from convarium.config.trust import trust
 from convarium.errors import ConfigError
 from convarium.wording import nearest
 
@@ -28,7 +29,7 @@ class Rule(NamedTuple):
 
 LAYERS = ("convarium.layers.", "torch.nn.")
 RULES = {
-    "arch": Rule(("convarium.archs.", *LAYERS), "torch.nn.Module"),
+    "arch": Rule(("convarium.archs.", *LAYERS, "torchvision.models."), "torch.nn.Module"),
     "parts": Rule(LAYERS),
     "norm": Rule(LAYERS),
     "activation": Rule(LAYERS),
@@ -37,6 +38,7 @@ RULES = {
     "data": Rule(("convarium.data.",), "lightning.pytorch.LightningDataModule"),
     "augment": Rule(("convarium.data.augment.",), None, True),
     "loss": Rule(("convarium.learn.",), "torch.nn.Module"),
+    "metrics": Rule(("convarium.learn.", "torchmetrics."), "torchmetrics.Metric", True),
     "optimizer": Rule(("convarium.learn.", "torch.optim."), "torch.optim.Optimizer"),
     "schedule": Rule(("convarium.learn.",)),
     "clip": Rule(("convarium.learn.",)),
@@ -45,7 +47,7 @@ RULES = {
         ("lightning.pytorch.Trainer", "lightning.pytorch.trainer."),
         "lightning.pytorch.Trainer",
     ),
-    "precision": Rule(("convarium.learn.precision.",)),
+    "precision": Rule(("convarium.run.devices.",), "convarium.run.devices.Precision"),
     "stop": Rule(
         ("convarium.learn.", "lightning.pytorch.callbacks."),
         "lightning.pytorch.Callback",
@@ -71,16 +73,13 @@ NOTHING = Rule(())
 # this kind is asked for, wherever in a group it stands.
 FOREIGN_KINDS = {
     "torch.nn.": "torch.nn.Module",
+    "torchvision.models.": "torch.nn.Module",
+    "torchmetrics.": "torchmetrics.Metric",
     "torch.optim.": "torch.optim.Optimizer",
     "lightning.pytorch.callbacks.": "lightning.pytorch.Callback",
     "lightning.pytorch.loggers.": "lightning.pytorch.loggers.Logger",
 }
 PLAIN_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
-
-
-def trusted() -> tuple[str, ...]:
-    """The prefixes that CONVARIUM_TRUST admits beside our own."""
-    return tuple(f"{name.strip()}." for name in os.environ.get("CONVARIUM_TRUST", "").split(",") if name.strip())
 
 
 def check_targets(config: dict[str, Any]) -> None:
@@ -119,12 +118,16 @@ def build(node: Any, key: str) -> Any:
     if partial:
         return functools.partial(target, **arguments)
     try:
-        return target(**arguments)
+        built = target(**arguments)
     except (ValueError, ModuleNotFoundError) as error:
-        raise ConfigError(_told(key, node, str(error))) from error
+        raise ConfigError(_in_terms_of_keys(key, node, str(error))) from error
+    kind = _kind_of_group(key, _rule(key))
+    if kind is not None and not inspect.isclass(target) and not isinstance(built, _import(kind)):
+        raise ConfigError(f"{key}._target_={node['_target_']}: returned a {type(built).__name__}, not a {kind}")
+    return built
 
 
-def _told(key: str, node: dict[str, Any], message: str) -> str:
+def _in_terms_of_keys(key: str, node: dict[str, Any], message: str) -> str:
     """What a constructor objects to, by the key that a person would change, with the nearest of what it accepts."""
     if message.startswith((f"{key}.", *(f"{part}: " for part in PARTS))):
         return message
@@ -151,12 +154,21 @@ def find_target(node: dict[str, Any], key: str) -> Any:
     if not inspect.isclass(found) and not inspect.isfunction(found):
         raise ConfigError(f"{key}._target_={path}: neither a class nor a function")
     home = f"{found.__module__}.{found.__qualname__}"
-    if "." in found.__qualname__ or not home.startswith((*rule.prefixes, *trusted())):
+    if "." in found.__qualname__ or not home.startswith((*rule.prefixes, *trust().prefixes)):
         raise ConfigError(f"{key}._target_={path}: is really {home}, which is not allowed there")
     for kind in _kinds(home, key, rule):
-        if not (inspect.isclass(found) and issubclass(found, _import(kind))):
+        if not (_is_of_kind(found, _import(kind)) or (inspect.isfunction(found) and home.startswith(trust().prefixes))):
             raise ConfigError(f"{key}._target_={path}: is not a {kind}")
+    if home.startswith("torchvision.") and "weights" in node:
+        raise ConfigError(f"{key}.weights: has no place there; write weights=torchvision:NAME, or a file")
     return found
+
+
+def _is_of_kind(found: Any, kind: type) -> bool:
+    """Whether a class is of a kind, or a function says that it returns one."""
+    if inspect.isfunction(found):
+        found = typing.get_type_hints(found).get("return")
+    return inspect.isclass(found) and issubclass(found, kind)
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -180,7 +192,7 @@ def _check_name(node: dict[str, Any], key: str) -> None:
         if str(name).startswith("_") and str(name).endswith("_") and name not in ("_target_", "_partial_"):
             raise ConfigError(f"{key}.{name}: not allowed; accepted: _target_, _partial_")
     path = node.get("_target_")
-    accepted = (*_rule(key).prefixes, *trusted())
+    accepted = (*_rule(key).prefixes, *trust().prefixes)
     if not isinstance(path, str) or not PLAIN_NAME.fullmatch(path) or not path.startswith(accepted):
         among = ", ".join(f"{prefix}*" for prefix in accepted) or "nothing"
         raise ConfigError(
@@ -189,9 +201,14 @@ def _check_name(node: dict[str, Any], key: str) -> None:
 
 
 def _kinds(home: str, key: str, rule: Rule) -> Iterator[str]:
-    if rule.kind is not None and key.count(".") == (1 if rule.entries else 0):
-        yield rule.kind
+    if (kind := _kind_of_group(key, rule)) is not None:
+        yield kind
     yield from (kind for prefix, kind in FOREIGN_KINDS.items() if home.startswith(prefix))
+
+
+def _kind_of_group(key: str, rule: Rule) -> str | None:
+    """What the object at a dotted key must be by its group; None for what stands deeper inside."""
+    return rule.kind if key.count(".") == (1 if rule.entries else 0) and "[" not in key else None
 
 
 def _import(path: str) -> Any:

@@ -1,279 +1,417 @@
-"""What each key of an experiment accepts, by its name. The type of a key is that of its value in the yaml; this table
-adds ranges, words, and the few keys that take more than one type. No torch here.
+"""What is known about each key of an experiment, one row a key: what it accepts, what it means, and which part it has.
+
+The type of a key is that of its value in the yaml; a row adds ranges, words, and more types where a key takes several.
+A key of somebody's own yaml that has no row takes any value of its yaml's type. No torch here.
 """
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from enum import Flag, auto
+from typing import Any, NamedTuple
 
-from convarium.config.identity import leaves
+from convarium.config.accepts import (
+    BATCHES,
+    COUNT,
+    COUNTS,
+    FOLDER_NAME,
+    INTERPOLATION,
+    LENGTH,
+    MIRROR,
+    NOT_EMPTY,
+    POSITIVE_LENGTH,
+    SHARE,
+    SOME_BATCHES,
+    STEM,
+    SWITCH,
+    WEIGHTS,
+    Accepts,
+    above,
+    ascending,
+    at_least,
+    auto_or,
+    below_one,
+    between,
+    has_type,
+    is_count_or_auto,
+    matching,
+    share,
+    shown,
+    words,
+)
 from convarium.errors import ConfigError
-from convarium.learn.lengths import ACCEPTED as LENGTHS_ACCEPTED
-from convarium.learn.lengths import parse_length
+
+# Which part a key has
 
 
-@dataclass(frozen=True)
-class Accepts:
-    """What a key accepts: `text` says it to a person, `test` decides for one value (or each item of a list)."""
+class Part(Flag):
+    """The part of a key in what happens to its experiment; a key has the parts of its group as well."""
 
-    text: str
-    test: Callable[[Any], bool]
-    types: tuple[type, ...] = ()  # () means: the type of the yaml's value
-    null: bool = False
-
-    def or_null(self) -> "Accepts":
-        """The same, and null."""
-        return replace(self, text=f"{self.text}, or null", null=True)
-
-    def of(self, *types: type) -> "Accepts":
-        """The same, of these types whatever the yaml's value is."""
-        return replace(self, types=types)
+    NONE = 0
+    LAYOUT = auto()  # where, under which name and how fast: does not determine the result, and may change on resume
+    RESUME = auto()  # determines the result, and may change on resume all the same
+    GROWS = auto()  # may become larger on resume
+    EVALUATE = auto()  # may be given to an evaluation
+    NETWORK = auto()  # chooses the network of an evaluation without a run
+    TRAINING = auto()  # has a part in training only, whatever its group has
+    UNSEEN = auto()  # neither the network's shapes nor the devices depend on it
+    PATH = auto()  # a path, made absolute when the config is composed
+    TEXT = auto()  # text, also where it looks like a number
+    ONCE = auto()  # of one command, not of the sweep that it goes on with
 
 
-def at_least(low: float) -> Accepts:
-    """Numbers not below `low`."""
-    return Accepts(f"at least {low}", lambda value: value >= low)
-
-
-def above(low: float) -> Accepts:
-    """Numbers greater than `low`."""
-    return Accepts(f"above {low}", lambda value: value > low)
-
-
-def below_one() -> Accepts:
-    """Shares of which something remains."""
-    return Accepts("at least 0 and below 1", lambda value: 0 <= value < 1)
-
-
-def words(*accepted: str) -> Accepts:
-    """One of a few words."""
-    return Accepts(" or ".join(accepted), lambda value: value in accepted, (str,))
-
-
-def matching(pattern: str, text: str) -> Accepts:
-    """Text of a given form."""
-    compiled = re.compile(pattern)
-    return Accepts(text, lambda value: compiled.fullmatch(value) is not None, (str,))
-
-
-def _share_or_count(value: float) -> bool:
-    return value >= 0 if isinstance(value, int) else 0 <= value <= 1
-
-
-def _is_count(value: object) -> bool:
-    return has_type(value, (int,)) and isinstance(value, int) and value >= 1
-
-
-def _is_length(value: float | str) -> bool:
-    try:
-        parse_length(value)
-    except ValueError:
-        return False
-    return True
-
-
-NOT_EMPTY = Accepts("text", lambda value: value != "", (str,))
-COUNT = at_least(1)
-BATCHES = Accepts(
-    "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)",
-    _share_or_count,
-    (int, float),
+NONE, LAYOUT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, ONCE = (
+    Part.NONE,
+    *(Part.LAYOUT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
+    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.ONCE),
 )
-SOME_BATCHES = Accepts(
-    "a share above 0.0 up to 1.0, or a number of batches (1 is one batch, 1.0 is all)",
-    lambda value: value > 0 and _share_or_count(value),
-    (int, float),
-)
-LENGTH = Accepts(LENGTHS_ACCEPTED, _is_length, (int, float, str))
 
-# By dotted key, or `*.name` for a name that means the same in every group.
-RANGES: dict[str, Accepts] = {
-    "name": NOT_EMPTY,
-    "seed": at_least(0),
-    "batch_size": COUNT,
-    "dropout": below_one().of(int, float).or_null(),
-    "decay": words("weights", "all"),
-    "threads": COUNT.of(int).or_null(),
-    "run_dir": NOT_EMPTY.or_null(),
-    "resume": NOT_EMPTY.or_null(),
-    "weights": matching(
-        r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
-    ).or_null(),
-    "test.weights": words("best", "last"),
-    "test.views": Accepts("1, 10, 144", lambda value: value in (1, 10, 144)),
-    "test.scales": Accepts("a list of whole numbers from 1", _is_count).or_null(),
-    "sweep.name": Accepts(
-        "the name of a folder, of at most 255 bytes",
-        lambda value: value not in ("", ".", "..") and "/" not in value and len(value.encode()) <= 255,
-        (str,),
-    ).or_null(),
-    "sweep.jobs": Accepts('at least 1, or "auto"', lambda value: value == "auto" or value >= 1, (int, str)),
-    "sweep.devices_per_job": Accepts(
-        '"auto", or above 0 and at most 1', lambda value: value == "auto" or 0 < value <= 1, (int, float, str)
-    ),
-    "sweep.isolation": words("auto", "fork", "spawn"),
-    "sweep.on_error": words("continue", "stop", "retry"),
-    "sweep.retries": COUNT,
-    "sweep.timeout": above(0).of(int, float).or_null(),
-    # where, and until when
-    "trainer.accelerator": words("auto", "cpu", "gpu", "cuda", "mps"),
-    "trainer.devices": Accepts('at least 1, or "auto"', lambda value: value == "auto" or value >= 1, (int, str)),
-    "trainer.num_nodes": COUNT,
-    "trainer.strategy": words("auto", "ddp", "ddp_find_unused_parameters_true"),
-    "trainer.max_epochs": COUNT,
-    "trainer.max_steps": Accepts("at least 1, or -1 for no limit", lambda value: value == -1 or value >= 1),
-    "trainer.max_time": matching(r"\d+:\d\d:\d\d:\d\d", '"DD:HH:MM:SS"').or_null(),
-    "trainer.accumulate_grad_batches": COUNT,
-    "trainer.limit_train_batches": SOME_BATCHES,
-    "trainer.limit_val_batches": BATCHES,
-    "trainer.limit_test_batches": BATCHES,
-    "trainer.overfit_batches": BATCHES,
-    "trainer.val_check_interval": SOME_BATCHES,
-    "trainer.check_val_every_n_epoch": COUNT,
-    "trainer.log_every_n_steps": COUNT,
-    "trainer.fast_dev_run": at_least(0).of(bool, int),
-    "trainer.deterministic": Accepts("true, false or warn", lambda value: value in (True, False, "warn"), (bool, str)),
-    "precision.mode": words("32-true", "bf16-mixed", "16-mixed"),
-    "precision.float32_matmul": words("highest", "high", "medium"),
-    # what is trained, on what
-    "arch.hidden": COUNT,
-    "arch.widths": COUNT,
-    "arch.kernel_size": COUNT,
-    "arch.num_convs": at_least(0),
-    "arch.pattern": NOT_EMPTY,
-    "data.root": NOT_EMPTY,
-    "data.channels": COUNT,
-    "data.num_classes": COUNT,
-    "data.image_size": COUNT,
-    "data.batch_size": COUNT,
-    "data.eval_batch_size": COUNT,
-    "data.val_fraction": below_one(),
-    "data.split_seed": at_least(0),
-    "data.std": above(0),
-    "data.train_size": COUNT.of(int).or_null(),
-    "data.test_size": at_least(0),
-    "data.stored_size": COUNT,
-    "data.resize": words("bilinear", "pad"),
-    "data.crop_share": Accepts("above 0 and at most 1", lambda value: 0 < value <= 1),
-    "data.class_order": words("sorted", "devkit"),
-    "data.archive": NOT_EMPTY,
-    "data.md5": matching("[0-9a-f]{32}", "32 hexadecimal digits"),
-    "data.in_memory": Accepts("true or false", lambda value: True, (bool,)).or_null(),
-    "data.num_workers": at_least(0).of(int).or_null(),
-    "data.reader": words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow", "dali"),
-    "data.on_bad_file": words("raise", "skip", "replace"),
-    "data.cache": NOT_EMPTY.or_null(),
-    "data.cache_dir": NOT_EMPTY.or_null(),
-    "data.cache_gb": above(0).of(int, float).or_null(),
-    "augment.crop.pad": at_least(0),
-    "augment.crop.mirror": words("random", "alternating", "none"),
-    "augment.flip.mirror": words("random", "alternating", "none"),
-    "augment.policy.magnitude": Accepts("0 to 30", lambda value: 0 <= value <= 30),
-    "augment.policy.num_ops": COUNT,
-    "augment.policy.policy": words("imagenet", "cifar10", "svhn"),
-    "augment.erase.size": COUNT,
-    "augment.erase.p": Accepts("0 to 1", lambda value: 0 <= value <= 1),
-    "augment.mix.alpha": above(0),
+
+class Key(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    """The dotted key, or `*.name` for a name that means the same in every group."""
+    meaning: str
+    accepts: Accepts | None = None
+    """None: any value of the yaml's type."""
+    part: Part = Part.NONE
+
+
+# fmt: off
+ROWS = (
+    # name, meaning, what it accepts, its part
+    # the experiment
+    Key("name", "what the experiment is called", NOT_EMPTY, LAYOUT | TEXT | UNSEEN),
+    Key("seed", "of the weights, the order of the samples, augmentation and dropout", at_least(0), UNSEEN),
+    Key("batch_size", "global: devices x nodes x trainer.accumulate_grad_batches x what one device holds at a time", COUNT),
+    Key("dropout", "the rate of every dropout layer; null: as in the paper", below_one().of(int, float).or_null()),
+    Key("decay", "what weight decay touches: weights of convolutions and linear layers, or all", words("weights", "all"), UNSEEN),
+    Key("threads", "threads of each process; null: the cores shared out among the processes", COUNT.of(int).or_null(), LAYOUT | EVALUATE | UNSEEN),
+    Key("run_dir", "the run's folder; null: runs/<day>/<time>-<name>-<hash>", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),
+    Key("weights", "to begin with: torchvision:NAME, or a file; null: those that init draws", WEIGHTS.or_null(), NETWORK | PATH | TEXT),
+    Key("resume", "the folder of an earlier run, to go on where it ended", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),
+    Key("test.weights", "which weights the test split is shown to: best (by validation) or last", words("best", "last")),
+    Key("test.views", "crops of each picture, whose probabilities are averaged: 1, 10 or 144", Accepts("1, 10, 144", lambda value: value in (1, 10, 144)), EVALUATE),
+    Key("test.dense", "whether the network is applied at all positions of the whole picture", part=EVALUATE),
+    Key("test.scales", "shorter sides of the picture with test.dense; null: data.image_size / data.crop_share", COUNTS.or_null(), EVALUATE),
+    Key("test.flip", "whether mirror images are shown too, of 1 view or dense", part=EVALUATE),
+    Key("sweep", "how the jobs of a sweep (-m) are run", part=LAYOUT | UNSEEN),
+    Key("sweep.name", "the folder below sweeps/; null: made of the base config and the swept axes", FOLDER_NAME.or_null(), TEXT),
+    Key("sweep.jobs", "jobs at a time; auto: as the GPUs allow, on a CPU as its cores do", Accepts('at least 1, or "auto"', is_count_or_auto, (int, str))),
+    Key("sweep.devices_per_job", "auto: trainer.devices; or a share of one GPU, 0.25: four jobs on each", auto_or(share(), int, float)),
+    Key("sweep.isolation", "fork of a process that has imported everything, or spawn a new one; auto: fork on Linux", words("auto", "fork", "spawn")),
+    Key("sweep.on_error", "what a failed job means: continue with the others, stop, or retry it", words("continue", "stop", "retry")),
+    Key("sweep.retries", "attempts more for a job with sweep.on_error=retry", COUNT),
+    Key("sweep.retry_failed", "whether failed jobs are run again when the command is given again", part=ONCE),
+    Key("sweep.timeout", "seconds without a sign of life after which a job is ended; null: never", above(0).of(int, float).or_null()),
+    Key("sweep.dry_run", "true: list the jobs and run none", part=ONCE),
+    Key("parts", "the exchangeable layers as an architecture receives them"),
+    # what is trained
+    Key("arch", "what is trained", part=NETWORK),
+    Key("arch.in_channels", "channels of an image, those of the data"),
+    Key("arch.num_classes", "logits, those that the data's classes need"),
+    Key("arch.image_size", "side of an image, that of the data"),
+    Key("arch.parts", "the exchangeable layers: norm, activation, pool, init, dropout"),
+    Key("arch.depth", "layers, as the paper names the network"),
+    Key("arch.configuration", "column of the paper's table"),
+    Key("arch.variant", "member of the family"),
+    Key("arch.shortcut", "none (a plain network), A (zeros), B (1x1 where shapes change) or C (1x1 everywhere)"),
+    Key("arch.downsample_in", "which convolution of a bottleneck has the stride: 1x1 as in the paper, 3x3 as torchvision"),
+    Key("arch.stem", "paper, small, or auto: small up to 64 pixels", STEM),
+    Key("arch.zero_init_residual", "whether every block starts as its shortcut"),
+    Key("arch.stochastic_depth", "rate that the blocks' rates rise towards; 0: none", below_one()),
+    Key("arch.padding", "of convolutions: same or valid, or auto; of EfficientNets same (TensorFlow) or symmetric (torchvision)"),
+    Key("arch.aux_heads", "whether there are auxiliary classifiers"),
+    Key("arch.count_padding", "whether averages count the padding; true: as torchvision's weights"),
+    Key("arch.table", "which of the paper's contradicting figures hold: filters or depths"),
+    Key("arch.first_conv", "dense, or separable as the paper's text has it"),
+    Key("arch.towers", "1, or 2 as on the paper's two GPUs"),
+    Key("arch.pattern", "the network as a pattern: INPUT -> [...]*N -> FC", NOT_EMPTY),
+    Key("arch.num_convs", "N of the pattern: convolutions in a block", at_least(0)),
+    Key("arch.pooled", "whether the pattern's POOL? is there"),
+    Key("arch.widths", "maps of each block of the pattern", COUNT),
+    Key("arch.hidden", "units of each hidden layer", COUNT),
+    Key("arch.kernel_size", "side of the pattern's convolutions", COUNT),
+    Key("arch.last_pool", "side of the last pooling's window"),
+    Key("norm", "with which normalization", part=NETWORK),
+    Key("norm.momentum", "weight of the new batch in the running statistics", below_one()),
+    Key("norm.eps", "added to the variance", above(0)),
+    Key("norm.groups", "groups of channels: the largest divisor of the channels up to this number", COUNT),
+    Key("norm.n", "channels that are summed over", COUNT),
+    Key("norm.k", "constant of the sum", at_least(0)),
+    Key("norm.alpha", "factor of the sum of squares"),
+    Key("norm.beta", "exponent of the sum"),
+    Key("activation", "with which activation", part=NETWORK),
+    Key("activation.negative_slope", "slope below 0"),
+    Key("activation.alpha", "limit below 0, with a minus sign"),
+    Key("activation.approximate", "none, or tanh", words("none", "tanh")),
+    Key("pool", "with which pooling", part=NETWORK),
+    Key("pool.count_include_pad", "whether an average counts the padding"),
+    Key("init", "with which initialization", part=UNSEEN),
+    Key("init.gain", "factor of the standard deviation", above(0)),
+    Key("init.std", "standard deviation of the weights", above(0)),
+    Key("init.ones", "layers whose biases begin at 1"),
+    Key("init.weights", "the weights.safetensors of a run, whose layers some begin with", NOT_EMPTY, PATH),
+    Key("init.modules", "the layers that begin with those weights"),
+    # on what
+    Key("data", "on what", part=EVALUATE),
+    Key("data.root", "the folder or table of images, or of all published datasets", NOT_EMPTY, LAYOUT | PATH | TEXT),
+    Key("data.name", "what the dataset is called"),
+    Key("data.torchvision", "the class of torchvision.datasets that reads it"),
+    Key("data.split", "which of the dataset's own parts"),
+    Key("data.num_classes", "classes; 1: binary data for one logit", COUNT),
+    Key("data.classes", "their names in the order of their numbers; null: the numbers"),
+    Key("data.wnids", "the class folders in the order of the class numbers; null: sorted"),
+    Key("data.class_order", "of ImageNet: sorted by WNID, or devkit: by ILSVRC2012_ID", words("sorted", "devkit")),
+    Key("data.channels", "3: colour; 1: grey", COUNT),
+    Key("data.image_size", "side of an image as the network sees it, in pixels", COUNT),
+    Key("data.stored_size", "side of an image as it is stored, in pixels", COUNT),
+    Key("data.resize", "how a stored image gets its size: pad with background, or bilinear", words("bilinear", "pad")),
+    Key("data.crop_share", "side of the central square as a share of the resized shorter side", share()),
+    Key("data.mean", "of each channel, of pixels from 0 to 1"),
+    Key("data.std", "of each channel, of pixels from 0 to 1", above(0)),
+    Key("data.train_size", "images of the training split, checked; null: whatever there is", COUNT.of(int).or_null()),
+    Key("data.test_size", "images of the test split, checked", at_least(0)),
+    Key("data.val_fraction", "share of train set aside for validation where there is no such split", below_one()),
+    Key("data.split_seed", "chooses which images are set aside", at_least(0)),
+    Key("data.archive", "where the dataset is downloaded from", NOT_EMPTY),
+    Key("data.md5", "of that archive", matching("[0-9a-f]{32}", "32 hexadecimal digits")),
+    Key("data.in_memory", "whether files are decoded once and kept; null: if they fit and no crop needs larger ones", SWITCH.or_null()),
+    Key("data.cache", "the folder that keeps decoded splits for the next run; null: none", NOT_EMPTY.or_null(), LAYOUT),
+    Key("data.cache_dir", "the folder that keeps samples from elsewhere; null: none", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT),
+    Key("data.cache_gb", "how much it keeps at most, in 10^9 bytes; null: everything", above(0).of(int, float).or_null(), LAYOUT),
+    Key("data.num_workers", "threads that decode; null: one per core; 0: none beside the one that trains", at_least(0).of(int).or_null(), LAYOUT),
+    Key("data.reader", "the library that decodes; auto: the fastest there is", words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow")),
+    Key("data.on_bad_file", "what a file that cannot be read does: raise, skip, or replace", words("raise", "skip", "replace")),
+    Key("data.batch_size", "that of the experiment", COUNT, TRAINING),
+    Key("data.eval_batch_size", "images at a time in validation and test, over all devices", COUNT, LAYOUT),
+    Key("data.seed", "that of the experiment", part=TRAINING | UNSEEN),
+    Key("data.augment", "the parts of the augmentation", part=TRAINING),
+    Key("data.drop_last", "whether an epoch's incomplete last batch is left out", part=TRAINING),
+    Key("augment", "changed how, at random, in training"),
+    Key("augment.crop.pad", "black pixels around the image before it is cut", between(0, 16384)),
+    Key("augment.*.mirror", "one image in two: random, alternating between epochs, or none", MIRROR),
+    Key("augment.crop.scale", "share of the picture's area, from and to", ascending(0, 1)),
+    Key("augment.crop.ratio", "width to height, from and to", ascending(0)),
+    Key("augment.crop.shorter", "shorter side of the resized picture, from and to, for crops of 224", ascending(223)),
+    Key("augment.crop.central", "whether only the picture's central square is cut from"),
+    Key("augment.geometry.rotation", "degrees, either way", between(0, 180)),
+    Key("augment.geometry.width_shift", "share of the width, either way", SHARE),
+    Key("augment.geometry.height_shift", "share of the height, either way", SHARE),
+    Key("augment.geometry.shear", "degrees, either way; of lenet_distort pixels a row"),
+    Key("augment.geometry.zoom", "each axis by a factor up to so much above and below 1", below_one()),
+    Key("augment.geometry.horizontal_flip", "whether one image in two is mirrored"),
+    Key("augment.geometry.fill_mode", "what lies outside: nearest, the border goes on; constant, cval", words("nearest", "constant")),
+    Key("augment.geometry.cval", "level of what is moved in from outside", between(0, 255)),
+    Key("augment.geometry.translate", "share of the side, either way", SHARE),
+    Key("augment.geometry.scale", "times larger or smaller, above 1", at_least(0)),
+    Key("augment.geometry.squeeze", "times narrower and taller, or the reverse, above 1", at_least(0)),
+    Key("augment.geometry.alpha", "strength of the distortion", at_least(0)),
+    Key("augment.geometry.sigma", "its smoothness, in pixels", above(0)),
+    Key("augment.policy.policy", "the dataset that it was found on", words("imagenet", "cifar10", "svhn")),
+    Key("augment.policy.num_ops", "operations on each image", COUNT),
+    Key("augment.policy.magnitude", "their strength", between(0, 30)),
+    Key("augment.policy.severity", "their strength", between(1, 10)),
+    Key("augment.policy.width", "chains of operations", COUNT),
+    Key("augment.policy.depth", "operations in a chain; 0: one to three at random", at_least(0)),
+    Key("augment.policy.all_ops", "whether brightness, colour, contrast and sharpness are among them"),
+    Key("augment.policy.interpolation", "nearest or bilinear", INTERPOLATION),
+    Key("augment.policy.fill", "level of what is moved in from outside", between(0, 255)),
+    Key("augment.color.brightness", "by a factor up to so much above and below 1", at_least(0)),
+    Key("augment.color.contrast", "by a factor up to so much above and below 1", at_least(0)),
+    Key("augment.color.saturation", "by a factor up to so much above and below 1", at_least(0)),
+    Key("augment.color.hue", "share of the colour circle, either way", between(0, 0.5)),
+    Key("augment.lighting.std", "standard deviation of the shift along the principal colours", at_least(0)),
+    Key("augment.erase.p", "probability", SHARE),
+    Key("augment.erase.scale", "share of the image's area, from and to", ascending(0, 1)),
+    Key("augment.erase.ratio", "height to width, from and to", ascending(0)),
+    Key("augment.erase.value", "what is put there: random, zero or mean; of a cutout a level for each channel"),
+    Key("augment.erase.size", "side of the square, in pixels", COUNT),
+    Key("augment.mix.alpha", "of the beta distribution of the shares", above(0)),
     # how
-    "loss.label_smoothing": below_one(),
-    "loss.aux_weight": at_least(0),
-    "loss.margin": above(0),
-    "loss.rubbish_distance": above(0),
-    "loss.power": Accepts("1 or 2", lambda value: value in (1, 2)),
-    "*.lr": at_least(0),
-    "*.adamw_lr": at_least(0),
-    "*.weight_decay": at_least(0),
-    "*.lr_decay": at_least(0),
-    "*.initial_accumulator_value": at_least(0),
-    "*.momentum": below_one(),
-    "*.dampening": below_one(),
-    "*.betas": below_one(),
-    "*.adamw_betas": below_one(),
-    "optimizer.alpha": below_one(),
-    "*.eps": above(0),
-    "*.adamw_eps": above(0),
-    "*.trust": above(0),
-    "*.newton_schulz_steps": COUNT,
-    "schedule.warmup": LENGTH,
-    "schedule.milestones": LENGTH,
-    "schedule.every": LENGTH,
-    "schedule.gamma": above(0),
-    "schedule.power": above(0),
-    "schedule.start": at_least(0),
-    "schedule.final": at_least(0),
-    "schedule.threshold": at_least(0),
-    "schedule.cooldown": at_least(0),
-    "schedule.min_factor": at_least(0),
-    "clip.max_norm": above(0),
-    "clip.max_value": above(0),
-    "clip.factor": above(0),
-    "average.decay": below_one(),
-    "average.warmup": at_least(1),
-    "average.start": LENGTH,
-    "stop.mode": words("min", "max"),
-    "schedule.mode": words("min", "max"),
-    "*.monitor": NOT_EMPTY,
-    "*.patience": at_least(0),
-    "*.min_delta": at_least(0),
-    # what is written down
-    "logger.wandb.mode": words("auto", "online", "offline", "disabled"),
-    "*.flush_seconds": above(0),
-    "*.every_n_steps": COUNT.of(int).or_null(),
-    "*.every_n_minutes": above(0).of(int, float).or_null(),
-    "*.seconds": above(0),
-    "*.refresh_seconds": above(0),
-    "*.warmup_batches": at_least(0),
-    "*.worst": at_least(0),
-    "*.dpi": above(0),
-}
+    Key("loss", "what is minimized", part=NETWORK),
+    Key("loss.*.label_smoothing", "share of the target that is spread over all classes", below_one()),
+    Key("loss.aux_weight", "of each auxiliary classifier's loss beside the main one", at_least(0)),
+    Key("loss.margin", "by which a wrong class must stay below the right one", above(0)),
+    Key("loss.rubbish_distance", "of the class that no sample is of", above(0)),
+    Key("loss.power", "1, or 2: what is missing is squared", Accepts("1 or 2", lambda value: value in (1, 2))),
+    Key("loss.heads", "the losses of the auxiliary classifiers in their order"),
+    Key("loss.weights", "their weights in the same order", at_least(0)),
+    Key("metrics", "what is measured beside the loss", part=EVALUATE | UNSEEN),
+    Key("metrics.*.top", "how many of the highest logits count", COUNT),
+    Key("metrics.*.num_classes", "classes, those of the data", COUNT),
+    Key("optimizer", "how the weights are changed", part=UNSEEN),
+    Key("*.lr", "learning rate, which the schedule multiplies", at_least(0)),
+    Key("*.weight_decay", "share of the weights that is taken off, as the optimizer defines it", at_least(0)),
+    Key("*.momentum", "share of the last step that goes on", below_one()),
+    Key("*.dampening", "share of the gradient that does not enter the momentum", below_one()),
+    Key("*.nesterov", "whether the momentum looks ahead"),
+    Key("*.betas", "of the running means of the gradient and of its square", below_one()),
+    Key("*.eps", "added to a denominator", above(0)),
+    Key("*.amsgrad", "whether the largest mean square so far is kept"),
+    Key("*.centered", "whether the mean of the gradient is taken off"),
+    Key("optimizer.alpha", "of the running mean of the gradient's square", below_one()),
+    Key("*.lr_decay", "by which the rate falls with the steps", at_least(0)),
+    Key("*.initial_accumulator_value", "sum of squares to begin with", at_least(0)),
+    Key("*.adamw_lr", "learning rate of what AdamW takes", at_least(0)),
+    Key("*.adamw_betas", "betas of what AdamW takes", below_one()),
+    Key("*.adamw_eps", "eps of what AdamW takes", above(0)),
+    Key("*.newton_schulz_steps", "iterations that orthogonalize", COUNT),
+    Key("*.trust", "share of the weights' norm that a step has", above(0)),
+    Key("*.fused", "whether a step is one kernel"),
+    Key("*.foreach", "whether a step takes all tensors together"),
+    Key("schedule", "the learning rate over the run", part=UNSEEN),
+    Key("schedule.warmup", "length of the rise at the start", LENGTH),
+    Key("schedule.warmup_factor", "makes the warm-up constant; null: it rises", share().of(int, float).or_null()),
+    Key("schedule.milestones", "where the rate is multiplied by gamma", POSITIVE_LENGTH),
+    Key("schedule.every", "after which the rate is multiplied by gamma, again and again", POSITIVE_LENGTH),
+    Key("schedule.gamma", "factor on the rate; a list has one for each milestone", share()),
+    Key("schedule.power", "of the share of the run still to come", above(0)),
+    Key("schedule.start", "factor at the first step", share()),
+    Key("schedule.final", "factor at the last step", SHARE),
+    Key("schedule.monitor", "the figure that must become better", NOT_EMPTY),
+    Key("schedule.mode", "whether better is lower (min) or higher (max)", words("min", "max")),
+    Key("schedule.patience", "validations without a better one that are waited for", at_least(0)),
+    Key("schedule.threshold", "share of the best by which better must be better", SHARE),
+    Key("schedule.cooldown", "validations that do not count after a cut", at_least(0)),
+    Key("schedule.min_factor", "below which the factor does not fall", SHARE),
+    Key("clip", "how gradients are limited", part=UNSEEN),
+    Key("clip.max_norm", "of all gradients together", above(0)),
+    Key("clip.max_value", "of each entry", above(0)),
+    Key("clip.factor", "of the weights' norm, unit by unit", above(0)),
+    Key("average", "which average of the weights is validated and tested", part=UNSEEN),
+    Key("average.decay", "share of the old average", below_one()),
+    Key("average.warmup", "the larger, the longer the first weights are forgotten sooner", at_least(1)),
+    Key("average.start", "from where the mean is taken", LENGTH),
+    # where, and until when
+    Key("trainer", "where, and until when", part=EVALUATE),
+    Key("trainer.accelerator", "auto: the best found; cpu, gpu, cuda, mps", words("auto", "cpu", "gpu", "cuda", "mps"), LAYOUT | EVALUATE),
+    Key("trainer.devices", "of each machine; on a CPU processes; auto: all there are", Accepts('at least 1, or "auto"', is_count_or_auto, (int, str)), LAYOUT | EVALUATE),
+    Key("trainer.num_nodes", "machines", COUNT, LAYOUT | TRAINING),
+    Key("trainer.strategy", "how several devices train together", words("auto", "ddp", "ddp_find_unused_parameters_true"), LAYOUT | TRAINING),
+    Key("trainer.max_epochs", "after which training ends", COUNT, GROWS | TRAINING),
+    Key("trainer.max_steps", "optimizer steps after which training ends; -1: no limit but max_epochs", Accepts("at least 1, or -1 for no limit", lambda value: value == -1 or value >= 1), GROWS | TRAINING),
+    Key("trainer.max_time", "after which training ends", matching(r"\d+:\d\d:\d\d:\d\d", '"DD:HH:MM:SS"').or_null(), RESUME | TRAINING),
+    Key("trainer.accumulate_grad_batches", "micro-batches whose gradients make a step", COUNT, TRAINING),
+    Key("trainer.limit_train_batches", "how much of the training split an epoch has", SOME_BATCHES, TRAINING),
+    Key("trainer.limit_val_batches", "how much of the validation split is looked at", BATCHES),
+    Key("trainer.limit_test_batches", "how much of the test split is looked at", BATCHES),
+    Key("trainer.overfit_batches", "how much of the training split is trained on in every epoch, in one order", BATCHES, TRAINING),
+    Key("trainer.val_check_interval", "in epochs up to 1.0, in micro-batches as a whole number", SOME_BATCHES, TRAINING),
+    Key("trainer.check_val_every_n_epoch", "epochs from one validation to the next", COUNT, TRAINING),
+    Key("trainer.log_every_n_steps", "optimizer steps from one logged row to the next", COUNT, LAYOUT | TRAINING),
+    Key("trainer.fast_dev_run", "true, or a number: so many batches of everything, to see whether it runs", at_least(0).of(bool, int), TRAINING),
+    Key("trainer.deterministic", "whether only deterministic kernels are used; warn: say where not", Accepts("true, false or warn", lambda value: value in (True, False, "warn"), (bool, str))),
+    Key("trainer.benchmark", "whether cuDNN times its kernels for the first batches", part=LAYOUT),
+    Key("trainer.detect_anomaly", "whether autograd looks for the operation that made a nan", part=LAYOUT | TRAINING),
+    Key("precision", "in which number formats", part=EVALUATE),
+    Key("precision.mode", "Lightning's name of the precision", words("32-true", "bf16-mixed", "16-mixed")),
+    Key("precision.float32_matmul", "what GPUs may do to float32 products: high allows TF32", words("highest", "high", "medium")),
+    Key("stop", "when training ends before its last epoch", part=UNSEEN),
+    Key("stop.mode", "whether better is lower (min) or higher (max)", words("min", "max")),
+    Key("*.monitor", "the figure that decides", NOT_EMPTY),
+    Key("*.patience", "validations without a better one that are waited for", at_least(0)),
+    Key("*.min_delta", "by which better must be better", at_least(0)),
+    # what is written down and drawn
+    Key("logger", "what else is written down; metrics.csv always is", part=LAYOUT | UNSEEN),
+    Key("logger.*.project", "of the tracker"),
+    Key("logger.*.entity", "whose; null: the key's own"),
+    Key("logger.*.experiment", "of the tracker"),
+    Key("logger.*.name", "of the run there; null: the run's own"),
+    Key("logger.*.group", "of runs there: the sweep's name"),
+    Key("logger.*.tags", "of the run there"),
+    Key("logger.*.id", "of the run there; null: a new one, or that of the run that is resumed"),
+    Key("logger.*.job_type", "of the run there"),
+    Key("logger.*.tracking_uri", "where it is tracked; null: in the run's folder, or as the environment says"),
+    Key("logger.wandb.mode", "auto: online where there is a key and a network", words("auto", "online", "offline", "disabled")),
+    Key("*.flush_seconds", "after which rows reach the disk", above(0)),
+    Key("callbacks", "what watches", part=LAYOUT | UNSEEN),
+    Key("*.every_n_steps", "optimizer steps from one last.ckpt to the next; null: by time and epochs", COUNT.of(int).or_null()),
+    Key("*.every_n_minutes", "minutes from one last.ckpt to the next; null: by steps and epochs", above(0).of(int, float).or_null()),
+    Key("*.seconds", "from one line of progress to the next", above(0)),
+    Key("*.refresh_seconds", "from one drawing of the bar to the next", above(0)),
+    Key("*.warmup_batches", "batches that the average speed leaves out", at_least(0)),
+    Key("*.worst", "mistakes that are drawn", COUNT),
+    Key("*.dpi", "dots per inch of the figures", above(0)),
+)
+# fmt: on
+KEYS = {key.name: key for key in ROWS}
+COPIES = re.compile(r"(arch\.)?parts\.")
+"""Where the keys of norm, activation, pool, init and dropout stand once more, as the network receives them."""
+
+
+def row(key: str) -> Key | None:
+    """The row of a dotted key: its own, that of `group.*.name`, or that of `*.name`; None if it has none."""
+    key = COPIES.sub("", key, count=1)
+    group, _, name = key.partition(".")
+    last = name.rpartition(".")[2]
+    return KEYS.get(key) or (KEYS.get(f"{group}.*.{last}") or KEYS.get(f"*.{last}") if last else None)
+
+
+def part_of(key: str) -> Part:
+    """The parts of a dotted key, those of its group included."""
+    group, _, name = key.partition(".")
+    own, above_it = row(key), KEYS.get(group) if name else None
+    return (own.part if own else Part.NONE) | (above_it.part if above_it else Part.NONE)
+
+
+def has_part(key: str, part: Part) -> bool:
+    """Whether a dotted key has a part; what has a part in training only has none in an evaluation."""
+    parts = part_of(key)
+    return part in parts and not (part is EVALUATE and TRAINING in parts)
+
+
+def names_with(part: Part) -> list[str]:
+    """The keys and groups that have a part by a row of their own, in the order of the table."""
+    return [key.name for key in ROWS if part in key.part]
 
 
 def accepted(key: str) -> Accepts | None:
-    """The entry for a dotted key, if it has one."""
-    return RANGES.get(key) or RANGES.get(f"*.{key.rpartition('.')[2]}")
+    """What a dotted key accepts; None: any value of its yaml's type."""
+    known = row(key)
+    return known.accepts if known else None
 
 
-def check_ranges(config: dict[str, Any]) -> None:
+def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts to dotted keys; lists and empty dicts are values."""
+    return dict(_leaves(node, prefix))
+
+
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict) or not node:
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def check_values(config: dict[str, Any]) -> None:
     """Check every value of a resolved config; the shallower of two keys that hold the same wrong value is named.
 
     Raises ConfigError for a number that is not finite and for a value outside its range.
     """
     for key, value in sorted(leaves(config).items(), key=lambda pair: pair[0].count(".")):
-        entry = accepted(key)
-        for item in value if isinstance(value, list) else [value]:
-            wrong = _objection(item, entry)
+        accepts = accepted(key)
+        whole = accepts is not None and accepts.whole
+        for item in value if isinstance(value, list) and not whole else [value]:
+            wrong = _objection(item, accepts)
             if wrong is not None:
                 raise ConfigError(f"{key}={shown(value)}: {wrong}")
 
 
-def _objection(value: Any, entry: Accepts | None) -> str | None:
+def _objection(value: Any, accepts: Accepts | None) -> str | None:
     """What is wrong with one value (of a list: one item); types are looked at too where the table has them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"not a finite number{f'; accepted: {entry.text}' if entry else ''}"
-    if entry is None or (value is None and entry.null):
+    if any(
+        isinstance(item, float) and not math.isfinite(item) for item in (value if isinstance(value, list) else [value])
+    ):
+        return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
+    if accepts is None or (value is None and accepts.null):
         return None
-    if entry.types and not has_type(value, entry.types):
-        return f"expected {entry.text}"
+    if accepts.types and not has_type(value, accepts.types):
+        return f"expected {accepts.text}"
     try:
-        good = isinstance(value, (bool, int, float, str)) and entry.test(value)
+        good = isinstance(value, (bool, int, float, str) if not accepts.whole else list) and accepts.test(value)
     except TypeError:  # text where numbers are compared
         good = False
-    return None if good else f"out of range; accepted: {entry.text}"
-
-
-def has_type(value: Any, types: tuple[type, ...]) -> bool:
-    """isinstance, but a bool is no number and an int may stand for a float."""
-    if isinstance(value, bool):
-        return bool in types
-    return isinstance(value, types) or (isinstance(value, int) and float in types)
-
-
-def shown(value: Any) -> str:
-    """A value as one writes it on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return None if good else f"out of range; accepted: {accepts.text}"

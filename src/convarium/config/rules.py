@@ -2,16 +2,13 @@
 
 from typing import Any
 
+from convarium.config.accepts import shown
 from convarium.config.catalog import entries
+from convarium.config.groups import Choices
 from convarium.config.instantiate import RULES
-from convarium.config.keys import shown
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
-
-OF_SOFTMAX = ("CrossEntropy", "Hinge")
-"""The losses that are the same for the logits and for the logarithm of their softmax."""
-
-Choices = dict[str, str | list[str]]
+from convarium.wording import nearest
 
 
 def check(config: dict[str, Any]) -> None:
@@ -45,14 +42,6 @@ def check_test(config: dict[str, Any]) -> None:
     test, data = config["test"], config["data"]
     views, dense, scales, flip = test.get("views", 1), test.get("dense"), test.get("scales"), test.get("flip")
     size, share = data["image_size"], data.get("crop_share", 1.0)
-    shown_many = views != 1 or dense or flip
-    loss = config["loss"]["_target_"].rpartition(".")[2]
-    if shown_many and loss not in OF_SOFTMAX and not (loss == "BinaryCrossEntropy" and data["num_classes"] == 1):
-        key = "test.dense=true" if dense else f"test.views={views}" if views != 1 else "test.flip=true"
-        raise ConfigError(
-            f"{key}: averages probabilities, of which this loss ({loss}) is no function; accepted: loss=cross_entropy,"
-            " hinge, or bce of binary data; else test.views=1"
-        )
     if dense and views != 1:
         raise ConfigError(f"test.views={views}: has no part in test.dense=true, which shows the whole; accepted: 1")
     if flip and views != 1:
@@ -124,7 +113,14 @@ def _check_limits(config: dict[str, Any]) -> None:
             f"trainer.overfit_batches={trainer['overfit_batches']}: has no effect together with "
             f"trainer.limit_train_batches={trainer['limit_train_batches']}; set one of them"
         )
-    for group in ("stop", "schedule"):
-        watched = (config[group] or {}).get("monitor", "")
-        if watched.startswith("val/") and trainer["limit_val_batches"] == 0:
+    measured = ["val/loss", *(f"val/{name}" for name in config["metrics"])]
+    for group in ("stop", "schedule", *(f"callbacks.{name}" for name in config["callbacks"])):
+        node = config["callbacks"][group.partition(".")[2]] if "." in group else config[group]
+        watched = (node or {}).get("monitor")
+        if watched is None:
+            continue
+        if watched not in measured:
+            hint = nearest(watched, measured)
+            raise ConfigError(f"{group}.monitor={watched}: is not measured{hint} Accepted: {', '.join(measured)}")
+        if trainer["limit_val_batches"] == 0 and "." not in group:
             raise ConfigError(f"{group}.monitor={watched}: is not measured with trainer.limit_val_batches=0")

@@ -8,16 +8,16 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
-from convarium.learn.lengths import Clock, LengthLike, parse_length
+from convarium.learn.lengths import LengthLike, TrainingLength, parse_length
 
 
 class Rule(Protocol):
     """How much the weights after a step count in the average; a pure function, so that a resumed run is exact."""
 
-    def weight(self, step: int, clock: Clock) -> float | None:
+    def weight(self, step: int, length: TrainingLength) -> float | None:
         """What the weights after `step` steps count beside the average so far, 0 to 1; None: no average yet."""
 
-    def check(self, clock: Clock) -> None:
+    def check(self, length: TrainingLength) -> None:
         """Raise ValueError where the rule's lengths do not fit into the run."""
 
 
@@ -32,16 +32,10 @@ class EMA:
     decay: float = 0.999
     warmup: float = 10.0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay={self.decay}: must be at least 0 and less than 1")
-        if not 1 <= self.warmup < float("inf"):
-            raise ValueError(f"warmup={self.warmup}: must be a number >= 1")
-
-    def weight(self, step: int, clock: Clock) -> float | None:
+    def weight(self, step: int, length: TrainingLength) -> float | None:
         return 1 - min(self.decay, (1 + step) / (self.warmup + step))
 
-    def check(self, clock: Clock) -> None:
+    def check(self, length: TrainingLength) -> None:
         """Fits any run."""
 
 
@@ -51,19 +45,16 @@ class Polyak:
 
     start: LengthLike = "50%"
 
-    def __post_init__(self) -> None:
-        parse_length(self.start)
-
-    def weight(self, step: int, clock: Clock) -> float | None:
-        averaged = step - self._first(clock) + 1
+    def weight(self, step: int, length: TrainingLength) -> float | None:
+        averaged = step - self._first(length) + 1
         return 1 / averaged if averaged > 0 else None
 
-    def check(self, clock: Clock) -> None:
-        if self._first(clock) > clock.total_steps:
-            raise ValueError(f"average.start={self.start}: is not inside the run of {clock.total_steps} steps")
+    def check(self, length: TrainingLength) -> None:
+        if self._first(length) > length.total_steps:
+            raise ValueError(f"average.start={self.start}: is not inside the run of {length.total_steps} steps")
 
-    def _first(self, clock: Clock) -> int:
-        return parse_length(self.start).steps(clock) + 1
+    def _first(self, length: TrainingLength) -> int:
+        return parse_length(self.start).steps(length) + 1
 
 
 class Averaging(L.Callback):
@@ -71,7 +62,7 @@ class Averaging(L.Callback):
 
     After every optimizer step the floating-point tensors move towards the new weights by the rule's share, integer
     buffers are copied. While a validation or a test runs, the averaged values stand in the network's own tensors, so
-    that references to them stay valid; afterwards the trained ones are back. `pl_module.clock` is read when training
+    that references to them stay valid; afterwards the trained ones are back. `pl_module.length` is read when training
     starts. With several ranks each averages its own batch statistics; the learner scores with those of rank 0.
     """
 
@@ -81,7 +72,7 @@ class Averaging(L.Callback):
         self._active = False  # whether there is an average yet
         self._shadow: dict[str, Tensor] = {}
         self._trained: dict[str, Tensor] = {}  # the network's own values while the average stands in for them
-        self._clock: Clock
+        self._clock: TrainingLength
         self._averaged: tuple[list[Tensor], list[Tensor]]  # shadow and network
         self._copied: list[tuple[Tensor, Tensor]]
 
@@ -97,7 +88,7 @@ class Averaging(L.Callback):
         self._shadow = dict(state_dict["shadow"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._clock = getattr(pl_module, "clock")  # noqa: B009 - a plain attribute, not one of nn.Module's
+        self._clock = getattr(pl_module, "length")  # noqa: B009 - a plain attribute, not one of nn.Module's
         self._step = trainer.global_step
         live = _live(pl_module)
         if self._active:

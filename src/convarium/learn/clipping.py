@@ -30,7 +30,6 @@ def gradient_norm(named: Named) -> ClipStats:
 
 def clip_by_norm(named: Named, *, max_norm: float) -> ClipStats:
     """Scale all gradients down to a common norm of `max_norm` (Pascanu et al. 2013); the share is 1 if it had to."""
-    _require_positive("max_norm", max_norm)
     gradients = _gradients(named)
     norm = _total_norm(gradients)
     if gradients:
@@ -40,7 +39,6 @@ def clip_by_norm(named: Named, *, max_norm: float) -> ClipStats:
 
 def clip_by_value(named: Named, *, max_value: float) -> ClipStats:
     """Cut each entry of the gradients to [-max_value, max_value]; the share is that of entries beyond it."""
-    _require_positive("max_value", max_value)
     gradients = _gradients(named)
     norm = _total_norm(gradients)
     if not gradients:
@@ -62,8 +60,6 @@ def clip_adaptive(named: Named, *, factor: float, eps: float = 1e-3) -> ClipStat
     the unit's weights, which counts as at least `eps`. The classifier, the module that owns the last parameter, is
     left alone, as in the paper. The share is that of units scaled.
     """
-    _require_positive("factor", factor)
-    _require_positive("eps", eps)
     norm = _total_norm(_gradients(named))
     classifier = classifier_names([name for name, _ in named])
     weights = [weight for name, weight in named if weight.grad is not None and name not in classifier]
@@ -74,9 +70,9 @@ def clip_adaptive(named: Named, *, factor: float, eps: float = 1e-3) -> ClipStat
     gradient_norms = torch.cat([_unit_norms(gradient) for gradient in gradients])
     allowed = torch.cat(weight_norms).clamp(min=eps) * factor
     scale = (allowed / gradient_norms.clamp(min=1e-6)).clamp(max=1.0)
-    pieces = torch.split(scale, [len(norms) for norms in weight_norms])
+    chunks = torch.split(scale, [len(norms) for norms in weight_norms])
     shapes = [[-1] + [1] * (tensor.ndim - 1) if tensor.ndim > 1 else [1] * tensor.ndim for tensor in gradients]
-    torch._foreach_mul_(gradients, [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)])
+    torch._foreach_mul_(gradients, [chunk.view(shape) for chunk, shape in zip(chunks, shapes, strict=True)])
     return ClipStats(norm, (gradient_norms > allowed).float().mean())
 
 
@@ -95,8 +91,3 @@ def _unit_norms(tensor: Tensor) -> Tensor:
     rows = tensor.reshape(1, -1) if tensor.ndim <= 1 else tensor.flatten(1)
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
     return norms
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name}={value}: must be greater than 0")

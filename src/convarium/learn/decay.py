@@ -32,8 +32,6 @@ def roles(net: nn.Module) -> list[Role]:
 
 def parameter_groups(net: nn.Module, *, weight_decay: float, decay: Decay = "weights") -> list[dict[str, Any]]:
     """An optimizer's groups: "decay" with `weight_decay` and "plain" with none; decay="all" puts all in the first."""
-    if decay not in ("weights", "all"):
-        raise ValueError(f"decay={decay!r}: must be 'weights' or 'all'")
     decayed = [role for role in roles(net) if role.decays or decay == "all"]
     plain = [role for role in roles(net) if not (role.decays or decay == "all")]
     groups: list[dict[str, Any]] = [

@@ -7,14 +7,15 @@ from typing import Any, NoReturn
 
 import lightning.pytorch as L
 import torch
+import torchmetrics
 from torch import Tensor, nn
 
 from convarium.batch import Batch
 from convarium.layers.outputs import Outputs
 from convarium.learn.clipping import ClipStats
 from convarium.learn.decay import Decay
-from convarium.learn.lengths import Clock
-from convarium.learn.metrics import Tally
+from convarium.learn.lengths import TrainingLength
+from convarium.learn.metrics import Accuracy, Tally, two_columns
 from convarium.learn.optimizers import OptimizerFactory, build_optimizer
 from convarium.learn.schedules import Plateau, Schedule
 from convarium.learn.views import Views
@@ -32,7 +33,7 @@ class Learner(L.LightningModule):
     between those nothing waits for the device. Dropout and its kin are seeded before every micro-batch by
     (seed, micro-batch number, rank), so that no generator state needs to be stored.
 
-    clock: the optimizer steps of the whole run and of an epoch, which `schedule` goes by.
+    length: the optimizer steps of the whole run and of an epoch, which `schedule` goes by.
     Raises Diverged within `log_every_n_steps` of a loss that is not finite.
     """
 
@@ -44,18 +45,22 @@ class Learner(L.LightningModule):
         loss: nn.Module,
         optimizer: OptimizerFactory,
         schedule: Schedule,
-        clock: Clock,
+        length: TrainingLength,
         clip: Callable[..., ClipStats] | None = None,
         decay: Decay = "weights",
+        metrics: Mapping[str, torchmetrics.Metric] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.net = net
         self.loss = loss
-        self.train_tally = Tally(num_classes)
-        self.eval_tally = Tally(num_classes)
+        metrics = {"acc1": Accuracy(), "acc5": Accuracy(top=5)} if metrics is None else metrics
+        tops = {name: metric.top for name, metric in metrics.items() if isinstance(metric, Accuracy)}
+        self.train_tally = Tally(num_classes, tops)
+        self.eval_tally = Tally(num_classes, tops)
+        self.metrics = nn.ModuleDict({name: metric for name, metric in metrics.items() if name not in tops})
         self.schedule = schedule
-        self.clock = clock
+        self.length = length
         self.clip = clip
         self.decay: Decay = decay
         self.seed = seed
@@ -66,11 +71,11 @@ class Learner(L.LightningModule):
         self._make_optimizer = optimizer
         self._named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
         self._clip_sums = torch.zeros(3)  # norms, clipped shares, steps
-        self._logged = [0.0] * 4  # train_tally's sums, over all ranks, at the last log
+        self._logged = [0.0] * len(self.train_tally.sums)  # its sums, over all ranks, at the last log
         self._rank = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # Lightning sets it 44 times per step; nn.Module's bookkeeping is dear
+        if name == "_current_fx_name":  # Lightning sets it 44 times per step; nn.Module's own way takes long
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -113,7 +118,7 @@ class Learner(L.LightningModule):
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]  # asked at every step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        factor = self.schedule.factor(self.trainer.global_step, self.clock)
+        factor = self.schedule.factor(self.trainer.global_step, self.length)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -142,12 +147,12 @@ class Learner(L.LightningModule):
         self._clip_sums += sums if scaler is None else torch.where(stats.norm.isfinite(), sums, 0.0)
 
     def on_train_epoch_end(self) -> None:
-        seen = int(self._over_ranks(self.train_tally.sums)[3])
+        seen = int(self._over_ranks(self.train_tally.sums)[-1])
         scores = {f"train/{name}": value for name, value in self._close(self.train_tally).items()}
-        self._logged = [0.0] * 4
+        self._logged = [0.0] * len(self._logged)
         if not math.isfinite(scores["train/loss"]):
             self._diverge("train/loss", scores["train/loss"])
-        self._log({**scores, "train/images": seen})
+        self.log_row({**scores, "train/images": seen})
 
     # Validation and test ----------------------------------------------------------------------------------------------
 
@@ -157,26 +162,31 @@ class Learner(L.LightningModule):
     def on_test_start(self) -> None:
         self._share_buffers()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._score(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._score(batch)
 
     def on_validation_epoch_end(self) -> None:
-        scores = {f"val/{name}": value for name, value in self._close(self.eval_tally).items()}
+        scores = self._close_evaluation("val")
         self.log_dict(scores, logger=False, sync_dist=self.trainer.world_size > 1)  # for callbacks that monitor
         if isinstance(self.schedule, Plateau):
             self.schedule.observe(scores[self.schedule.monitor])
-        self._log(scores)
+        self.log_row(scores)
 
     def on_test_epoch_end(self) -> None:
-        self._log({f"test/{name}": value for name, value in self._close(self.eval_tally).items()})
+        self.log_row(self._close_evaluation("test"))
 
     def _score(self, batch: Batch) -> dict[str, Tensor]:
+        """Measure a batch; what every callback is handed of it: (N, classes) `logits`, (N,) `losses`, and `images` if
+        those to be looked at are not the batch's.
+        """
         logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
         losses = self.loss(logits, batch.targets)
         self.eval_tally.update(losses, logits, batch.targets)
+        for metric in self.metrics.values():
+            metric.update(two_columns(logits), batch.targets)
         scores = {"logits": logits, "losses": losses}
         return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
@@ -217,7 +227,7 @@ class Learner(L.LightningModule):
     def _log_interval(self, step: int) -> None:
         """Log what gathered since the last time; the one place inside an epoch that waits for the device."""
         total = self._over_ranks(self.train_tally.sums).tolist()
-        loss, count = total[0] - self._logged[0], total[3] - self._logged[3]
+        loss, count = total[0] - self._logged[0], total[-1] - self._logged[-1]
         if not math.isfinite(loss):
             self._diverge("train/loss", loss / max(count, 1))
         row = {"lr": self.trainer.optimizers[0].param_groups[0]["lr"], "train/loss_step": loss / max(count, 1)}
@@ -227,14 +237,26 @@ class Learner(L.LightningModule):
             if steps:
                 row |= {"grad_norm": norms / steps, "clipped_share": clipped / steps}
         self._logged = total
-        self._log(row, step)
+        self.log_row(row, step)
 
-    def _log(self, row: Mapping[str, float], step: int | None = None) -> None:
+    def log_row(self, row: Mapping[str, float], step: int | None = None) -> None:
+        """Write figures down: in metrics.csv and every logger at a step (None: the present one), and, the last value
+        under each name, in result.json. Callbacks may call it, on rank 0 or on all.
+        """
         self.latest.update(row)
         for logger in self.trainer.loggers:
             logger.log_metrics(
                 {"epoch": self.trainer.current_epoch, **row}, self.trainer.global_step if step is None else step
             )
+
+    def _close_evaluation(self, split: str) -> dict[str, float]:
+        """The figures of a split by their full names."""
+        scores = self._close(self.eval_tally)
+        for name, metric in self.metrics.items():
+            assert isinstance(metric, torchmetrics.Metric)
+            scores[name] = float(metric.compute())
+            metric.reset()
+        return {f"{split}/{name}": value for name, value in scores.items()}
 
     def _close(self, tally: Tally) -> dict[str, float]:
         """The means of an epoch over all ranks; the tally starts anew."""

@@ -13,7 +13,7 @@ _WRITTEN = re.compile(r"(?P<amount>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(?P<uni
 
 
 @dataclass(frozen=True)
-class Clock:
+class TrainingLength:
     """What a run measures time by: its optimizer steps in all, and in one epoch."""
 
     total_steps: int
@@ -31,15 +31,15 @@ class Length:
     amount: float
     unit: Literal["epochs", "steps", "%"]
 
-    def steps(self, clock: Clock) -> int:
+    def steps(self, length: TrainingLength) -> int:
         """The whole optimizer steps in this length: a part of a step is left out."""
         match self.unit:
             case "steps":
                 steps = self.amount
             case "epochs":
-                steps = self.amount * clock.steps_per_epoch
+                steps = self.amount * length.steps_per_epoch
             case "%":
-                steps = self.amount / 100 * clock.total_steps
+                steps = self.amount / 100 * length.total_steps
         return math.floor(steps * (1 + 1e-12))  # 5% of 100 is 5, whatever floating point makes of it
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Losses of a classifier, one value per sample; auxiliary classifiers are weighed in.
+"""Losses of a classifier, one value per sample; those of auxiliary classifiers are added, each with its weight.
 
 A network with one logit (binary data) has targets 0 and 1 and says 1 where the logit is positive, with every loss.
 """
 
-import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,17 @@ class ClassificationLoss(nn.Module):
 
     def __init__(self, *, aux_weight: float = 0.3) -> None:
         super().__init__()
-        if not 0 <= aux_weight < math.inf:
-            raise ValueError(f"aux_weight={aux_weight}: must be a number >= 0")
         self.aux_weight = aux_weight
+
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        """Whether it is the same for the logits and for the logarithm of their softmax (of one logit: sigmoid).
+
+        Then views of a picture, whose probabilities are averaged, have a loss too.
+        """
+        return False
+
+    def check_heads(self, auxiliary: int) -> None:
+        """Raise ValueError unless it is a loss of a network with so many auxiliary classifiers."""
 
     def forward(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
         """(N, classes) logits or Outputs, and (N,) class numbers -> (N,) losses."""
@@ -44,9 +52,10 @@ class CrossEntropy(ClassificationLoss):
 
     def __init__(self, *, label_smoothing: float = 0.0, aux_weight: float = 0.3) -> None:
         super().__init__(aux_weight=aux_weight)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing={label_smoothing}: must be at least 0 and less than 1")
         self.label_smoothing = label_smoothing
+
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        return True
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         if logits.shape[1] == 1:
@@ -72,12 +81,11 @@ class Hinge(ClassificationLoss):
 
     def __init__(self, *, margin: float = 1.0, power: int = 1, aux_weight: float = 0.3) -> None:
         super().__init__(aux_weight=aux_weight)
-        if not 0 < margin < math.inf:
-            raise ValueError(f"margin={margin}: must be a number > 0")
-        if power not in (1, 2):
-            raise ValueError(f"power={power}: must be 1 or 2")
         self.margin = margin
         self.power = power
+
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        return True
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         if logits.shape[1] == 1:
@@ -108,8 +116,6 @@ class MaximumAPosteriori(ClassificationLoss):
 
     def __init__(self, *, rubbish_distance: float = 1.0, aux_weight: float = 0.3) -> None:
         super().__init__(aux_weight=aux_weight)
-        if not 0 < rubbish_distance < math.inf:
-            raise ValueError(f"rubbish_distance={rubbish_distance}: must be a number > 0")
         self.rubbish_distance = rubbish_distance
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -121,9 +127,46 @@ class MaximumAPosteriori(ClassificationLoss):
 class BinaryCrossEntropy(ClassificationLoss):
     """Each class against the rest, mean over the classes (as Wightman et al. 2021); one logit: the logistic loss."""
 
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        return num_classes == 1
+
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         wanted = targets[:, None].to(logits.dtype) if logits.shape[1] == 1 else _one_hot(logits, targets)
         return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+
+
+class PerHead(ClassificationLoss):
+    """The loss `main` of the classifier, and a loss of its own, with its weight, of each auxiliary one."""
+
+    def __init__(
+        self, *, main: ClassificationLoss, heads: Sequence[ClassificationLoss], weights: Sequence[float]
+    ) -> None:
+        super().__init__()
+        if len(weights) != len(heads):
+            raise ValueError(f"weights={list(weights)}: {len(weights)} for {len(heads)} heads; accepted: one for each")
+        self.main = main
+        self.heads = nn.ModuleList(heads)
+        self.weights = list(weights)
+
+    def forward(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
+        logits = outputs.logits if isinstance(outputs, Outputs) else outputs
+        loss = self.cost(logits.float(), targets)
+        if isinstance(outputs, Outputs):
+            for head, weight, aux in zip(self.heads, self.weights, outputs.aux, strict=True):
+                loss = loss + weight * head.cost(aux.float(), targets)  # type: ignore[operator]  # a ModuleList's items
+        return loss
+
+    def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.main.cost(logits, targets)
+
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        return self.main.is_of_probabilities(num_classes)
+
+    def check_heads(self, auxiliary: int) -> None:
+        if auxiliary != len(self.heads):
+            raise ValueError(
+                f"loss.heads: {len(self.heads)} losses, but the network has {auxiliary} auxiliary classifiers"
+            )
 
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:

@@ -104,10 +104,6 @@ class Muon(Batched):
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
     ) -> None:
-        _require(lr=lr, adamw_lr=adamw_lr, weight_decay=weight_decay, adamw_eps=adamw_eps)
-        _require_shares(momentum=momentum, beta1=adamw_betas[0], beta2=adamw_betas[1])
-        if newton_schulz_steps < 1:
-            raise ValueError(f"newton_schulz_steps={newton_schulz_steps}: must be at least 1")
         muon = {"momentum": momentum, "nesterov": nesterov, "newton_schulz_steps": newton_schulz_steps}
         by_adamw = {"betas": tuple(adamw_betas), "eps": adamw_eps, "fused": True}
         self._adamw_lr = adamw_lr
@@ -208,8 +204,6 @@ class Lars(Batched):
         trust: float = 0.02,
         eps: float = 1e-8,
     ) -> None:
-        _require(lr=lr, weight_decay=weight_decay, trust=trust, eps=eps)
-        _require_shares(momentum=momentum)
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "eps": eps}
         super().__init__(params, defaults)
 
@@ -251,8 +245,6 @@ class RmspropTf(Batched):
         eps: float = 1.0,
         weight_decay: float = 0.0,
     ) -> None:
-        _require(lr=lr, eps=eps, weight_decay=weight_decay)
-        _require_shares(alpha=alpha, momentum=momentum)
         defaults = {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
@@ -280,8 +272,6 @@ class VelocitySGD(Batched):
     def __init__(
         self, params: Params, lr: float = 0.01, *, momentum: float = 0.9, weight_decay: float = 0.0005
     ) -> None:
-        _require(lr=lr, weight_decay=weight_decay)
-        _require_shares(momentum=momentum)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
@@ -301,15 +291,3 @@ def _call(closure: Closure | None) -> float | None:
         return None
     with torch.enable_grad():
         return closure()
-
-
-def _require(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name}={value}: must be a number >= 0")
-
-
-def _require_shares(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name}={value}: must be at least 0 and less than 1")

@@ -1,6 +1,6 @@
 """Learning rate schedules: pure functions of the optimizer step, as a factor on the optimizer's own rate.
 
-`factor(step, clock)` is what step number `step`, counted from 0, is taken with. It rises linearly through the warm-up
+`factor(step, length)` is what step number `step`, counted from 0, is taken with. It rises linearly through the warm-up
 (its first step takes one part in `warm-up + 1`, not 0) and is 1 right after it; a shape with an end reaches it where
 the run ends. Steps and milestones count from the start of the run; cosine, polynomial, exponential from the end of the
 warm-up. Plateau is the exception: it has a state. Imports nothing heavy.
@@ -11,22 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from convarium.learn.lengths import Clock, Length, LengthLike, parse_length
-
-__all__ = [
-    "Clock",
-    "Constant",
-    "Cosine",
-    "Exponential",
-    "Length",
-    "MultiStep",
-    "OneCycle",
-    "Plateau",
-    "PlateauState",
-    "Polynomial",
-    "Schedule",
-    "Step",
-]
+from convarium.learn.lengths import LengthLike, TrainingLength, parse_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +20,25 @@ class Schedule:
 
     warmup: LengthLike = 0
 
-    def __post_init__(self) -> None:
-        parse_length(self.warmup)
-
-    def factor(self, step: int, clock: Clock) -> float:
+    def factor(self, step: int, length: TrainingLength) -> float:
         """What the optimizer's learning rate is multiplied by in step `step`, counted from 0."""
-        warm = parse_length(self.warmup).steps(clock)
-        return self.rise(step, warm) if step < warm else self.shape(step, warm, clock)
+        warm = parse_length(self.warmup).steps(length)
+        return self.rise(step, warm) if step < warm else self.shape(step, warm, length)
 
     def rise(self, step: int, warm: int) -> float:
         """The factor of step `step` of a warm-up of `warm` steps."""
         return (step + 1) / (warm + 1)
 
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
         """The factor of a step after a warm-up of `warm` steps."""
         raise NotImplementedError  # abstract: a schedule says
 
-    def check(self, clock: Clock) -> None:
+    def check(self, length: TrainingLength) -> None:
         """Raise ValueError where the lengths do not fit into the run: a warm-up, a milestone beyond its end."""
-        warm = parse_length(self.warmup).steps(clock)
-        if warm >= clock.total_steps:
+        warm = parse_length(self.warmup).steps(length)
+        if warm >= length.total_steps:
             raise ValueError(
-                f"schedule.warmup={self.warmup}: {warm} steps is not less than the run's {clock.total_steps}"
+                f"schedule.warmup={self.warmup}: {warm} steps is not less than the run's {length.total_steps}"
             )
 
 
@@ -64,7 +46,7 @@ class Schedule:
 class Constant(Schedule):
     """The optimizer's own rate throughout."""
 
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
         return 1.0
 
 
@@ -77,7 +59,6 @@ class MultiStep(Schedule):
     warmup_factor: float | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "milestones", tuple(self.milestones))  # hashable, and nobody's list
         if isinstance(self.gamma, Sequence):
             object.__setattr__(self, "gamma", tuple(self.gamma))
@@ -86,36 +67,29 @@ class MultiStep(Schedule):
                     f"gamma={list(self._gammas)}: {len(self._gammas)} for {len(self.milestones)} milestones;"
                     " accepted: one number, or one for each milestone"
                 )
-        for gamma in self._gammas:
-            _require("gamma", gamma, above=0, most=1)
-        for milestone in self.milestones:
-            if parse_length(milestone).amount == 0:
-                raise ValueError(f"milestones={list(self.milestones)}: must be greater than 0")
-        if self.warmup_factor is not None:
-            _require("warmup_factor", self.warmup_factor, above=0, most=1)
 
     def rise(self, step: int, warm: int) -> float:
         return super().rise(step, warm) if self.warmup_factor is None else self.warmup_factor
 
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        passed = sum(step >= at for at in self._steps(clock))
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        passed = sum(step >= at for at in self._steps(length))
         return float(math.prod(self._gammas[:passed]))
 
-    def check(self, clock: Clock) -> None:
-        super().check(clock)
-        warm = parse_length(self.warmup).steps(clock)
-        steps = self._steps(clock)
+    def check(self, length: TrainingLength) -> None:
+        super().check(length)
+        warm = parse_length(self.warmup).steps(length)
+        steps = self._steps(length)
         if steps != sorted(steps) or len(set(self.milestones)) < len(steps):
             raise ValueError(f"schedule.milestones={list(self.milestones)}: must increase")
         for milestone, at in zip(self.milestones, steps, strict=True):
-            _check_inside("milestones", milestone, at, warm, clock)
+            _check_inside("milestones", milestone, at, warm, length)
 
     @property
     def _gammas(self) -> tuple[float, ...]:
         return tuple(self.gamma) if isinstance(self.gamma, Sequence) else (self.gamma,) * len(self.milestones)
 
-    def _steps(self, clock: Clock) -> list[int]:
-        return [max(1, parse_length(milestone).steps(clock)) for milestone in self.milestones]
+    def _steps(self, length: TrainingLength) -> list[int]:
+        return [max(1, parse_length(milestone).steps(length)) for milestone in self.milestones]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,21 +99,15 @@ class Step(Schedule):
     every: LengthLike = "30%"
     gamma: float = 0.1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require("gamma", self.gamma, above=0, most=1)
-        if parse_length(self.every).amount == 0:
-            raise ValueError(f"every={self.every}: must be greater than 0")
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        return float(self.gamma ** (step // self._steps(length)))
 
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return float(self.gamma ** (step // self._steps(clock)))
+    def check(self, length: TrainingLength) -> None:
+        super().check(length)
+        _check_inside("every", self.every, self._steps(length), parse_length(self.warmup).steps(length), length)
 
-    def check(self, clock: Clock) -> None:
-        super().check(clock)
-        _check_inside("every", self.every, self._steps(clock), parse_length(self.warmup).steps(clock), clock)
-
-    def _steps(self, clock: Clock) -> int:
-        return max(1, parse_length(self.every).steps(clock))
+    def _steps(self, length: TrainingLength) -> int:
+        return max(1, parse_length(self.every).steps(length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +116,8 @@ class Exponential(Schedule):
 
     gamma: float = 0.95
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require("gamma", self.gamma, above=0, most=1)
-
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return float(self.gamma ** ((step - warm) / clock.steps_per_epoch))
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        return float(self.gamma ** ((step - warm) / length.steps_per_epoch))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +127,8 @@ class Polynomial(Schedule):
     power: float = 1.0
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require("power", self.power, above=0)
-        _require("final", self.final, least=0, most=1)
-
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return float(self.final + (1 - self.final) * (1 - _done(step, warm, clock)) ** self.power)
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        return float(self.final + (1 - self.final) * (1 - _done(step, warm, length)) ** self.power)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +138,8 @@ class Cosine(Schedule):
     warmup: LengthLike = "5%"
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require("final", self.final, least=0, most=1)
-
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return self.final + (1 - self.final) * _half_cosine(_done(step, warm, clock))
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        return self.final + (1 - self.final) * _half_cosine(_done(step, warm, length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,16 +153,11 @@ class OneCycle(Schedule):
     start: float = 0.04
     final: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require("start", self.start, above=0, most=1)
-        _require("final", self.final, least=0, most=1)
-
     def rise(self, step: int, warm: int) -> float:
         return 1 - (1 - self.start) * _half_cosine(step / warm)
 
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
-        return self.final + (1 - self.final) * _half_cosine(_done(step, warm, clock))
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
+        return self.final + (1 - self.final) * _half_cosine(_done(step, warm, length))
 
 
 @dataclass
@@ -238,17 +188,7 @@ class Plateau(Schedule):
     min_factor: float = 1e-4
     state: PlateauState = field(default_factory=PlateauState, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mode not in ("min", "max"):
-            raise ValueError(f"mode={self.mode!r}: must be 'min' or 'max'")
-        _require("gamma", self.gamma, above=0, most=1)
-        _require("patience", self.patience, least=0)
-        _require("threshold", self.threshold, least=0, most=1)
-        _require("cooldown", self.cooldown, least=0)
-        _require("min_factor", self.min_factor, least=0, most=1)
-
-    def shape(self, step: int, warm: int, clock: Clock) -> float:
+    def shape(self, step: int, warm: int, length: TrainingLength) -> float:
         return max(self.min_factor, float(self.gamma**self.state.cuts))
 
     def observe(self, value: float) -> None:
@@ -279,28 +219,18 @@ class Plateau(Schedule):
         return value > best * (1 + self.threshold)
 
 
-def _done(step: int, warm: int, clock: Clock) -> float:
+def _done(step: int, warm: int, length: TrainingLength) -> float:
     """The share of the run after the warm-up that is done, 0 to 1."""
-    return min(1.0, (step - warm) / max(1, clock.total_steps - warm))
+    return min(1.0, (step - warm) / max(1, length.total_steps - warm))
 
 
 def _half_cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
-def _require(
-    name: str, value: float, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
-) -> None:
-    """Refuse a value that is not a finite number within the bounds given."""
-    if not (value > above and least <= value <= most and math.isfinite(value)):
-        low = f"greater than {above}" if above > -math.inf else f"at least {least}"
-        high = f" and at most {most}" if most < math.inf else ""
-        raise ValueError(f"{name}={value}: must be {low}{high}")
-
-
-def _check_inside(key: str, written: LengthLike, at: int, warm: int, clock: Clock) -> None:
+def _check_inside(key: str, written: LengthLike, at: int, warm: int, length: TrainingLength) -> None:
     """Refuse a place that the run does not reach, or reaches in its warm-up. A percentage lies inside by itself."""
-    if at >= clock.total_steps and parse_length(written).unit != "%":
-        raise ValueError(f"schedule.{key}={written}: step {at} is not inside the run of {clock.total_steps} steps")
+    if at >= length.total_steps and parse_length(written).unit != "%":
+        raise ValueError(f"schedule.{key}={written}: step {at} is not inside the run of {length.total_steps} steps")
     if at <= warm:
         raise ValueError(f"schedule.{key}={written}: step {at} is not after the warm-up of {warm} steps")

@@ -4,17 +4,18 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from convarium.data.module import ImageData
-from convarium.learn.lengths import Clock
-from convarium.learn.protocol import views_of
-from convarium.run.devices import Preflight
 from convarium.run.directory import RunDirectory, as_seen_from_here
+from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded
+
+NO_ROW = ("train/loss_step", "train/images")
+"""What is logged of training beside its metrics."""
 
 
 class Tee(io.TextIOBase):
@@ -47,7 +48,7 @@ class Tee(io.TextIOBase):
 
 
 @contextmanager
-def copied_to(path: Path) -> Iterator[None]:
+def tee(path: Path) -> Iterator[None]:
     """Copy what is printed meanwhile to a log file, at its end; nothing where stdout is that file already."""
     out, err = sys.stdout, sys.stderr
     if _is_open_as(out, path):
@@ -78,8 +79,8 @@ class OnScreen(logging.Handler):
 
 
 @contextmanager
-def our_lines_shown() -> Iterator[None]:
-    """Show what our own loggers say, also where nobody has configured logging, or somebody has for a purpose of his."""
+def own_log_lines() -> Iterator[None]:
+    """Print what our own loggers say, also where nobody has configured logging, or somebody has otherwise."""
     logger, handler = logging.getLogger("convarium"), OnScreen()
     level = logger.level
     logger.addHandler(handler)
@@ -91,33 +92,42 @@ def our_lines_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def header(
-    run: RunDirectory,
-    config: dict[str, Any],
-    found: Preflight,
-    data: ImageData,
-    clock: Clock,
-    weights: Loaded | None = None,
-) -> str:
-    """The lines before the first step."""
-    trainer, ranks = config["trainer"], found.placement.ranks
-    accumulate, batch = trainer["accumulate_grad_batches"], config["batch_size"]
-    size, views = data.image_size, views_of(config, ranks=ranks)
-    left_out = f" ({data.remainder:,} left out of each epoch)" if data.remainder else ""
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's lines on devices and limits, which the header says better, and warnings that are not true."""
+    for package in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{package}").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*number of training batches .* smaller than the logging interval.*",
+            ".*does not have many workers.*",
+            ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own use of torch
+            ".*`srun` command is available.*",  # on a machine that has Slurm; we know who starts the ranks
+        ):
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
+def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
+    """The lines before the first step; `loaded`: the published weights that the network begins with."""
+    config, data, length, at = prepared.config, prepared.data, prepared.length, prepared.placement
+    accumulate, batch, size = config["trainer"]["accumulate_grad_batches"], config["batch_size"], data.image_size
+    left_out = f" ({prepared.left_out:,} left out of each epoch)" if prepared.left_out else ""
     val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
+    params, macs = prepared.preflight.params, prepared.preflight.macs
     rows = {
         "run": str(run.path),
-        "network": f"{config['name']}: {found.params:,} parameters, {found.macs:,} multiply-adds per image",
-        **({"weights": str(weights)} if weights else {}),
+        "network": f"{config['name']}: {params:,} parameters, {macs:,} multiply-adds per image",
+        **({"weights": str(loaded)} if loaded else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} {val}",
         "from": f"{config['data']['_target_'].rpartition('.')[2]}, {data.training_source}",
         **({"augment": str(data.pipeline)} if data.pipeline else {}),
-        "device": f"{found.placement.description}, {config['threads']} threads each, {config['precision']['mode']}",
-        "batch": f"{batch} = {ranks} devices x {accumulate} accumulated x {batch // (ranks * accumulate)} images",
-        "length": f"{clock.total_steps:,} steps, {clock.steps_per_epoch:,} per epoch",
-        **({"test": str(views)} if views else {}),
+        "device": f"{at.description}, {config['threads']} threads each, {config['precision']['mode']}",
+        "batch": f"{batch} = {at.ranks} devices x {accumulate} accumulated x {batch // (at.ranks * accumulate)} images",
+        "length": f"{length.total_steps:,} steps, {length.steps_per_epoch:,} per epoch",
+        **({"test": str(prepared.views)} if prepared.views else {}),
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
     return "\n".join(f"{name:>8}  {value}" for name, value in rows.items()) + "\n"
@@ -126,12 +136,14 @@ def header(
 def summary(run: RunDirectory, result: dict[str, Any]) -> str:
     """The lines after the last step: metrics, speed, folder, and what to do next."""
     metrics = result["metrics"]
+    named = (name.partition("/") for name in metrics if name not in NO_ROW)
+    names = dict.fromkeys(name for split, _, name in named if split in ("train", "val", "test"))
+    width = max(8, *map(len, names), 0)
     rows = []
-    for name in ("loss", "acc1", "acc5"):
+    for name in names:
         cells = [metrics.get(f"{split}/{name}") for split in ("train", "val", "best/val", "test")]
-        if any(cell is not None for cell in cells):
-            rows.append(f"{name:>8}  " + "  ".join(f"{'':>9}" if cell is None else f"{cell:9.4f}" for cell in cells))
-    lines = ["", f"{'':>8}  {'train':>9}  {'val':>9}  {'best val':>9}  {'test':>9}", *rows, ""]
+        rows.append(f"{name:>{width}}  " + "  ".join(f"{'':>9}" if cell is None else f"{cell:9.4f}" for cell in cells))
+    lines = ["", f"{'':>{width}}  {'train':>9}  {'val':>9}  {'best val':>9}  {'test':>9}", *rows, ""]
     speed = result["images_per_second"]
     lines.append(
         f"  {result['status']}: {result['epochs']} epochs, {result['steps']:,} steps in {result['wall_seconds']:.0f} s"

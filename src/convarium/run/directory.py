@@ -1,6 +1,5 @@
 """What a run leaves behind: its directory, `result.json`, `metrics.csv`, and who may write there. No torch here."""
 
-import csv
 import json
 import math
 import os
@@ -9,7 +8,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
@@ -284,73 +283,3 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-class MetricsTable:
-    """metrics.csv: one row per step at which something was logged, a column for each name, blank where absent."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._columns: list[str] = ["step", "epoch"]
-        self._row: dict[str, float] = {}
-        self._waiting: list[dict[str, float]] = []
-        self._last: float | None = None  # the step of the last row on disk
-        if path.exists():
-            self._columns = self._read()[0]
-
-    def add(self, values: Mapping[str, float], step: int) -> None:
-        """Add values to the row of `step`."""
-        if self._row.get("step") != step:
-            self._close_row()
-            self._row = {"step": step}
-        self._row.update(values)
-
-    def flush(self) -> None:
-        """Put all that was added on disk. Values of a step that has a row there already are merged into it."""
-        self._close_row()
-        rows = self._waiting
-        if not rows:
-            return
-        fresh = [name for row in rows for name in row if name not in self._columns]
-        if fresh or rows[0]["step"] == self._last or not self.path.exists():
-            columns, before = self._read() if self.path.exists() else ([], [])
-            self._columns = list(dict.fromkeys([*self._columns, *columns, *fresh]))
-            self._rewrite([*before, *(_text(row) for row in rows)])
-        else:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._columns).writerows(_text(row) for row in rows)
-        self._last = rows[-1]["step"]
-        self._waiting = []
-
-    def cut_back(self, step: int) -> None:
-        """Forget every row later than `step`: a resumed run takes those steps again."""
-        self._waiting, self._row = [], {}
-        if self.path.exists():
-            self._columns, rows = self._read()
-            rows = [row for row in rows if int(row["step"]) <= step]
-            self._rewrite(rows)
-            self._last = int(rows[-1]["step"]) if rows else None
-
-    def _close_row(self) -> None:
-        if self._row:
-            self._waiting.append(self._row)
-            self._row = {}
-
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            whole = (row for row in reader if None not in row and None not in row.values())  # a kill may cut one short
-            rows = [row for row in whole if row["step"].isdigit()]
-            return list(reader.fieldnames or ["step", "epoch"]), rows
-
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        merged: dict[str, dict[str, str]] = {}
-        for row in rows:
-            merged.setdefault(row["step"], {}).update({key: value for key, value in row.items() if value != ""})
-        lines = [",".join(self._columns)]
-        lines += [",".join(row.get(name, "") for name in self._columns) for row in merged.values()]
-        write_atomically(self.path, "\n".join(lines) + "\n")
-
-
-def _text(row: Mapping[str, float]) -> dict[str, str]:
-    return {name: repr(value) if isinstance(value, float) else str(value) for name, value in row.items()}

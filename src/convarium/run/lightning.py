@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from convarium.batch import Batch
-from convarium.learn.learner import Learner
+from convarium.errors import ConfigError
 
 HOOKS = (
     "on_train_batch_start",
@@ -34,35 +34,29 @@ HOOKS = (
 class EpochLoop(_TrainingEpochLoop):
     """Same steps, hooks and counters, in the same order, as the loop it takes the place of; a test holds them together.
 
-    What it does not know (a profiler, a strategy or precision other than those of conf/, the first batch after a
-    restart) is left to Lightning's own way.
+    Raises ConfigError for what this way does not know: a profiler, a strategy or precision other than those of conf/.
     """
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
         trainer = self.trainer
-        strategy, precision = trainer.strategy, trainer.precision_plugin
-        self._known = (
-            isinstance(trainer.lightning_module, Learner)
-            and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
-            and type(strategy) in (SingleDeviceStrategy, DDPStrategy)
-            and getattr(strategy, "_model_averager", None) is None
-            and type(precision) in (Precision, MixedPrecision)
-            and trainer.datamodule is not None  # type: ignore[attr-defined]
-            and not trainer.lr_scheduler_configs
-        )
+        for name, known in (
+            ("profiler", isinstance(trainer.profiler, PassThroughProfiler)),  # type: ignore[attr-defined]
+            ("strategy", type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)),
+            ("precision", type(trainer.precision_plugin) in (Precision, MixedPrecision)),
+        ):
+            if not known:
+                raise ConfigError(f"trainer.{name}: not one that this training loop knows; accepted: those of conf/")
         every = trainer.val_check_batch
         self._validates_every = every if isinstance(every, int) else 1  # 1: ask Lightning after every batch
         self._hooks = {name: _taking_part(trainer, name) for name in HOOKS}
 
     def advance(self, data_fetcher: Any) -> None:
         """One micro-batch: fetch, move, augment; forward, backward and, unless gradients gather, the step."""
-        if self.restarting or not self._known:
-            super().advance(data_fetcher)
+        if self.restarting and self._should_check_val_fx(data_fetcher) and self._validation_is_next():
             return
         trainer, progress = self.trainer, self.batch_progress
-        if self.val_loop.restarting:
-            self.val_loop.restarting = False
+        self.val_loop.restarting = False
         batch = next(data_fetcher)[0]
         batch_idx = self.batch_idx + 1
         progress.is_last_batch = data_fetcher.done
@@ -82,12 +76,21 @@ class EpochLoop(_TrainingEpochLoop):
             trainer._logger_connector.update_train_step_metrics()
         self._results.batch = None  # let go of the pixels
 
+    def _validation_is_next(self) -> bool:
+        """Whether a run that goes on where a validation was due has that to do before it trains."""
+        if self.val_loop.restarted_mid_evaluation:
+            return True
+        if self.restarted_on_last:
+            self._skip_next_val = True  # it was done before the checkpoint was written
+            return True
+        self.val_loop.increment_progress_to_evaluation_end()
+        return False
+
     def on_advance_end(self, data_fetcher: Any) -> None:
         """What is left to do where no validation can be due."""
         trainer, ready = self.trainer, self.batch_progress.current.ready
         if (
-            not self._known
-            or self._skip_next_val
+            self._skip_next_val
             or self.batch_progress.is_last_batch
             or ready % self._validates_every == 0
             or trainer.should_stop

@@ -1,4 +1,4 @@
-"""The checks that need torch: whether the network takes these images and parts, and the machine can do what is asked.
+"""The checks that need torch: whether the network takes these images and parts, and the loss and the views fit it.
 
 Nothing is trained and nothing is written; the network is built on the meta device, where layers have shapes and no
 values. Lightning is not imported here.
@@ -17,7 +17,10 @@ from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
 from convarium.learn.dense import dense_logits
-from convarium.run.devices import Placement, Preflight
+from convarium.learn.losses import ClassificationLoss
+from convarium.learn.metrics import two_columns
+from convarium.run.devices import Placement, Preflight, check_precision, place
+from convarium.wording import one_line
 
 
 class Seen(NamedTuple):
@@ -74,95 +77,43 @@ REFUSALS = (
 )
 
 
-def preflight(config: dict[str, Any], *, elsewhere: bool = False) -> Preflight:
-    """Check a resolved config as far as torch alone can. Raises ConfigError, one line.
+def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bool = False) -> Preflight:
+    """Check a resolved config, whose loss is `loss`, as far as torch alone can. Raises ConfigError, one line.
 
     elsewhere: it will run on another machine, of whose devices nothing is known here.
     """
     placement = place(config["trainer"], elsewhere=elsewhere)
     check_precision(config["precision"], placement)
-    params, macs = check_net(config, placement)
-    check_loss(config)
-    check_dense(config)
+    net = without_values(config)
+    params, macs = check_net(net, config, loss, placement)
+    check_loss(config, loss)
+    check_metrics(config)
+    check_dense(net, config)
     return Preflight(placement, params, macs)
 
 
-def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
-    """Resolve `trainer.accelerator` and `trainer.devices` against what this machine has, unless it runs elsewhere."""
-    accelerator, devices = trainer["accelerator"], trainer["devices"]
-    nodes = trainer["num_nodes"]
-    if elsewhere:
-        if accelerator not in ("gpu", "cuda", "cpu"):
-            raise ConfigError(f"trainer.accelerator={accelerator}: it runs on another machine; accepted: gpu, cpu")
-        if not isinstance(devices, int):
-            raise ConfigError(f"trainer.devices={devices}: it runs on another machine; accepted: a number")
-        return Placement("cpu" if accelerator == "cpu" else "cuda", devices, nodes)
-    mps = torch.backends.mps.is_available()
-    found = {"cuda": torch.cuda.device_count(), "mps": int(mps), "cpu": None}
-    if accelerator == "auto":
-        kind = "cuda" if found["cuda"] else "mps" if mps else "cpu"
-        if kind != "cuda" and devices not in (1, "auto") and nodes == 1:
-            raise ConfigError(
-                f"trainer.devices={devices}: {_there(found)}; for {devices} processes on the CPU add"
-                " trainer.accelerator=cpu"
-            )
-    elif accelerator == "gpu":
-        kind = "mps" if mps and not found["cuda"] else "cuda"
-    else:
-        kind = accelerator
-    if kind not in found:
-        raise ConfigError(f"trainer.accelerator={accelerator}: accepted are auto, cpu, gpu, cuda, mps")
-    if nodes > 1:  # this machine may be none of them
-        if not isinstance(devices, int):
-            raise ConfigError(f"trainer.devices={devices}: several machines need a number of devices on each")
-        return Placement(kind, devices, nodes)
-    there = found[kind]
-    if there == 0:
-        raise ConfigError(f"trainer.accelerator={accelerator}: {_there(found)}; accepted here: auto, cpu")
-    if devices == "auto":
-        return Placement(kind, there or 1, nodes)
-    if there is not None and devices > there:
-        raise ConfigError(
-            f"trainer.devices={devices}: {_there(found)}; for {devices} processes on the CPU add"
-            " trainer.accelerator=cpu"
-        )
-    return Placement(kind, devices, nodes)
-
-
-def _there(found: dict[str, int | None]) -> str:
-    count = found["cuda"] or found["mps"] or 0
-    return f"this machine has {count or 'no'} GPU{'' if count == 1 else 's'}"
-
-
-def check_precision(precision: dict[str, Any], placement: Placement) -> None:
-    """Refuse number formats that the device does not have."""
-    mode, kind = precision["mode"], placement.accelerator
-    if mode == "16-mixed" and kind != "cuda":
-        raise ConfigError(
-            f"precision=fp16: not on {kind}, its loss scaling needs a CUDA GPU; accepted here: fp32, bf16"
-        )
-    if mode == "32-true" and precision["float32_matmul"] == "high" and kind != "cuda":
-        raise ConfigError(f"precision=tf32: not on {kind}, only CUDA GPUs have it; accepted here: fp32, bf16")
-    if kind == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0):
-        name = torch.cuda.get_device_name()
-        if mode == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise ConfigError(f"precision=bf16: {name} cannot; accepted here: fp32, fp16")
-        if mode == "32-true" and precision["float32_matmul"] == "high":
-            raise ConfigError(f"precision=tf32: {name} cannot; accepted here: fp32, fp16")
-
-
-def check_net(config: dict[str, Any], placement: Placement) -> tuple[int, int]:
+def check_net(
+    net: nn.Module, config: dict[str, Any], loss: ClassificationLoss, placement: Placement
+) -> tuple[int, int]:
     """Send a batch of the experiment's shape through the network; (parameters, multiply-adds of one image)."""
     data, trainer = config["data"], config["trainer"]
     size = int(data["image_size"])
     per_device = config["batch_size"] // (placement.ranks * trainer["accumulate_grad_batches"])
-    net = without_values(config)
     with torch.device("meta"):
         images = torch.zeros(max(1, per_device), int(data["channels"]), size, size)
-    seen = _watch(net, images[:2], config, placement, max(1, per_device))
+    outputs = _watch(net, images[:2], config, placement, max(1, per_device))
+    if not isinstance(outputs, Tensor | Outputs):
+        raise ConfigError(
+            f"arch={_choice(config, 'arch')}: gives a {type(outputs).__name__} in training; accepted: logits, or"
+            " convarium.layers.Outputs"
+        )
+    try:
+        loss.check_heads(len(outputs.aux) if isinstance(outputs, Outputs) else 0)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     _check_dropout(net, config)
     _check_logits(net, images, config)
-    del seen
+    del outputs
     net.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(images[:1])
@@ -170,28 +121,56 @@ def check_net(config: dict[str, Any], placement: Placement) -> tuple[int, int]:
     return params, counter.get_total_flops() // 2
 
 
-def check_loss(config: dict[str, Any]) -> None:
-    """Refuse a loss that has no meaning for so many logits."""
-    loss, logits = build(config["loss"], "loss"), torch.zeros(1, int(config["data"]["num_classes"]))
+def check_loss(config: dict[str, Any], loss: ClassificationLoss) -> None:
+    """Refuse a loss that has no meaning for so many logits, or none for the views of the test."""
+    classes = int(config["data"]["num_classes"])
     try:
-        loss(logits, torch.zeros(1, dtype=torch.long))
+        loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.long))
     except ValueError as error:
-        raise ConfigError(f"data.num_classes={config['data']['num_classes']}: {error}") from error
+        raise ConfigError(f"data.num_classes={classes}: {error}") from error
+    check_views(config, loss)
 
 
-def check_dense(config: dict[str, Any]) -> None:
-    """Refuse test.dense=true of a network that does not take pictures larger than its images."""
+def check_views(config: dict[str, Any], loss: ClassificationLoss) -> None:
+    """Refuse several views of a picture, whose probabilities are averaged, with a loss that is no function of these."""
+    test = config["test"]
+    views, dense = test.get("views", 1), test.get("dense")
+    several = views != 1 or dense or test.get("flip")
+    if several and not loss.is_of_probabilities(int(config["data"]["num_classes"])):
+        key = "test.dense=true" if dense else f"test.views={views}" if views != 1 else "test.flip=true"
+        raise ConfigError(
+            f"{key}: averages probabilities, of which this loss ({type(loss).__name__}) is no function; accepted:"
+            " loss=cross_entropy, hinge, or bce of binary data; else test.views=1"
+        )
+
+
+def check_metrics(config: dict[str, Any]) -> None:
+    """Refuse a metric that does not take logits and class numbers, or whose value is not one number."""
+    logits = two_columns(torch.zeros(2, int(config["data"]["num_classes"])))
+    for name, metric in build(config.get("metrics") or {}, "metrics").items():
+        try:
+            metric.update(logits, torch.tensor([0, 1]))
+            float(metric.compute())
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"metrics.{name}: does not measure {len(logits[0])} classes by one number ({one_line(error)})"
+            ) from error
+
+
+def check_dense(net: nn.Module, config: dict[str, Any]) -> None:
+    """Refuse test.dense=true of a network, without values, that does not take pictures larger than its images."""
     if not config["test"].get("dense"):
         return
-    net, size = without_values(config).eval(), int(config["data"]["image_size"])
+    net, size = net.eval(), int(config["data"]["image_size"])
     with torch.device("meta"):
         picture = torch.zeros(1, int(config["data"]["channels"]), size, 2 * size)
     try:
         with torch.no_grad():
             dense_logits(net, picture)
     except (RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"test.dense=true: arch={_choice(config, 'arch')} {why}; accepted: false") from error
+        raise ConfigError(
+            f"test.dense=true: arch={_choice(config, 'arch')} {one_line(error)}; accepted: false"
+        ) from error
 
 
 def without_values(config: dict[str, Any]) -> nn.Module:
@@ -204,8 +183,8 @@ def without_values(config: dict[str, Any]) -> nn.Module:
     return net
 
 
-def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Placement, per_device: int) -> list[Seen]:
-    """Run the network once in training mode, looking at every layer on the way."""
+def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Placement, per_device: int) -> Any:
+    """What the network gives in training mode, every layer on the way looked at."""
     seen: list[Seen] = []
 
     def look(name: str) -> Callable[[nn.Module, Any], None]:
@@ -226,25 +205,24 @@ def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Pl
         layer.register_forward_pre_hook(look(name)) for name, layer in net.named_modules() if not list(layer.children())
     ]
     net.train()
-    if images.shape[0] == 1:  # torch refuses to normalize over one value; the table above has judged that already
+    if images.shape[0] == 1:  # torch refuses to normalize over one value; the table above has refused that already
         images = images.repeat(2, 1, 1, 1)
     for layer in net.modules():
         if isinstance(layer, nn.SyncBatchNorm):
             layer.eval()  # has no meta kernel
     try:
         with torch.no_grad():
-            net(images)
+            return net(images)
     except (RuntimeError, ValueError) as error:
         raise _complaint(error, seen, config) from error
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
 
 
 def _complaint(error: Exception, seen: list[Seen], config: dict[str, Any]) -> ConfigError:
     arch, size = _choice(config, "arch"), config["data"]["image_size"]
-    message = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
+    message = one_line(error).rstrip(".")
     if not seen:
         return ConfigError(f"arch={arch}: {message}")
     name, _, shape = seen[-1]

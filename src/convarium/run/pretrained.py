@@ -1,6 +1,7 @@
 """Published weights in an experiment: what they ask of its config, and how they come into its network."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,9 @@ from torch import nn
 
 from convarium.archs.weights import LAYOUTS, Fitted, Settings, State, fit, read_file, recognize
 from convarium.archs.weights.download import find
-from convarium.config.keys import shown
+from convarium.config.accepts import shown
+from convarium.config.compose import Composed, Conf
+from convarium.config.overrides import values_of
 from convarium.errors import ConfigError
 from convarium.run.preflight import without_values
 
@@ -55,13 +58,13 @@ class Loaded(NamedTuple):
         return f"{self.source} ({self.layout}){heads}"
 
 
-class Adopted:
-    """The weights that a config names, and what they ask of the rest of it."""
+class Demands:
+    """What the weights that a config names ask of the rest of it."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], opened: Opened) -> None:
         self.config = config
         self.source = str(config["weights"])
-        self.opened = open_weights(config)
+        self.opened = opened
 
     def words(self, given: Mapping[str, Any]) -> list[str]:
         """The overrides to be added to those given (key -> value). Raises ConfigError for one that contradicts."""
@@ -102,6 +105,16 @@ class Adopted:
         )
 
 
+def adapt(conf: Conf, composed: Composed) -> Composed:
+    """See `convarium.run.prepare.adapt_to_weights`."""
+    opened = open_weights(composed.config)
+    demands = Demands(composed.config, opened)
+    words = demands.words(values_of(composed.overrides))
+    adapted = conf.compose([*words, *composed.overrides], to_train=composed.to_train)
+    demands.check(adapted.config)
+    return replace(adapted, overrides=composed.overrides, pretrained=opened)
+
+
 def open_weights(config: dict[str, Any]) -> Opened:
     """Read the weights that a config names. Raises ConfigError where that cannot be."""
     source = str(config["weights"])
@@ -122,11 +135,14 @@ def open_weights(config: dict[str, Any]) -> Opened:
         raise ConfigError(f"weights={source}: {error}") from error
 
 
-def load_weights(net: nn.Module, config: dict[str, Any]) -> Loaded:
-    """Read the weights that a config names into its network, in place. Raises ConfigError where they do not fit."""
-    opened = open_weights(config)
+def load_weights(net: nn.Module, config: dict[str, Any], opened: Opened | None = None) -> Loaded:
+    """Put the weights that a config names into its network, in place; `opened`: they are read already.
+
+    Raises ConfigError where they do not fit.
+    """
+    opened = opened or open_weights(config)
     fitted = opened.fit(net, config["weights"])
-    net.load_state_dict(fitted.state, strict=False)  # what may be missing has been judged
+    net.load_state_dict(fitted.state, strict=False)  # `fit` has refused what must not be missing
     return Loaded(str(config["weights"]), opened.layout, fitted.new_heads, fitted.classes)
 
 

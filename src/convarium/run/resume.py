@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from convarium.config.compose import Composed, Conf, check_config, quoted, readable
-from convarium.config.identity import determines_result, leaves
+from convarium.config.accepts import shown
+from convarium.config.compose import Composed, Conf, check_config
+from convarium.config.identity import determines_result
 from convarium.config.instantiate import RULES, check_targets
-from convarium.config.keys import shown
+from convarium.config.keys import GROWS, RESUME, has_part, leaves
+from convarium.config.overrides import keys_of, quoted, readable
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
 
-MAY_GROW = ("trainer.max_epochs", "trainer.max_steps")
-MAY_CHANGE = ("trainer.max_time",)  # and every key that does not determine the result
 MISSING = object()
 
 
@@ -29,8 +28,8 @@ class Change(NamedTuple):
 
 def resume_config(
     run_dir: Path, overrides: Sequence[str], config_dir: str | None = None
-) -> tuple[dict[str, Any], list[str]]:
-    """The config of a run, changed by the overrides given now; and one line for each key that changed.
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The config of a run, changed by the overrides given now; all its overrides; and a line for each key that changed.
 
     Keys that do not determine the result may change, and training may become longer. Raises ConfigError for any other
     change, RunError for a folder that holds no run.
@@ -38,8 +37,9 @@ def resume_config(
     run = RunDirectory.open(run_dir)
     frozen = read_config(run)
     frozen["run_dir"], frozen["resume"] = str(run.path), None
+    given = [*read_overrides(run), *overrides]
     if not overrides:
-        return frozen, []
+        return frozen, given, []
     words = readable(overrides)
     for word in words:
         if word.lstrip("+").startswith("run_dir="):
@@ -58,7 +58,7 @@ def resume_config(
             _put(frozen, change.key, change.now)
     check_config(frozen, new.choices)
     lines = [f"{key}: {_shown(then)} -> {_shown(now)}" for key, then, now in changes if _shown(then) != _shown(now)]
-    return frozen, lines
+    return frozen, given, lines
 
 
 def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequence[str]) -> list[str]:
@@ -73,7 +73,7 @@ def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequen
 
 def read_config(run: RunDirectory) -> dict[str, Any]:
     """The config of a run, its targets checked. Raises RunError when it is not there or not one of ours."""
-    config = run.config()
+    config = {"metrics": None, **run.config()}  # there were runs without such a group
     lacking = [name for name in (*RULES, "seed", "batch_size") if name not in config]
     if lacking or not all(isinstance(config[name], dict) for name in ("arch", "data", "trainer")):
         raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
@@ -97,7 +97,7 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
 
     Yaml files may have changed since the run began: a difference that no override asked for is none.
     """
-    named = tuple(override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides)))
+    named = keys_of(overrides)
     then, before, now = leaves(frozen), leaves(old.config), leaves(new.config)
     found = []
     for key in sorted(dict.fromkeys([*now, *then]), key=lambda key: key.count(".")):  # a source before its copies
@@ -110,9 +110,9 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
 
 def _allow(change: Change) -> None:
     key, then, now = change
-    if not determines_result(key) or key in MAY_CHANGE:
+    if not determines_result(key) or has_part(key, RESUME):
         return
-    if key in MAY_GROW:
+    if has_part(key, GROWS):
         if now == -1 or (then != -1 and now > then):
             return
         raise ConfigError(f"{key}={_shown(now)}: cannot become less on resume, the run has {_shown(then)}")

@@ -1,28 +1,98 @@
-"""One rank of a run over several processes: `python -m convarium.run.worker RUN/config.yaml` under torchrun or srun.
+"""A run over several processes: how its ranks are started on this machine, and what each of them does.
 
-The parent's launcher calls `rank` in a new process; on clusters torchrun or srun starts `main`. Either way the run
-directory with its frozen config.yaml is all a rank is told.
+On clusters torchrun or srun starts `python -m convarium.run.worker RUN/config.yaml`. Either way the run directory with
+its frozen config.yaml is all that a rank is told.
 """
 
+import logging
 import os
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import ConfigError, RunError
 from convarium.machine import die_with_parent
-from convarium.run.devices import Preflight
+from convarium.run.console import tee
+from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
-from convarium.run.preflight import preflight
+from convarium.run.fit import assemble, fit
+from convarium.run.prepare import prepare
+
+SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
+
+
+class RankFailed(Exception):
+    """A rank ended by itself: the first to do so, its exit code (negative: a signal), and its traceback, if any."""
+
+    def __init__(self, rank: int, exitcode: int, trace: str) -> None:
+        self.rank = rank
+        self.exitcode = exitcode
+        self.trace = trace
+        cause = trace.strip().rpartition("\n")[2] or f"exit code {exitcode}"
+        super().__init__(signal.Signals(-exitcode).name if exitcode < 0 else cause)
+
+
+class Stopped(Exception):
+    """This process was told to stop, and its ranks have."""
+
+    def __init__(self, signum: signal.Signals) -> None:
+        super().__init__(f"stopped by {signum.name}")
+        self.signum = signum
+
+
+def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threads: int, logs: Path) -> None:
+    """Call `function(*arguments)` in `ranks` new processes, by torch's elastic launcher, and wait until all have ended.
+
+    Rank 0 writes to our terminal, the others into the folder `logs`. When one ends otherwise, all do: raises RankFailed
+    for the first, or Stopped after a signal to this process.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    # by the environment: the argument of LaunchConfig came after torch 2.11
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)
+    # we say it ourselves, the first thing first
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    launcher = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id="convarium",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="spawn",
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
+    )
+    try:
+        elastic_launch(launcher, function)(*arguments)
+    except ChildFailedError as failures:
+        rank, failure = failures.get_first_failure()
+        raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
+    except SignalException as stop:
+        raise Stopped(stop.sigval) from stop
+
+
+def _traceback(message: Any) -> str:
+    """The traceback in what torch's @record kept of a failure."""
+    if isinstance(message, dict):
+        message = message.get("extraInfo", {}).get("py_callstack") or message.get("message", "")
+    return str(message) if "Traceback" in str(message) else ""
 
 
 @record
-def rank(path: str, resume: bool, found: Preflight, parent: int) -> int:
+def rank(path: str, resume: bool, preflight: Preflight, parent: int) -> int:
     """Run one rank on this machine, started by process `parent`; the exit code, if it ends by itself."""
     die_with_parent(parent)
-    code = run_rank(RunDirectory(Path(path)), found, resume=resume)
+    code = run_rank(RunDirectory(Path(path)), preflight, resume=resume)
     if code:  # a launcher told to stop no longer reads what we return, and would wait for it
         sys.stdout.flush()
         sys.stderr.flush()
@@ -39,29 +109,21 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         run = RunDirectory.open(Path(arguments[0]).absolute().parent)
-        found = preflight(run.config())
         with run.locked() if first_rank() else nullcontext():
-            return run_rank(run, found, resume=run.last.is_file())
+            return run_rank(run, None, resume=run.last.is_file())
     except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def run_rank(run: RunDirectory, found: Preflight, *, resume: bool) -> int:
-    """Build this rank's parts from the frozen config and run them; only rank 0 is seen and heard."""
-    from convarium.run.console import copied_to
-    from convarium.run.fit import build_data, build_parts, fit_and_test, measure
+def run_rank(run: RunDirectory, preflight: Preflight | None, *, resume: bool) -> int:
+    """Prepare the frozen experiment and run it as this rank; only rank 0 is seen and heard.
 
-    config = run.config()
-    with copied_to(run.log_file) if first_rank() else nullcontext():
-        data = build_data(config)
-        parts = build_parts(config, run, found, data, measure(config, data))
-        return fit_and_test(run, config, found, parts, resume=resume)
-
-
-def first_rank() -> bool:
-    """Whether this process is rank 0 by what torchrun or srun say."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    preflight: None: nobody has checked the experiment on this machine yet.
+    """
+    with tee(run.log_file) if first_rank() else nullcontext():
+        prepared = prepare(run.config(), preflight=preflight)
+        return fit(run, prepared, assemble(run, prepared), resume=resume)
 
 
 if __name__ == "__main__":

@@ -49,116 +49,62 @@ def shared_out(
     )
 
 
-# on a CPU
+def equal(slots: int, number: int, share: Share) -> Layout:
+    return Layout(slots, [share] * number)
 
 
 @pytest.mark.parametrize(
-    ("jobs", "cores", "slots", "each"),
-    [(100, 8, 8, 1), (8, 8, 8, 1), (3, 8, 3, 2), (2, 8, 2, 4), (1, 8, 1, 8), (5, 1, 1, 1)],
-)
-def test_as_many_jobs_as_there_are_cores_share_them_equally(jobs: int, cores: int, slots: int, each: int) -> None:
-    assert shared_out(*[CPU] * jobs, cores=cores) == Layout(slots, [Share(0, each, 1)] * jobs)
-
-
-@pytest.mark.parametrize(("memory", "slots"), [(16 * GIB, 8), (15 * GIB, 7), (4 * GIB, 2), (GIB, 1), (0, 1)])
-def test_there_are_no_more_jobs_at_a_time_than_memory_for_two_gigabytes_each(memory: int, slots: int) -> None:
-    assert shared_out(*[CPU] * 100, memory=memory).slots == slots
-
-
-def test_what_memory_takes_from_the_jobs_gives_cores_to_each() -> None:
-    assert shared_out(*[CPU] * 9, memory=4 * GIB).shares == [Share(0, 4, 1)] * 9
-
-
-def test_how_many_jobs_there_are_at_a_time_can_be_told() -> None:
-    assert shared_out(*[CPU] * 9, jobs=2, memory=0) == Layout(2, [Share(0, 4, 1)] * 9)
-
-
-def test_more_jobs_than_cores_can_be_told() -> None:
-    assert shared_out(*[CPU] * 99, jobs=20) == Layout(20, [Share(0, 1, 1)] * 99)
-
-
-def test_cores_are_shared_among_the_jobs_there_are_and_not_among_those_allowed() -> None:
-    assert shared_out(CPU, CPU, jobs=8).shares == [Share(0, 4, 1)] * 2
-
-
-def test_a_job_with_more_threads_takes_the_place_of_several() -> None:
-    layout = shared_out(*[CPU] * 8, threads=[None, 1, 2, 3, 8, 99, None, None])
-    assert [share.cores for share in layout.shares] == [1, 1, 2, 3, 8, 8, 1, 1]
-    assert [share.slots for share in layout.shares] == [1, 1, 2, 3, 8, 8, 1, 1]
-
-
-def test_threads_are_those_of_one_process_of_several() -> None:
-    assert shared_out(*[TWO_CPUS] * 4, threads=[2, 2, 2, 2]).shares == [Share(0, 4, 2)] * 4
-
-
-def test_fewer_threads_than_there_are_cores_for_leave_the_others_alone() -> None:
-    assert shared_out(CPU, CPU, threads=[1, 1]) == Layout(2, [Share(0, 1, 1)] * 2)
-
-
-def test_jobs_of_several_processes_count_as_often() -> None:
-    assert shared_out(*[TWO_CPUS] * 9) == Layout(4, [Share(0, 2, 1)] * 9)
-
-
-def test_beside_jobs_of_one_process_those_of_two_take_two_places() -> None:
-    layout = shared_out(*[CPU] * 8, TWO_CPUS)
-    assert (layout.slots, layout.shares[0], layout.shares[-1]) == (8, Share(0, 1, 1), Share(0, 2, 2))
-
-
-def test_a_job_of_more_processes_than_cores_has_the_machine_for_itself() -> None:
-    assert shared_out(*[Placement("cpu", 9, 1)] * 3) == Layout(1, [Share(0, 8, 1)] * 3)
-
-
-def test_no_jobs_have_no_shares() -> None:
-    assert shared_out() == Layout(1, [])
-
-
-# on GPUs
-
-
-@pytest.mark.parametrize(
-    ("placement", "gpus", "slots", "share"),
+    ("placements", "machine", "layout"),
     [
-        (CUDA, 1, 1, Share(1, 8, 1)),
-        (CUDA, 4, 4, Share(1, 2, 1)),
-        (TWO_GPUS, 4, 2, Share(2, 4, 1)),
-        (TWO_GPUS, 5, 2, Share(2, 4, 1)),
-        (CUDA, 8, 8, Share(1, 1, 1)),
+        # as many jobs as there are cores share them equally
+        ([CPU] * 100, {}, equal(8, 100, Share(0, 1, 1))),
+        ([CPU] * 8, {}, equal(8, 8, Share(0, 1, 1))),
+        ([CPU] * 3, {}, equal(3, 3, Share(0, 2, 1))),
+        ([CPU] * 2, {}, equal(2, 2, Share(0, 4, 1))),
+        ([CPU], {}, equal(1, 1, Share(0, 8, 1))),
+        ([CPU] * 5, {"cores": 1}, equal(1, 5, Share(0, 1, 1))),
+        # no more at a time than there is memory for; each has more cores then
+        ([CPU] * 100, {"memory": 16 * GIB}, equal(8, 100, Share(0, 1, 1))),
+        ([CPU] * 100, {"memory": 15 * GIB}, equal(7, 100, Share(0, 1, 1))),
+        ([CPU] * 9, {"memory": 4 * GIB}, equal(2, 9, Share(0, 4, 1))),
+        ([CPU] * 9, {"memory": 0}, equal(1, 9, Share(0, 8, 1))),
+        # how many there are at a time can be given, more than cores too; cores are shared among the jobs there are
+        ([CPU] * 9, {"jobs": 2, "memory": 0}, equal(2, 9, Share(0, 4, 1))),
+        ([CPU] * 99, {"jobs": 20}, equal(20, 99, Share(0, 1, 1))),
+        ([CPU] * 2, {"jobs": 8}, equal(8, 2, Share(0, 4, 1))),
+        # threads are those of one process of several; a job with many takes several places
+        ([TWO_CPUS] * 4, {"threads": [2] * 4}, equal(4, 4, Share(0, 4, 2))),
+        ([CPU] * 2, {"threads": [1, 1]}, equal(2, 2, Share(0, 1, 1))),
+        (
+            [CPU] * 8,
+            {"threads": [None, 1, 2, 3, 8, 99, None, None]},
+            Layout(8, [Share(0, number, number) for number in (1, 1, 2, 3, 8, 8, 1, 1)]),
+        ),
+        # jobs of several processes
+        ([TWO_CPUS] * 9, {}, equal(4, 9, Share(0, 2, 1))),
+        ([*[CPU] * 8, TWO_CPUS], {}, Layout(8, [*[Share(0, 1, 1)] * 8, Share(0, 2, 2)])),
+        ([Placement("cpu", 9, 1)] * 3, {}, equal(1, 3, Share(0, 8, 1))),
+        ([], {}, Layout(1, [])),
+        # on GPUs: each job has its own, and their part of the cores; memory does not count
+        ([CUDA] * 9, {"gpus": 1, "memory": 0}, equal(1, 9, Share(1, 8, 1))),
+        ([CUDA] * 9, {"gpus": 4, "memory": 0}, equal(4, 9, Share(1, 2, 1))),
+        ([CUDA] * 9, {"gpus": 8}, equal(8, 9, Share(1, 1, 1))),
+        ([TWO_GPUS] * 9, {"gpus": 4}, equal(2, 9, Share(2, 4, 1))),
+        ([TWO_GPUS] * 9, {"gpus": 5}, equal(2, 9, Share(2, 4, 1))),
+        ([CUDA, TWO_GPUS, CUDA], {"gpus": 3}, Layout(3, [Share(1, 2, 1), Share(2, 4, 2), Share(1, 2, 1)])),
+        ([CUDA, CPU], {"gpus": 2}, Layout(2, [Share(1, 4, 1), Share(0, 4, 1)])),
+        ([MPS] * 9, {}, equal(1, 9, Share(0, 8, 1))),
+        # parts of GPUs; a whole one is no part
+        ([CUDA] * 99, {"gpus": 1, "devices_per_job": 0.5}, equal(2, 99, Share(1, 4, 1, part=True))),
+        ([CUDA] * 99, {"gpus": 2, "devices_per_job": 0.25}, equal(8, 99, Share(1, 1, 1, part=True))),
+        ([CUDA] * 99, {"gpus": 1, "devices_per_job": 0.3}, equal(3, 99, Share(1, 2, 1, part=True))),
+        ([CUDA] * 99, {"gpus": 1, "devices_per_job": 0.1}, equal(10, 99, Share(1, 1, 1, part=True))),
+        ([CUDA] * 9, {"gpus": 2, "devices_per_job": 1}, equal(2, 9, Share(1, 4, 1))),
+        ([CUDA] * 9, {"gpus": 2, "devices_per_job": 1.0}, equal(2, 9, Share(1, 4, 1))),
     ],
 )
-def test_every_job_has_gpus_of_its_own_and_their_part_of_the_cores(
-    placement: Placement, gpus: int, slots: int, share: Share
-) -> None:
-    assert shared_out(*[placement] * 9, gpus=gpus) == Layout(slots, [share] * 9)
-
-
-@pytest.mark.parametrize(
-    ("part", "gpus", "slots", "cores"), [(0.5, 1, 2, 4), (0.25, 2, 8, 1), (0.3, 1, 3, 2), (0.1, 1, 10, 1)]
-)
-def test_gpus_are_shared_by_as_many_jobs_as_a_part_says(part: float, gpus: int, slots: int, cores: int) -> None:
-    layout = shared_out(*[CUDA] * 99, gpus=gpus, devices_per_job=part)
-    assert layout == Layout(slots, [Share(1, cores, 1, part=True)] * 99)
-
-
-@pytest.mark.parametrize("whole", [1, 1.0])
-def test_a_whole_gpu_is_no_part_of_one(whole: float) -> None:
-    assert shared_out(*[CUDA] * 9, gpus=2, devices_per_job=whole) == shared_out(*[CUDA] * 9, gpus=2)
-
-
-def test_jobs_on_one_and_on_two_gpus_have_cores_by_their_gpus() -> None:
-    layout = shared_out(CUDA, TWO_GPUS, CUDA, CUDA, gpus=4)
-    assert layout == Layout(4, [Share(1, 2, 1), Share(2, 4, 2), Share(1, 2, 1), Share(1, 2, 1)])
-
-
-def test_memory_does_not_count_for_jobs_on_gpus() -> None:
-    assert shared_out(*[CUDA] * 9, gpus=4, memory=0).slots == 4
-
-
-def test_beside_jobs_on_gpus_those_on_a_cpu_take_no_gpu() -> None:
-    assert shared_out(CUDA, CPU, gpus=2) == Layout(2, [Share(1, 4, 1), Share(0, 4, 1)])
-
-
-def test_the_gpu_of_a_mac_has_one_job_at_a_time() -> None:
-    assert shared_out(*[MPS] * 9) == Layout(1, [Share(0, 8, 1)] * 9)
+def test_how_a_machine_is_shared_out(placements: list[Placement], machine: dict[str, Any], layout: Layout) -> None:
+    assert shared_out(*placements, **machine) == layout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""What a key may accept: ranges, words, forms of text. No torch here."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from convarium.learn.lengths import ACCEPTED as LENGTHS_ACCEPTED
+from convarium.learn.lengths import parse_length
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a key accepts: `text` says it to a person, `test` decides for one value (or each item of a list)."""
+
+    text: str
+    test: Callable[[Any], bool]
+    types: tuple[type, ...] = ()  # () means: the type of the yaml's value
+    null: bool = False
+    whole: bool = False  # whether `test` takes a list as a whole
+
+    def or_null(self) -> "Accepts":
+        """The same, and null."""
+        return replace(self, text=f"{self.text}, or null", null=True)
+
+    def of(self, *types: type) -> "Accepts":
+        """The same, of these types whatever the yaml's value is."""
+        return replace(self, types=types)
+
+
+def at_least(low: float) -> Accepts:
+    """Numbers not below `low`."""
+    return Accepts(f"at least {low}", lambda value: value >= low)
+
+
+def above(low: float) -> Accepts:
+    """Numbers greater than `low`."""
+    return Accepts(f"above {low}", lambda value: value > low)
+
+
+def between(low: float, high: float) -> Accepts:
+    """Numbers from `low` to `high`, both included."""
+    return Accepts(f"{low} to {high}", lambda value: low <= value <= high)
+
+
+def share() -> Accepts:
+    """Shares that are not nothing: above 0 and at most 1."""
+    return Accepts("above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
+def below_one() -> Accepts:
+    """Shares of which something remains."""
+    return Accepts("at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def ascending(low: float, high: float = math.inf) -> Accepts:
+    """Two ascending numbers above `low`, up to `high`."""
+
+    def test(pair: Any) -> bool:
+        return isinstance(pair, list) and len(pair) == 2 and low < pair[0] <= pair[1] <= high
+
+    limit = f" and at most {high:g}" if high < math.inf else ""
+    return Accepts(f"two ascending numbers above {low:g}{limit}", test, whole=True)
+
+
+def words(*accepted: str) -> Accepts:
+    """One of a few words."""
+    return Accepts(" or ".join(accepted), lambda value: value in accepted, (str,))
+
+
+def matching(pattern: str, text: str) -> Accepts:
+    """Text of a given form."""
+    compiled = re.compile(pattern)
+    return Accepts(text, lambda value: compiled.fullmatch(value) is not None, (str,))
+
+
+def auto_or(accepts: Accepts, *types: type) -> Accepts:
+    """The word "auto", or what `accepts` says."""
+    return Accepts(f'"auto", or {accepts.text}', lambda value: value == "auto" or accepts.test(value), (*types, str))
+
+
+def is_count_or_auto(value: int | str) -> bool:
+    """Whether a value is a whole number from 1, or "auto"."""
+    return value == "auto" or (isinstance(value, int) and value >= 1)
+
+
+def _share_or_count(value: float) -> bool:
+    return value >= 0 if isinstance(value, int) else 0 <= value <= 1
+
+
+def _is_length(value: float | str) -> bool:
+    try:
+        parse_length(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_positive_length(value: float | str) -> bool:
+    return _is_length(value) and parse_length(value).amount > 0
+
+
+NOT_EMPTY = Accepts("text", lambda value: value != "", (str,))
+COUNT = at_least(1)
+COUNTS = Accepts(
+    "a list of whole numbers from 1", lambda value: isinstance(value, int) and has_type(value, (int,)) and value >= 1
+)
+SHARE = between(0, 1)
+SWITCH = Accepts("true or false", lambda value: True, (bool,))
+BATCHES = Accepts(
+    "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)", _share_or_count, (int, float)
+)
+SOME_BATCHES = Accepts(
+    "a share above 0.0 up to 1.0, or a number of batches (1 is one batch, 1.0 is all)",
+    lambda value: value > 0 and _share_or_count(value),
+    (int, float),
+)
+LENGTH = Accepts(LENGTHS_ACCEPTED, _is_length, (int, float, str))
+POSITIVE_LENGTH = Accepts(f"{LENGTHS_ACCEPTED}, above 0", _is_positive_length, (int, float, str))
+WEIGHTS = matching(
+    r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
+)
+FOLDER_NAME = Accepts(
+    "the name of a folder, of at most 255 bytes",
+    lambda value: value not in ("", ".", "..") and "/" not in value and len(value.encode()) <= 255,
+    (str,),
+)
+MIRROR = words("random", "alternating", "none")
+INTERPOLATION = words("nearest", "bilinear")
+STEM = words("auto", "paper", "small")
+
+
+def has_type(value: Any, types: tuple[type, ...]) -> bool:
+    """isinstance, but a bool is no number and an int may stand for a float."""
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) or (isinstance(value, int) and float in types)
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,191 @@
+"""The folder of groups as Hydra sees it: which answers there are, what they say, what they merge to. No torch here.
+
+The private names of Hydra 1.3 that this needs (the defaults list, composing a part of it) are used in this file only.
+"""
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ResultDefault
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from convarium.config.catalog import conf_dir
+from convarium.config.keys import leaves
+from convarium.config.overrides import parse
+from convarium.data import facts
+from convarium.errors import ConfigError
+
+ROOT = "train"  # conf/train.yaml
+ABOVE_THE_BASELINE = ("recipe/", "study/", "hydra/")  # these change what the yaml files of the groups say
+Choices = dict[str, str | list[str]]
+"""Group -> its answer, or answers."""
+
+
+class Baseline(NamedTuple):
+    """What the chosen yaml files say before recipe, study and command line; not to be changed."""
+
+    cfg: DictConfig
+    plain: dict[str, Any]
+    """Unresolved."""
+    choices: Choices
+    """Which files these are."""
+
+
+class Groups:
+    """The groups and their answers; many experiments that choose the same answers are read and merged once."""
+
+    def __init__(self, config_dir: str | None = None, loader: ConfigLoaderImpl | None = None, root: str = ROOT) -> None:
+        self.root = root
+        self.loader = loader or _loader(config_dir)
+        facts.register()
+        self._merged: dict[tuple[str, ...], Merged] = {}
+        self._baselines: dict[tuple[str, ...], Baseline] = {}
+
+    def members(self, group: str) -> list[str]:
+        """The answers of a group, without those of its sub-folders."""
+        return sorted(self.loader.repository.get_group_options(group))
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The names of all groups that are keys of an experiment, and recipe and study."""
+        return sorted(set(self.loader.repository.get_group_options("", ObjectType.GROUP)) - {"hydra"})
+
+    def keys(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Choices]:
+        """What the yaml files chosen by `overrides` say, unresolved, and which files these are."""
+        baseline = self.baseline(overrides)
+        return copy.deepcopy(baseline.plain), baseline.choices
+
+    def merge(self, overrides: Sequence[str]) -> DictConfig:
+        """What Hydra's load_configuration returns; experiments that differ in values only are merged once."""
+        groups, values = self._split(overrides)
+        return self._with_values(self._of(groups).whole, values)
+
+    @contextmanager
+    def composed(self, overrides: Sequence[str]) -> Iterator[tuple[DictConfig, DictConfig]]:
+        """An experiment without its hydra node, which is the active one meanwhile, and what it was merged from."""
+        groups, values = self._split(overrides)
+        merged = self._of(groups)
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().cfg = merged.hydra
+        try:
+            yield self._with_values(merged.rest, values), merged.whole
+        finally:
+            HydraConfig.instance().cfg = before
+
+    def _of(self, groups: tuple[str, ...]) -> "Merged":
+        """The yaml files that these overrides choose, merged."""
+        if groups not in self._merged:
+            whole = self.loader.load_configuration(self.root, list(groups), RunMode.RUN)
+            check_hydra_node(whole)
+            self._merged[groups] = Merged.of(whole)
+        return self._merged[groups]
+
+    def _with_values(self, cfg: DictConfig, values: list[Override]) -> DictConfig:
+        cfg = copy.deepcopy(cfg)
+        self.loader.validate_sweep_overrides_legal(values, RunMode.RUN, from_shell=True)
+        self.loader._apply_overrides_to_config(values, cfg)
+        return cfg
+
+    def baseline(self, overrides: Sequence[str]) -> Baseline:
+        groups, _ = self._split([word for word in overrides if not word.startswith("~")])
+        if groups not in self._baselines:
+            found = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
+            kept = [item for item in found.defaults if not (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
+            _, repository = self.loader._parse_overrides_and_create_caching_repo(self.root, list(groups))
+            cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
+            cfg.pop("hydra", None)
+            choices: Choices = {}
+            for group, member in found.overrides.known_choices.items():
+                if member is not None and not group.startswith("hydra/"):
+                    choices[group] = member
+            for group, members in _several(found.defaults, self.root).items():
+                choices[group] = members
+            plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+            self._baselines[groups] = Baseline(cfg, plain, choices)
+        return self._baselines[groups]
+
+    def _split(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[Override]]:
+        """Overrides that choose files (as text, for they are a key of the cache) and those that set values."""
+        parsed = parse(overrides)
+        chooses = [
+            override.is_hydra_override()
+            or (self.loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict))
+            for override in parsed
+        ]
+        groups = tuple(str(override.input_line) for override, choice in zip(parsed, chooses, strict=True) if choice)
+        return groups, [override for override, choice in zip(parsed, chooses, strict=True) if not choice]
+
+
+class Merged(NamedTuple):
+    """What is the same for all experiments of the same groups."""
+
+    whole: DictConfig
+    hydra: Any
+    """Its hydra node in the form in which `${hydra:...}` reads it."""
+    rest: DictConfig
+
+    @classmethod
+    def of(cls, whole: DictConfig) -> "Merged":
+        """Take apart what Hydra has merged."""
+        before = HydraConfig.instance().cfg
+        try:
+            HydraConfig.instance().set_config(whole)
+            hydra = HydraConfig.instance().cfg
+        finally:
+            HydraConfig.instance().cfg = before
+        rest = copy.deepcopy(whole)
+        with read_write(rest), open_dict(rest):
+            del rest["hydra"]
+        return cls(whole, hydra, rest)
+
+
+def check_hydra_node(cfg: DictConfig) -> None:
+    hydra = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
+    for name in hydra["callbacks"]:
+        raise ConfigError(f"hydra.callbacks.{name}: not accepted; what watches a run is in the group callbacks")
+    for name in ("env_set", "env_copy"):
+        if hydra["job"].get(name):
+            raise ConfigError(f"hydra.job.{name}: not accepted; what the environment says, no config changes")
+    for node in ("job_logging", "hydra_logging"):
+        for key, value in leaves(hydra[node], f"hydra.{node}").items():
+            name = key.rpartition(".")[2]
+            if name == "()" or (name == "class" and not str(value).startswith("logging.")):
+                raise ConfigError(f"{key}={value}: not accepted; accepted are classes of Python's logging")
+
+
+def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:
+    """The groups of which the root lists several members; Hydra's own record of choices leaves these out."""
+    members: dict[str, list[str]] = {}
+    for item in defaults:
+        group, slash, member = str(item.config_path).partition("/")
+        if slash and item.parent == root:
+            members.setdefault(group, []).append(member)
+    return {group: names for group, names in members.items() if len(names) > 1}
+
+
+def _loader(config_dir: str | None) -> ConfigLoaderImpl:
+    version.setbase("1.3")
+    setup_globals()  # the `hydra` resolver
+    path = create_config_search_path(f"file://{conf_dir()}")
+    if config_dir is not None:
+        if not os.path.isdir(config_dir):
+            raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        path.prepend(
+            "command-line",
+            f"file://{os.path.abspath(config_dir)}",
+            SearchPathQuery(provider="schema"),
+        )
+    return ConfigLoaderImpl(path)

@@ -1,0 +1,159 @@
+"""The table of keys: what each accepts, that each has a row, and which part it has."""
+
+import re
+
+import pytest
+import yaml
+
+from convarium.config.accepts import has_type
+from convarium.config.catalog import conf_dir
+from convarium.config.compose import Conf
+from convarium.config.instantiate import RULES
+from convarium.config.keys import KEYS, ROWS, accepted, leaves, row
+from convarium.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def conf() -> Conf:
+    return Conf()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=-0.1",
+        "optimizer.lr=nan",
+        "optimizer.lr=inf",
+        "optimizer.weight_decay=-1",
+        "optimizer.betas=[0.9,1.0]",
+        "optimizer.eps=0",
+        "clip.max_norm=0",
+        "schedule.final=1.5",
+        "schedule.warmup=soon",
+        "average=ema average.decay=1.0",
+        "average=ema average.warmup=0.5",
+        "average=polyak average.start=late",
+        "clip.max_norm=nan",
+        "schedule=step schedule.gamma=0",
+        "schedule=step schedule.every=0",
+        "schedule=multistep schedule.milestones=[0]",
+        "schedule=multistep schedule.gamma=1.5",
+        "schedule=polynomial schedule.power=0",
+        "schedule=onecycle schedule.start=0",
+        "schedule=plateau schedule.mode=best",
+        "schedule=plateau schedule.patience=-1",
+        "schedule=plateau schedule.threshold=2.0",
+        "loss.aux_weight=-0.1",
+        "loss=hinge loss.margin=0",
+        "loss=hinge loss.power=3",
+        "loss=map loss.rubbish_distance=0",
+        "optimizer=lars optimizer.trust=nan",
+        "optimizer=rmsprop_tf optimizer.alpha=1.0",
+        "optimizer=muon optimizer.newton_schulz_steps=0",
+        "optimizer=muon optimizer.adamw_betas=[0.9,1.0]",
+        "augment=crop_flip augment.crop.pad=-1",
+        "augment=crop_flip augment.crop.mirror=sometimes",
+        "augment=random_resized_crop augment.crop.scale=[0.5,0.1]",
+        "augment=random_resized_crop augment.crop.scale=[0.5]",
+        "augment=random_resized_crop augment.crop.ratio=[0.0,1.0]",
+        "augment=random_erasing augment.erase.p=2.0",
+        "augment=mixup augment.mix.alpha=0",
+        "clip.max_norm=-inf",
+        "loss.label_smoothing=1.0",
+        "schedule.warmup=-1",
+        "schedule.warmup=5 parsecs",
+        "trainer.devices=0",
+        "trainer.devices=some",
+        "trainer.num_nodes=0",
+        "trainer.max_epochs=-3",
+        "trainer.max_epochs=0",
+        "trainer.max_steps=0",
+        "trainer.max_time=tomorrow",
+        "trainer.accelerator=tpu",
+        "trainer.strategy=deepspeed",
+        "trainer.accumulate_grad_batches=0",
+        "trainer.limit_train_batches=1.5",
+        "trainer.limit_train_batches=0",
+        "trainer.limit_val_batches=-1",
+        "trainer.log_every_n_steps=0",
+        "data.val_fraction=1",
+        "data.val_fraction=-0.1",
+        "data.image_size=0",
+        "data.std=[0.0]",
+        "batch_size=0",
+        "seed=-1",
+        "dropout=1.0",
+        "threads=0",
+        "decay=everything",
+        "test.weights=first",
+        "name=''",
+        "callbacks.checkpoint.every_n_steps=0",
+        "callbacks.progress.seconds=0",
+        "precision.float32_matmul=low",
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_what_is_accepted(conf: Conf, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"accepted: |expected ") as caught:
+        conf.compose(re.split(r" (?=\w[\w.]*=)", word))
+    assert str(caught.value).startswith(f"{word.rpartition('=')[0].rpartition(' ')[2]}=")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=0",
+        "schedule.warmup=500 steps",
+        "schedule.warmup=5%",
+        "schedule.warmup=2.5",
+        "trainer.devices=auto",
+        "trainer.max_steps=-1",
+        "trainer.max_time=00:12:00:00",
+        "trainer.limit_train_batches=10",
+        "trainer.limit_val_batches=0",
+        "trainer.deterministic=warn",
+        "trainer.fast_dev_run=3",
+        "dropout=0",
+        "threads=2",
+        "callbacks.checkpoint.every_n_steps=100",
+        "callbacks.checkpoint.every_n_minutes=null",
+        "data.val_fraction=0",
+    ],
+)
+def test_a_value_in_range_is_accepted(conf: Conf, word: str) -> None:
+    key = word.partition("=")[0]
+    assert key in leaves(conf.compose([word]).config)
+
+
+def keys_of_conf() -> set[str]:
+    """Every key of train.yaml and of the answers of its groups."""
+    keys = set(leaves(yaml.safe_load((conf_dir() / "train.yaml").read_text())))
+    for group in RULES:
+        for path in (conf_dir() / group).rglob("*.yaml"):
+            node = yaml.safe_load(path.read_text())
+            keys |= leaves(node, "" if group in (node or {}) else group).keys() if node else set()
+    keys = {key for key in keys if not key.rpartition(".")[2].startswith("_")}
+    return {key for key in keys if key.partition(".")[0] not in ("hydra", "parts") and ".defaults" not in f".{key}"}
+
+
+def test_every_row_of_the_table_is_a_key_of_some_yaml() -> None:
+    keys = keys_of_conf()
+    groups = {*RULES, *(key.partition(".")[0] for key in keys)}
+    used = {known.name for key in keys if (known := row(key)) is not None}
+    assert [name for name in KEYS if name not in used and name not in groups] == []
+
+
+def test_every_key_of_every_yaml_has_a_row_that_says_what_it_means() -> None:
+    assert sorted(key for key in keys_of_conf() if row(key) is None) == []
+    assert [key.name for key in ROWS if not re.fullmatch(r"\S.{3,}[^.]", key.meaning)] == []
+    assert len(KEYS) == len(ROWS)  # none stands there twice
+
+
+@pytest.mark.parametrize(("value", "types", "good"), [(True, (int,), False), (1, (float,), True), (1.0, (int,), False)])
+def test_an_int_may_stand_for_a_float_and_a_bool_for_no_number(value: object, types: tuple[type], good: bool) -> None:
+    assert has_type(value, types) is good
+
+
+def test_a_row_is_found_by_its_dotted_key_before_its_name() -> None:
+    assert accepted("optimizer.momentum") is KEYS["*.momentum"].accepts
+    assert accepted("average.decay") is KEYS["average.decay"].accepts
+    assert accepted("arch.depth") is None
