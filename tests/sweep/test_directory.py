@@ -115,32 +115,11 @@ def test_nothing_to_add_adds_nothing(sweep: SweepDirectory) -> None:
 # after a kill
 
 
-@pytest.mark.parametrize("kept", [1, 20, -2])
-def test_a_line_that_was_cut_short_counts_for_nothing(sweep: SweepDirectory, kept: int) -> None:
-    sweep.append([{"job": "a", "status": "running"}, {"job": "a", "status": "ok"}])
-    tear(sweep, kept)
-    assert states(sweep) == {"a": "running", "b": "queued"}
-
-
-def test_a_line_that_lacks_only_its_end_counts(sweep: SweepDirectory) -> None:
-    sweep.append([{"job": "a", "status": "ok"}])
-    tear(sweep, -1)
-    assert states(sweep) == {"a": "ok", "b": "queued"}
-
-
 def test_a_line_that_was_cut_inside_a_letter_counts_for_nothing(sweep: SweepDirectory) -> None:
     sweep.append([{"job": "a", "status": "failed", "error": "ö"}])
     line = sweep.manifest_file.read_bytes().splitlines()[-1]
     tear(sweep, line.index("ö".encode()) + 1)
     assert states(sweep) == {"a": "queued", "b": "queued"}
-
-
-@pytest.mark.parametrize("kept", [1, 20, -2, -1])
-def test_lines_after_a_torn_one_count(sweep: SweepDirectory, kept: int) -> None:
-    sweep.append([{"job": "a", "status": "running"}])
-    tear(sweep, kept)
-    sweep.append([{"job": "b", "status": "running"}, {"job": "a", "status": "ok"}])
-    assert states(sweep) == {"a": "ok", "b": "running"}
 
 
 def test_a_job_whose_first_line_was_torn_is_not_known_until_it_is_added_again(sweep: SweepDirectory) -> None:

@@ -157,26 +157,13 @@ def parent_of(pid: int) -> int:
 # what a job has for itself
 
 
-def test_a_job_leads_a_session_and_a_group_of_its_own(jobs: Jobs) -> None:
+def test_a_job_has_a_session_a_group_and_descriptors_of_its_own(jobs: Jobs) -> None:
     pid = jobs.start_waiting()
-    descriptor(pid, 2)
+    log = os.path.abspath("log")
+    assert [descriptor(pid, number) for number in range(3)] == ["/dev/null", log, log]
     assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
-
-
-def test_a_job_has_nothing_to_read(jobs: Jobs) -> None:
-    assert descriptor(jobs.start_waiting(), 0) == "/dev/null"
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_what_a_job_prints_goes_to_its_log(jobs: Jobs, number: int) -> None:
-    assert descriptor(jobs.start_waiting(), number) == os.path.abspath("log")
-
-
-def test_a_job_holds_no_end_of_what_its_supervisor_talks_through(jobs: Jobs) -> None:
-    pid = jobs.start_waiting()
-    descriptor(pid, 2)
     links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    assert [link for link in links if link.startswith("socket:")] == []
+    assert [link for link in links if link.startswith("socket:")] == []  # no end of its supervisor's channel
 
 
 def test_where_memory_runs_out_a_job_goes_before_its_supervisor(jobs: Jobs) -> None:
