@@ -3,11 +3,12 @@
 import os
 import pty
 import re
-import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import lightning.pytorch as L
@@ -87,7 +88,7 @@ def test_a_line_comes_every_so_many_seconds_in_training_validation_and_test(
 def test_a_run_without_an_end_has_no_total(
     learner: type, squares: type, make_trainer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer, _ = make_trainer(Progress(seconds=0.001), max_epochs=-1, max_time={"seconds": 1})
+    trainer, _ = make_trainer(Progress(seconds=0.001), max_epochs=-1, max_time=timedelta(seconds=0.2))
     trainer.fit(learner(), datamodule=squares())
     found = lines(capsys)
     assert re.match(r"epoch \d+  step [\d,]+  loss", found[-1])
@@ -142,46 +143,39 @@ def test_a_closed_stdout_does_not_stop_the_training(
     assert trainer.global_step == 30
 
 
-def test_a_terminal_gets_a_bar_and_its_cursor_back_when_the_run_fails() -> None:
-    code = """
-    import lightning.pytorch as L, time, torch
-    from convarium.observe.progress import Progress
-    class Line(L.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.line, self.latest = torch.nn.Linear(1, 1), {"train/loss_step": 0.125, "val/acc1": 0.5}
-        def training_step(self, batch, batch_idx):
+def test_a_terminal_gets_a_bar_and_its_cursor_back_when_the_run_fails(
+    learner: type, squares: type, make_trainer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(learner):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
             time.sleep(0.01)
-            if batch_idx == 40: raise RuntimeError("boom")
-            return self.line(batch).mean()
-        def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=0.1)
-    off = dict.fromkeys(["logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"], False)
-    trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[Progress(refresh_seconds=0.02)], **off)
-    trainer.fit(Line(), torch.utils.data.DataLoader(torch.ones(50, 1)))
-    """
+            self.latest |= {"train/loss_step": 0.125, "val/acc1": 0.5}
+            if self.global_step == 26:
+                raise RuntimeError("boom")
+
+    def read() -> None:
+        with suppress(OSError):  # Linux says so of a terminal that is closed
+            while part := os.read(ours, 65536):
+                seen.append(part)
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
     ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        seen += part
+    seen: list[bytes] = []
+    reader = Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        trainer, _ = make_trainer(Progress(refresh_seconds=0.02))
+        with pytest.raises(RuntimeError, match="boom"):
+            trainer.fit(Failing(), datamodule=squares())
+        monkeypatch.undo()
+    reader.join()
     os.close(ours)
-    assert process.wait(60) != 0
-    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", seen.decode())
-    assert re.search(r"epoch 1/1  step \d+/50 .*loss 0\.1250  val/acc1 0\.5000  0:00:0\d to go", text)
-    assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h") == 1
+    sent = b"".join(seen)
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", sent.decode())
+    assert re.search(r"epoch 3/3  step \d+/30 .*loss 0\.1250  val/acc1 0\.5000  0:00:0\d to go", text)
+    assert sent.count(b"\x1b[?25l") == sent.count(b"\x1b[?25h") == 1
 
 
 @pytest.mark.parametrize("key", ["seconds", "refresh_seconds"])

@@ -141,12 +141,20 @@ def test_calls_arrive_in_order_and_once(tmp_path: Path) -> None:
     assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}}, run_id=None)
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights of a run without trackers."""
+    return fit([], tmp_path_factory.mktemp("untracked"))
+
+
 @pytest.mark.parametrize("kind", [HangingOpen, HangingWrite, RaisingImport, RaisingOpen, RaisingWrite, ExitingWrite])
 def test_a_broken_tracker_costs_one_line_and_no_weight(
-    kind: type[Tracker], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    kind: type[Tracker],
+    expected: dict[str, Tensor],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    expected = fit([], tmp_path)
-    capfd.readouterr()
     recording, began = Recording(), time.monotonic()
     weights = fit([kind(), recording], tmp_path)
     assert time.monotonic() - began < 10.0
