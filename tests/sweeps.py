@@ -30,7 +30,7 @@ def sweep(place: Processes | Site, *words: str, name: str = "s") -> int:
     return run_points(conf, points, axes, ThisMachine(place) if isinstance(place, Processes) else place)
 
 
-def found(name: str = "s") -> SweepDirectory:
+def sweep_directory(name: str = "s") -> SweepDirectory:
     """The directory of a sweep."""
     return SweepDirectory.open(Path("sweeps") / name)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from misbehaving import small_group
-from sweeps import BASE, board, found, statuses, weights
+from sweeps import BASE, board, statuses, sweep_directory, weights
 
 HERE = Path(__file__).resolve().parent
 TRAIN = HERE.parents[1] / "train.py"
@@ -65,12 +65,12 @@ def wait_for(pattern: str, count: int = 1, seconds: float = 120) -> None:
 
 def identities() -> list[str]:
     """Of the jobs that were submitted, each once."""
-    return sorted({entry["slurm"] for entry in found().entries() if "slurm" in entry})
+    return sorted({entry["slurm"] for entry in sweep_directory().entries() if "slurm" in entry})
 
 
 def history(job: str) -> list[str]:
     """The states of a job one after the other."""
-    states = [entry["status"] for entry in found().entries() if entry["job"] == job]
+    states = [entry["status"] for entry in sweep_directory().entries() if entry["job"] == job]
     return [state for place, state in enumerate(states) if place == 0 or states[place - 1] != state]
 
 

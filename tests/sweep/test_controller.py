@@ -1,4 +1,4 @@
-"""The queue of a sweep, with jobs that are only told of and a clock that moves when it is waited for."""
+"""The queue of a sweep, with jobs that are only played and a clock that moves when it is waited for."""
 
 import json
 import math
@@ -63,7 +63,7 @@ class Sweep:
         self.directory = SweepDirectory.named("s")
         self.directory.make()
         self.tasks = [self._task(number) for number in self.lives]
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.started: list[int] = []
         self.most = 0
         self.signals: list[tuple[float, int, int]] = []
@@ -89,7 +89,7 @@ class Sweep:
             self,
             Pool(self.slots),
             Settings(self.on_error, self.retries, self.timeout),
-            say=self.said.append,
+            say=self.messages.append,
             write_leaderboard=self._write_leaderboard,
             clock=lambda: self.now,
         ).work()
@@ -186,7 +186,7 @@ def test_a_free_place_is_taken_before_the_end_of_the_last_job_is_written() -> No
 def test_the_end_of_a_job_is_a_line_with_its_score_and_the_time_to_go() -> None:
     sweep = Sweep({1: [Life(2.0)], 2: [FAILS]})
     sweep.work()
-    assert sweep.said == [
+    assert sweep.messages == [
         "[1/2]  ok        seed=1  best/val/acc1 0.1000  2.0 s  0:00:02 to go",
         "[2/2]  failed    seed=2  why  1.0 s",
     ]
@@ -220,8 +220,8 @@ def test_a_job_is_tried_again_at_once_and_as_often_as_asked() -> None:
     attempts = [entry["attempt"] for entry in sweep.directory.entries() if entry["status"] == "running"]
     assert attempts == [1, 2, 3, 1, 2, 1]
     assert [sweep.history(number)[-1] for number in (1, 2, 3)] == ["failed", "ok", "ok"]
-    assert sweep.said[0] == "[0/3]  failed    seed=1  why  1.0 s  once more (1 of 2)"
-    assert sweep.said[2].startswith("[1/3]  failed    seed=1  why  1.0 s  0:00:06 to go")
+    assert sweep.messages[0] == "[0/3]  failed    seed=1  why  1.0 s  once more (1 of 2)"
+    assert sweep.messages[2].startswith("[1/3]  failed    seed=1  why  1.0 s  0:00:06 to go")
 
 
 def test_the_first_failure_can_stop_the_others() -> None:
@@ -285,7 +285,7 @@ def test_a_signal_stops_the_jobs_at_work_and_starts_no_others(signum: signal.Sig
     sweep = Sweep({1: [Life()], 2: [Life(math.inf)], 3: [Life()]}, at={2.0: send(signum)})
     assert sweep.work() == signum
     assert [sweep.history(number)[-1] for number in (1, 2, 3)] == ["ok", "interrupted", "queued"]
-    assert sweep.said[1] == f"{signum.name}: 1 job at work will save and end; Ctrl-C again: at once"
+    assert sweep.messages[1] == f"{signum.name}: 1 job at work will save and end; Ctrl-C again: at once"
 
 
 def test_a_second_signal_kills_jobs_that_do_not_listen() -> None:
@@ -333,7 +333,7 @@ def test_while_the_manifest_cannot_be_written_the_jobs_go_on_and_its_lines_are_k
     sweep.at = {2.0: take_away, 4.5: give_back}
     sweep.lives[2][0].seconds = 3.0
     sweep.work()
-    assert sum("cannot be written (Is a directory); the jobs go on" in line for line in sweep.said) == 1
+    assert sum("cannot be written (Is a directory); the jobs go on" in line for line in sweep.messages) == 1
     assert (sweep.history(1), sweep.history(2)) == (["queued", "running", "ok"],) * 2
 
 

@@ -91,7 +91,7 @@ def test_lines_are_added_and_none_is_changed(sweep: SweepDirectory) -> None:
     assert sweep.manifest_file.read_bytes().startswith(before)
 
 
-def test_every_line_bears_the_time_and_what_was_said_with_it(sweep: SweepDirectory) -> None:
+def test_every_line_bears_the_time_and_what_was_recorded_with_it(sweep: SweepDirectory) -> None:
     began = datetime.now().astimezone()
     sweep.append([{"job": "a", "status": "running", "pid": 7, "attempt": 2}])
     *_, last = sweep.entries()
@@ -228,7 +228,7 @@ def test_a_sweep_that_is_not_there_cannot_be_opened() -> None:
         SweepDirectory.open("sweeps/new")
 
 
-def test_a_sweep_is_where_it_is_however_it_was_said(sweep: SweepDirectory) -> None:
+def test_a_sweep_is_where_it_is_however_its_path_is_written(sweep: SweepDirectory) -> None:
     sweep.describe(axes=[])
     Path("other").mkdir()
     assert SweepDirectory.open("other/../sweeps/./s/").path == sweep.path
@@ -258,7 +258,7 @@ def test_a_sweep_is_locked_while_somebody_works_on_it(sweep: SweepDirectory) -> 
     assert seen == [False, True, False]
 
 
-def test_the_second_controller_is_told_who_the_first_is(sweep: SweepDirectory) -> None:
+def test_the_second_controller_gets_the_name_of_the_first(sweep: SweepDirectory) -> None:
     with sweep.locked(), pytest.raises(RunError) as caught, SweepDirectory.open("sweeps/s").locked():
         pass
     assert (

@@ -13,7 +13,7 @@ import pytest
 
 from convarium.errors import RunError
 from convarium.sweep.local.processes import Processes
-from sweeps import BASE, assert_gone, board, found, processes_below, results, sweep, weights
+from sweeps import BASE, assert_gone, board, processes_below, results, sweep, sweep_directory, weights
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 LONG = ("trainer.max_epochs=15", "callbacks.checkpoint.every_n_steps=7", "dropout=0.1")
@@ -29,7 +29,7 @@ def start(*words: str, name: str) -> subprocess.Popen[bytes]:
 def at_work(name: str) -> list[int]:
     """The processes of the jobs that have begun and not ended, by the manifest."""
     try:
-        sweep = found(name)
+        sweep = sweep_directory(name)
     except RunError:  # not there yet
         return []
     pids: dict[str, int] = {}

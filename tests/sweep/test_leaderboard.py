@@ -177,12 +177,12 @@ def test_a_job_that_has_ended_well_is_well_whatever_was_noted_of_it(noted: str, 
     assert status_of(sweep) == "ok"
 
 
-@pytest.mark.parametrize("said", ["failed", "oom", "diverged", "interrupted"])
-def test_a_job_says_itself_how_it_ended_if_nobody_noted_it(said: str) -> None:
+@pytest.mark.parametrize("written", ["failed", "oom", "diverged", "interrupted"])
+def test_a_job_says_itself_how_it_ended_if_nobody_noted_it(written: str) -> None:
     sweep = begin("seed")
-    add(sweep, "a", {"seed": 1}, said, error="why")
+    add(sweep, "a", {"seed": 1}, written, error="why")
     sweep.append([{"job": "a", "status": "running"}])
-    assert status_of(sweep) == said
+    assert status_of(sweep) == written
 
 
 def test_a_job_whose_folder_is_gone_is_what_was_noted_of_it(alive: bool) -> None:
@@ -289,7 +289,7 @@ def test_a_swept_value_is_written_as_on_the_command_line(value: object, cell: st
     assert read(Leaderboard(sweep).as_csv())[0]["name"] == cell
 
 
-def test_an_error_is_told_as_it_is() -> None:
+def test_an_error_is_written_as_it_is() -> None:
     sweep = begin("seed")
     add(sweep, "a", {"seed": 1}, "failed", error='KeyError: "a, b"')
     assert read(Leaderboard(sweep).as_csv())[0]["error"] == 'KeyError: "a, b"'

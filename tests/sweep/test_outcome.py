@@ -56,15 +56,15 @@ def ended(
     kernel: Kernel,
     code: int,
     *,
-    said: Status | None = None,
+    written: Status | None = None,
     error: str | None = None,
     signalled: Status | None = None,
     outcome: Outcome | None = None,
 ) -> Outcome:
     """What is made of a job that says so, if it says anything, and then ends so."""
     since = stamp(run)
-    if said is not None:
-        say(run, said, error)
+    if written is not None:
+        say(run, written, error)
     return classify_end(run, Ended(1, code, outcome), since=since, signalled=signalled, kills=kernel.kills)
 
 
@@ -73,25 +73,25 @@ def ended(
 
 @pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGKILL])
 @pytest.mark.parametrize("signalled", [None, "interrupted", "timeout"])
-@pytest.mark.parametrize("said", [*sorted(FINISHED), "killed"])
+@pytest.mark.parametrize("written", [*sorted(FINISHED), "killed"])
 def test_what_a_job_says_of_its_end_holds(
-    said: Status, signalled: Status | None, code: int, run: RunDirectory, kernel: Kernel
+    written: Status, signalled: Status | None, code: int, run: RunDirectory, kernel: Kernel
 ) -> None:
-    error = None if said == "ok" else "why"
-    assert ended(run, kernel, code, said=said, error=error, signalled=signalled) == (said, error)
+    error = None if written == "ok" else "why"
+    assert ended(run, kernel, code, written=written, error=error, signalled=signalled) == (written, error)
 
 
 def test_what_a_job_says_is_not_written_again(run: RunDirectory, kernel: Kernel) -> None:
     say(run, "failed", "why")
-    said = stamp(run)
+    written = stamp(run)
     classify_end(run, Ended(1, 1), since=0, signalled=None, kills=kernel.kills)
-    assert stamp(run) == said
+    assert stamp(run) == written
 
 
 # what its process says
 
 
-@pytest.mark.parametrize("said", [None, "running"])
+@pytest.mark.parametrize("written", [None, "running"])
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
@@ -105,33 +105,33 @@ def test_what_a_job_says_is_not_written_again(run: RunDirectory, kernel: Kernel)
     ],
 )
 def test_of_a_job_without_a_last_word_its_process_says_how_it_ended(
-    code: int, outcome: Outcome, said: Status | None, run: RunDirectory, kernel: Kernel
+    code: int, outcome: Outcome, written: Status | None, run: RunDirectory, kernel: Kernel
 ) -> None:
-    assert ended(run, kernel, code, said=said) == outcome
+    assert ended(run, kernel, code, written=written) == outcome
 
 
-@pytest.mark.parametrize("said", [None, "running"])
+@pytest.mark.parametrize("written", [None, "running"])
 @pytest.mark.parametrize("code", [0, 1, 143, -signal.SIGTERM, -signal.SIGABRT, -signal.SIGKILL])
 @pytest.mark.parametrize("outcome", [TIMEOUT, INTERRUPTED])
 def test_of_a_job_without_a_last_word_what_it_was_signalled_for_says_why(
-    outcome: Outcome, code: int, said: Status | None, run: RunDirectory, kernel: Kernel
+    outcome: Outcome, code: int, written: Status | None, run: RunDirectory, kernel: Kernel
 ) -> None:
-    assert ended(run, kernel, code, said=said, signalled=outcome.status) == outcome
+    assert ended(run, kernel, code, written=written, signalled=outcome.status) == outcome
 
 
 @pytest.mark.parametrize("code", [0, 1, -signal.SIGTERM])
 def test_of_a_job_without_a_last_word_who_started_it_may_know_why(code: int, run: RunDirectory, kernel: Kernel) -> None:
     reported = Outcome("timeout", "the time it was given has run out")
-    assert ended(run, kernel, code, said="running", outcome=reported) == reported
+    assert ended(run, kernel, code, written="running", outcome=reported) == reported
 
 
 def test_the_last_word_of_a_job_counts_more_than_that_of_who_started_it(run: RunDirectory, kernel: Kernel) -> None:
-    assert ended(run, kernel, 1, said="diverged", error="why", outcome=TIMEOUT) == ("diverged", "why")
+    assert ended(run, kernel, 1, written="diverged", error="why", outcome=TIMEOUT) == ("diverged", "why")
 
 
 @pytest.mark.parametrize("code", [0, 3, -signal.SIGKILL])
-def test_what_was_found_out_is_left_in_the_result(code: int, run: RunDirectory, kernel: Kernel) -> None:
-    outcome = ended(run, kernel, code, said="running")
+def test_the_outcome_is_left_in_the_result(code: int, run: RunDirectory, kernel: Kernel) -> None:
+    outcome = ended(run, kernel, code, written="running")
     result = run.written_result()
     assert (result["status"], result["error"]) == outcome
 
@@ -145,7 +145,7 @@ def test_a_result_that_cannot_be_read_says_nothing(run: RunDirectory, kernel: Ke
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "error"),
+    ("code", "written", "error"),
     [
         (-signal.SIGKILL, None, None),
         (-signal.SIGKILL, "running", None),
@@ -154,15 +154,15 @@ def test_a_result_that_cannot_be_read_says_nothing(run: RunDirectory, kernel: Ke
     ],
 )
 def test_a_job_that_lost_a_process_when_the_kernel_ended_one_is_out_of_memory(
-    code: int, said: Status | None, error: str | None, run: RunDirectory, kernel: Kernel
+    code: int, written: Status | None, error: str | None, run: RunDirectory, kernel: Kernel
 ) -> None:
     kernel.end_processes()
-    assert ended(run, kernel, code, said=said, error=error) == OUT_OF_MEMORY
+    assert ended(run, kernel, code, written=written, error=error) == OUT_OF_MEMORY
     assert run.written_result()["status"] == "oom"
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "error", "status"),
+    ("code", "written", "error", "status"),
     [
         (-signal.SIGSEGV, None, None, "killed"),
         (-signal.SIGTERM, None, None, "killed"),
@@ -173,10 +173,10 @@ def test_a_job_that_lost_a_process_when_the_kernel_ended_one_is_out_of_memory(
     ],
 )
 def test_a_job_that_ended_by_itself_is_not_out_of_memory(
-    code: int, said: Status | None, error: str | None, status: Status, run: RunDirectory, kernel: Kernel
+    code: int, written: Status | None, error: str | None, status: Status, run: RunDirectory, kernel: Kernel
 ) -> None:
     kernel.end_processes()
-    assert ended(run, kernel, code, said=said, error=error).status == status
+    assert ended(run, kernel, code, written=written, error=error).status == status
 
 
 @pytest.mark.parametrize("outcome", [TIMEOUT, INTERRUPTED])
@@ -198,9 +198,9 @@ def test_a_job_that_ended_by_itself_leaves_the_explanation_to_another(run: RunDi
 # attempts
 
 
-@pytest.mark.parametrize("said", [*sorted(FINISHED), "killed", "running"])
-def test_what_an_earlier_attempt_said_does_not_count(said: Status, run: RunDirectory, kernel: Kernel) -> None:
-    say(run, said, "why")
+@pytest.mark.parametrize("written", [*sorted(FINISHED), "killed", "running"])
+def test_what_an_earlier_attempt_said_does_not_count(written: Status, run: RunDirectory, kernel: Kernel) -> None:
+    say(run, written, "why")
     assert ended(run, kernel, 3) == ("exited", "exit code 3")
     assert run.written_result()["status"] == "exited"
 

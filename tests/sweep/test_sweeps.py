@@ -32,7 +32,7 @@ from convarium.trained.evaluate import evaluate
 from convarium.trained.evaluate import prepare as prepare_evaluation
 from experiments import SMALL, rows
 from misbehaving import small_group
-from sweeps import BASE, board, found, results, statuses, sweep, weights
+from sweeps import BASE, board, results, statuses, sweep, sweep_directory, weights
 
 TRUSTING = ("norm=none", "trainer.max_epochs=2")
 
@@ -94,7 +94,7 @@ def test_a_job_that_the_kernel_ends_for_its_memory_is_oom(processes: Processes, 
 
 def test_leaderboard_results_and_metrics_agree(processes: Processes) -> None:
     assert sweep(processes, "optimizer.lr=0.01,0.003", "seed=1,2", "trainer.max_epochs=2") == 0
-    by_path = {str(found().run(job).path): result for job, result in results().items()}
+    by_path = {str(sweep_directory().run(job).path): result for job, result in results().items()}
     assert len(board()) == len(by_path) == 4
     scores = []
     for row in board():
@@ -172,21 +172,21 @@ def test_the_same_command_again_runs_nothing_and_more_values_extend(processes: P
     assert sweep(processes, "seed=2,1,3", "sweep.jobs=1", "threads=1", "trainer.log_every_n_steps=2") == 0
     assert sorted(row["seed"] for row in board()) == ["1", "2", "3"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    manifest = found().manifest_file.read_text()
+    manifest = sweep_directory().manifest_file.read_text()
     with pytest.raises(ConfigError, match=r"its base has changed: optimizer\.lr 0\.001 -> 0\.02 .*another sweep\.name"):
         sweep(processes, "seed=1,2,3,4", "optimizer.lr=0.02")
-    assert found().manifest_file.read_text() == manifest
+    assert sweep_directory().manifest_file.read_text() == manifest
 
 
 def test_failed_jobs_are_run_again_only_if_asked_and_by_one_command(processes: Processes, trusting: None) -> None:
     def history() -> list[str]:
-        return [entry["status"] for entry in found().entries() if "raises" in entry["job"]]
+        return [entry["status"] for entry in sweep_directory().entries() if "raises" in entry["job"]]
 
     words = (*TRUSTING, ends("Raises", "Fine"), "trainer.max_epochs=9")  # each attempt gets an epoch further
     assert [sweep(processes, *words) for _ in range(2)] == [1, 1]
     assert history() == ["queued", "running", "failed"]
     assert sweep(processes, *words, "sweep.retry_failed=true") == 1
-    assert resume(found().path, []) == 1
+    assert resume(sweep_directory().path, []) == 1
     assert history() == ["queued", "running", "failed"] * 2
 
 
@@ -218,7 +218,7 @@ def test_a_stopped_sweep_is_resumed_from_anywhere_to_the_same_weights(
     assert "interrupted" in states <= {"interrupted", "queued", "ok"}
     assert "the same command, or: convarium sweep resume sweeps/stopped" in capsys.readouterr().err
     assert sweep(processes, *LONG, name="whole") == 0
-    place = found("stopped").path
+    place = sweep_directory("stopped").path
     assert status([str(place)]) == 1
     elsewhere = own_directory / "elsewhere"
     elsewhere.mkdir()

@@ -35,15 +35,15 @@ def test_another_signal_is_noted_too(second: int, seconds: float, repeated: bool
 
 
 def test_there_is_something_to_read_from_a_signal_until_it_is_drained() -> None:
-    def is_told(signals: Signals) -> bool:
+    def is_readable(signals: Signals) -> bool:
         return bool(select.select([signals.descriptor], [], [], 0)[0])
 
     with Signals() as signals:
-        seen = [is_told(signals)]
+        seen = [is_readable(signals)]
         os.kill(os.getpid(), signal.SIGTERM)
-        seen.append(is_told(signals))
+        seen.append(is_readable(signals))
         signals.drain()
-        seen.append(is_told(signals))
+        seen.append(is_readable(signals))
     assert seen == [False, True, False]
 
 

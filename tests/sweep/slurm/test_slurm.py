@@ -28,7 +28,7 @@ from convarium.sweep.slurm.site import cluster_of
 from convarium.sweep.slurm.submitted import Submitted
 from convarium.sweep.slurm.watch import ENDING
 from convarium.sweep.task import Task
-from sweeps import board, found, results, statuses, sweep, weights
+from sweeps import board, results, statuses, sweep, sweep_directory, weights
 
 TRAIN = Path(__file__).resolve().parents[3] / "train.py"
 DEFAULTS: dict[str, Any] = {
@@ -86,7 +86,7 @@ def test_jobs_end_with_the_weights_and_statuses_of_any_sweep(
     assert statuses("norm._target_") == {"misbehaving.Fine": "ok", "misbehaving.IsKilled": "killed"}
     ended = {row["error"]: json.loads(Path(row["path"], ENDING.format(rank=0)).read_text()) for row in board()}
     assert ended == {"": {"code": 0, "oom": False}, "SIGKILL": {"code": -9, "oom": False}}
-    assert {entry["slurm"] for entry in found().entries() if entry["status"] == "running"}
+    assert {entry["slurm"] for entry in sweep_directory().entries() if entry["status"] == "running"}
     assert sweep(processes, *words, name="here") == 1
     assert len(results()) == 2
     assert list(weights().values()) == list(weights("here").values())

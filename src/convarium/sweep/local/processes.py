@@ -24,16 +24,13 @@ class Processes:
 
     def __init__(self, isolation: str) -> None:
         self.isolation = isolation
-        self._begin()
+        self.restart()
 
-    def _begin(self) -> None:
+    def restart(self) -> None:
+        """Start the supervisor; after `Lost`, another one."""
         self._channel, theirs = socket.socketpair()
         # what this program can import; OpenBLAS starts threads where it is imported, unless told not to
-        environment = {
-            **os.environ,
-            "PYTHONPATH": import_path(),
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environment = {**os.environ, "PYTHONPATH": import_path(), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             words = [str(theirs.fileno()), str(os.getpid()), self.isolation]
             self._supervisor = subprocess.Popen(
@@ -60,12 +57,9 @@ class Processes:
 
         Raises RunError if jobs cannot be started at all.
         """
-        return self._receive(seconds, *([] if waker is None else [waker]))
-
-    def _receive(self, seconds: float, *wakers: int) -> list[Event]:
         if self._channel.fileno() == -1:  # closed before
             return []
-        waiting = [self._channel.fileno(), *wakers]
+        waiting = [self._channel.fileno()] if waker is None else [self._channel.fileno(), waker]
         if waiting[0] not in select.select(waiting, [], [], seconds)[0]:
             return []
         try:
@@ -78,14 +72,10 @@ class Processes:
         *lines, self._rest = (self._rest + got).split(b"\n")
         return [event for line in lines if (event := self._event_of(json.loads(line))) is not None]
 
-    def restart(self) -> None:
-        """Another supervisor, after `Lost`."""
-        self._begin()
-
     def close(self) -> None:
         """End everything that is left."""
         with contextlib.suppress(RunError):
-            self._receive(0.0)  # is it ready, and which jobs has it?
+            self.poll(0.0)  # is it ready, and which jobs has it?
         self._channel.close()  # by which the supervisor ends its jobs and itself
         if not self.is_ready:  # it reads nothing before its imports are done, and has no jobs yet
             self._supervisor.kill()
