@@ -1,25 +1,12 @@
 """What is looked at before the first job of a sweep: everything, and nothing twice."""
 
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from convarium.run import fit as job
-from convarium.sweep.local import check
+from convarium.run import preflight, prepare
 from convarium.sweep.local.check import FailedPreflight, preflight_each
 from experiments import config_of
-
-
-class Counting:
-    """A function, and how often it was called."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        self.calls = 0
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        self.calls += 1
-        return self.function(*arguments, **keywords)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +23,13 @@ class Counting:
 def test_nothing_is_looked_at_twice(
     first: str, second: str, networks: int, datasets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preflight, build_data = Counting(check.preflight), Counting(job.build_data)
-    monkeypatch.setattr(check, "preflight", preflight)
-    monkeypatch.setattr(job, "build_data", build_data)
-    found = dict(preflight_each([config_of(first), config_of(second), config_of(first)]))
-    assert sorted(found) == [0, 1, 2]
-    assert found[0] == found[2]
-    assert (preflight.calls, build_data.calls) == (networks, datasets)
+    look, read = Mock(wraps=preflight.preflight), Mock(wraps=prepare.read_data)
+    monkeypatch.setattr(preflight, "preflight", look)
+    monkeypatch.setattr(prepare, "read_data", read)
+    done = dict(preflight_each([config_of(first), config_of(second), config_of(first)]))
+    assert sorted(done) == [0, 1, 2]
+    assert done[0] == done[2]
+    assert (look.call_count, read.call_count) == (networks, datasets)
 
 
 def test_the_job_that_cannot_run_is_named_by_its_place() -> None:

@@ -55,6 +55,7 @@ def preflight_each(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False
                 data = None  # the memory of one dataset at a time
             prepared = prepare(config, preflight=known.get(key), data=data, elsewhere=elsewhere)
             known[key], data, data_key = prepared.preflight, prepared.data, keys[number]
+            del prepared  # which holds the data too
         except ConfigError as error:
             raise FailedPreflight(number, str(error)) from error
         yield number, known[key]
