@@ -67,7 +67,9 @@ VERB = Verb(
 def test_the_words_of_a_verb_are_sorted(tmp_path: Path) -> None:
     (tmp_path / "a=b").touch()
     words = VERB.read(["weights=best", "data.val_fraction=0.5", "a=b", "weights=last", "output=a=b", "--json"])
-    assert words == Words(["a=b"], {"weights": "last", "output": "a=b", "format": "json"}, ["data.val_fraction=0.5"])
+    options = {"weights": "last", "output": "a=b", "format": "json"}
+    assert words == Words(["a=b"], options, ["data.val_fraction=0.5"], {"format": "text"})
+    assert (words.value("format"), VERB.read([]).value("format")) == ("json", "text")
     assert replace(VERB, positions="").read(["run"]).overrides == ["run"]  # which Hydra refuses
 
 
@@ -76,7 +78,7 @@ def test_the_words_of_a_verb_are_sorted(tmp_path: Path) -> None:
     [
         (["weights=bets"], "weights=bets: unknown; did you mean 'best'? One of: best, last"),
         (["outptu=a"], "outptu: not accepted; did you mean 'output'? One of: weights, output, format"),
-        (["--fast"], "--fast: unknown option; accepted: --json"),
+        (["--fast"], "--fast: unknown option; accepted: --json, --help"),
         (["run", "other"], "other: one too many; usage: convarium try RUN [key=value ...]"),
     ],
 )
@@ -95,7 +97,7 @@ def test_a_verb_prints_its_usage_its_options_and_an_example(capsys: pytest.Captu
         "",
         "  weights=best|last  which weights",
         "  output=...         the file",
-        "  format=text|json   how the answer is printed; --json is format=json",
+        "  format=text|json   how the answer is printed; --json is format=json; default text",
         "  key=value          keys of data",
         "",
         "example: convarium try RUN output=FILE",

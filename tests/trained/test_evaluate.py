@@ -142,7 +142,7 @@ def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("arch=vgg16", "arch: has no part in an evaluation. Accepted: weights, split, format, threads, data"),
+        ("arch=vgg16", "arch: has no part in an evaluation. Accepted: weights, split, format, threads, test.views, "),
         ("arch.parts.dropout=0.5", "arch.parts.dropout: has no part in an evaluation"),
         ("optimizer.lr=1", "optimizer.lr: has no part"),
         ("wieghts=best", "wieghts: has no part in an evaluation; did you mean 'weights'?"),

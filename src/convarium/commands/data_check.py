@@ -25,7 +25,8 @@ def run(words: Words) -> int:
     if len(asked) > 1:
         raise VERB.misused(f"{asked[1]}: one too many")
     name, folder = asked[0], Path(asked[0]).expanduser()
-    workers = words.whole("workers", None, expected="expected a whole number; 0: decode in this process")
+    expected = "expected a whole number; 0: decode in this process"
+    workers = words.whole("workers", expected=expected) if "workers" in words.options else None
     to = Path(words.options["to"]).expanduser() if "to" in words.options else None
     if to is not None and (to.is_dir() or not to.absolute().parent.is_dir() or to.suffix != ".csv"):
         raise ConfigError(f"to={to}: expected the name of a file that ends in .csv, in a folder that exists")
@@ -45,7 +46,7 @@ def run(words: Words) -> int:
     if to is not None:
         try:
             write_atomically(to, as_csv(report))
-        except OSError as error:  # what was found is printed all the same
+        except OSError as error:  # the report is printed all the same
             failure, to = RunError(f"to={to}: could not be written ({error.strerror})"), None
     print(as_json(report) if words.as_json else as_text(report, to))
     if failure is not None:

@@ -9,10 +9,11 @@ def run(words: Words) -> int:
     options = words.options
     if "to" not in options or not any(word.startswith("data=") for word in words.overrides):
         raise VERB.misused(f"{'to' if 'to' not in options else 'data'} must be given")
-    size = (
-        None if options.get("size") == "null" else words.whole("size", 256, expected="expected a whole number or null")
-    )
-    quality, shard_mb, threads = words.whole("quality", 90), words.whole("shard_mb", 64), words.whole("threads", None)
+    size = None
+    if words.value("size") != "null":
+        size = words.whole("size", expected="expected a whole number or null")
+    quality, shard_mb = words.whole("quality"), words.whole("shard_mb")
+    threads = max(1, words.whole("threads")) if "threads" in options else None
     from convarium.config.compose import Conf
     from convarium.config.instantiate import build
     from convarium.data.packed.packing import pack
@@ -23,12 +24,12 @@ def run(words: Words) -> int:
         build(config, "data"),
         options["to"],
         reader=reader(config.get("reader", "auto")),
-        format=options.get("format", "jpeg"),
+        format=words.value("format"),
         size=size,
         quality=quality,
         shard_mb=shard_mb,
         on_bad_file=config.get("on_bad_file", "raise"),
-        threads=None if threads is None else max(1, threads),
+        threads=threads,
     )
     print(packing)
     return 0
@@ -41,10 +42,10 @@ VERB = Verb(
     required="data=folder data.root=PICTURES to=FOLDER",
     options={
         "to": Option("the folder to make"),
-        "format": Option("JPEG files, or pixels, which need no decoding; jpeg if not given", tuple(STORES)),
-        "size": Option("the shorter side in pixels, which larger pictures are shrunk to; 256; null: as they are"),
-        "quality": Option("of the JPEG files that are written, 1 to 100; 90"),
-        "shard_mb": Option("the size of a file in 10^6 bytes; 64"),
+        "format": Option("JPEG files, or pixels, which need no decoding", tuple(STORES), "jpeg"),
+        "size": Option("the shorter side that larger pictures are shrunk to; null: as they are", default="256"),
+        "quality": Option("of the JPEG files that are written, 1 to 100", default="90"),
+        "shard_mb": Option("the size of a file in 10^6 bytes", default="64"),
         "threads": Option("how many pictures are decoded at a time; as many as there are cores"),
     },
     overrides="data=NAME and keys of data",

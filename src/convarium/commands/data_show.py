@@ -13,14 +13,14 @@ def run(words: Words) -> int:
     """Write the sheet. Raises ConfigError for a file of another kind, or if the data cannot be read."""
     if not words.options and not words.overrides:
         raise VERB.misused("nothing to show")
-    target = Path(words.options.get("to", "training_images.png")).expanduser()
+    target = Path(words.value("to")).expanduser()
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"to={target}: accepted are files ending in {', '.join(SUFFIXES)}")
     if not target.absolute().parent.is_dir():
         raise ConfigError(f"to={target}: no such folder {target.absolute().parent}")
     images, epochs = (
-        words.whole(name, default, accepted=range(1, 101), expected="accepted are whole numbers from 1 to 100")
-        for name, default in (("images", 10), ("epochs", 4))
+        words.whole(name, accepted=range(1, 101), expected="accepted are whole numbers from 1 to 100")
+        for name in ("images", "epochs")
     )
     from convarium.config.compose import Conf
     from convarium.config.instantiate import build
@@ -52,9 +52,9 @@ VERB = Verb(
     run=run,
     required="data=NAME",
     options={
-        "to": Option(f"the file to write, ending in {', '.join(SUFFIXES)}; training_images.png if not given"),
-        "images": Option("how many images, 1 to 100; 10"),
-        "epochs": Option("in how many epochs each, 1 to 100; 4"),
+        "to": Option(f"the file to write, ending in {', '.join(SUFFIXES)}", default="training_images.png"),
+        "images": Option("how many images, 1 to 100", default="10"),
+        "epochs": Option("in how many epochs each, 1 to 100", default="4"),
     },
     overrides="data=NAME, augment=NAME and keys of both",
     example="convarium data show data=cifar10 augment=[crop_flip,cutout] to=sheet.png",

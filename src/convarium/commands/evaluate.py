@@ -10,14 +10,14 @@ from convarium.trained import SPLITS, WEIGHTS
 def run(words: Words) -> int:
     """Print the metrics, beside those that the run logged where they mean the same."""
     folder = VERB.run_folder(words) if words.positions or not words.overrides + list(words.options) else None
-    weights = words.options.get("weights", "final")
+    weights = words.value("weights")
     if folder is not None:
         require(f"weights={weights}", weights, WEIGHTS)
     from convarium.run.directory import RunDirectory
     from convarium.run.worker import RankFailed, Stopped
     from convarium.trained.evaluate import evaluate, prepare, prepare_file
 
-    split = words.options.get("split", "test")
+    split = words.value("split")
     place, overrides = None, words.overrides
     if folder is None:
         overrides = [*overrides, *(f"weights={value}" for key, value in words.options.items() if key == "weights")]
@@ -60,13 +60,13 @@ def run(words: Words) -> int:
 
 VERB = Verb(
     name="evaluate",
-    meaning="measure the weights of a run, or of a file, on the test split",
+    meaning="measure the weights of a run, or of a file, on a split",
     run=run,
     positions="RUN",
     most=1,
     options={
-        "weights": Option(f"of a run: {', '.join(WEIGHTS)}; without a run: a file, or torchvision:NAME"),
-        "split": Option("the images to measure on", SPLITS),
+        "weights": Option(f"of a run {' or '.join(WEIGHTS)}; else a file or torchvision:NAME", default="final"),
+        "split": Option("the images to measure on", SPLITS, "test"),
         "format": FORMAT,
     },
     overrides="keys of data, precision, trainer, threads and test; without a RUN also those of the network",

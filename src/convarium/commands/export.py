@@ -12,12 +12,12 @@ def run(words: Words) -> int:
     from convarium.run.directory import RunDirectory
     from convarium.trained.export import export
 
-    format, normalize = options.get("format", "onnx"), options.get("normalize")
+    format, normalize = words.value("format"), options.get("normalize")
     exported = export(
         RunDirectory.open(folder),
         format=format,
         output=Path(options["output"]) if "output" in options else None,
-        weights=options.get("weights", "final"),
+        weights=words.value("weights"),
         normalize=None if normalize is None else normalize == "true",
     )
     print(f"{exported.path}\n  {exported.metadata['input']}\n  -> {exported.metadata['output']}")
@@ -35,10 +35,12 @@ VERB = Verb(
     positions="RUN",
     most=1,
     options={
-        "format": Option("the kind of file; onnx if not given", tuple(FORMATS)),
+        "format": Option("the kind of file", tuple(FORMATS), "onnx"),
         "output": Option("the file to write; RUN/export/model.* if not given"),
-        "weights": Option("which weights of the run", WEIGHTS),
-        "normalize": Option("whether the network takes images as they are and normalizes by itself", ("true", "false")),
+        "weights": Option("which weights of the run", WEIGHTS, "final"),
+        "normalize": Option(
+            "whether the network takes images as they are and normalizes them itself", ("true", "false")
+        ),
     },
     example="convarium export runs/digits format=torch_export output=digits.pt2",
 )

@@ -67,13 +67,13 @@ def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
 
 def records(stated: Mapping[str, Architecture]) -> dict[str, dict[str, Any]]:
     """The same by name, and what the table leaves out; errors are numbers, counts of papers as these round them."""
-    found = {}
+    answer = {}
     for name, network in stated.items():
         published: dict[str, Any] = network.published._asdict()
         for key in ("top1_error", "top5_error"):
             published[key] = published[key] and float(published[key])
-        found[name] = {**network._asdict(), "published": published}
-    return found
+        answer[name] = {**network._asdict(), "published": published}
+    return answer
 
 
 def _row(name: str, network: Architecture) -> tuple[str, ...]:

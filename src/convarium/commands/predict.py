@@ -24,14 +24,13 @@ def run(words: Words) -> int:
     missing = [image for image in images if not Path(image).exists()]
     if missing:
         raise ConfigError(f"{missing[0]}: no such image")
-    top = words.whole("top", None)
+    top = words.whole("top") if "top" in words.options else None
     from convarium.run.directory import RunDirectory
     from convarium.trained.predict import predict
 
-    weights = words.options.get("weights", "final")
-    predictions = predict(RunDirectory.open(folder), map(Path, images), weights=weights, top=top)
-    show = {"text": _print_text, "json": _print_json, "csv": _print_csv}[words.options.get("format", "text")]
-    show(predictions)
+    run, weights = RunDirectory.open(folder), words.value("weights")
+    predictions = predict(run, map(Path, images), weights=weights, top=top)
+    {"text": _print_text, "json": _print_json, "csv": _print_csv}[words.value("format")](predictions)
     return 0
 
 
@@ -60,8 +59,8 @@ VERB = Verb(
     run=run,
     positions="RUN IMAGES...",
     options={
-        "top": Option("how many classes of each image; 5 if not given"),
-        "weights": Option("which weights of the run", WEIGHTS),
+        "top": Option("how many classes of each image; 5 if there are so many"),
+        "weights": Option("which weights of the run", WEIGHTS, "final"),
         "format": FORMAT._replace(accepted=("text", "json", "csv")),
     },
     example="convarium predict runs/digits images/*.png top=3",

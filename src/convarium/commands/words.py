@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from convarium.errors import ConfigError
 from convarium.wording import nearest, unknown
 
 HELP = ("--help", "-h")
 PAIR = re.compile(r"[+~]*[A-Za-z_][\w./@]*=")
-Default = TypeVar("Default")
 
 
 class Option(NamedTuple):
@@ -20,30 +19,34 @@ class Option(NamedTuple):
     meaning: str
     accepted: tuple[str, ...] = ()
     """The accepted values; empty: any."""
+    default: str | None = None
 
 
-FORMAT = Option("how the answer is printed; --json is format=json", ("text", "json"))
+FORMAT = Option("how the answer is printed; --json is format=json", ("text", "json"), "text")
 
 
 @dataclass(frozen=True)
 class Words:
     """The words of a verb, sorted."""
 
-    positions: list[str]
-    options: dict[str, str]
-    overrides: list[str]
+    positions: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    """Those that were given."""
+    overrides: list[str] = field(default_factory=list)
+    defaults: dict[str, str] = field(default_factory=dict)
+    """Of the other options."""
+
+    def value(self, name: str) -> str:
+        """The value of an option that was given or has a default."""
+        return self.options[name] if name in self.options else self.defaults[name]
 
     @property
     def as_json(self) -> bool:
-        return self.options.get("format") == "json"
+        return self.value("format") == "json"
 
-    def whole(
-        self, name: str, default: Default, *, accepted: range | None = None, expected: str = "expected a whole number"
-    ) -> int | Default:
+    def whole(self, name: str, *, accepted: range | None = None, expected: str = "expected a whole number") -> int:
         """The value of an option as a whole number. Raises ConfigError, which says what is expected, for any other."""
-        if name not in self.options:
-            return default
-        text = self.options[name]
+        text = self.value(name)
         if not text.isdecimal() or (accepted is not None and int(text) not in accepted):
             raise ConfigError(f"{name}={text}: {expected}")
         return int(text)
@@ -85,26 +88,26 @@ class Verb:
 
     def read(self, words: Iterable[str]) -> Words:
         """Sort the words. Raises ConfigError for a word, or a value of an option, that the verb does not take."""
-        found = Words([], {}, [])
+        result = Words(defaults={name: option.default for name, option in self.options.items() if option.default})
         for word in words:
-            key, _, value = word.partition("=")
             if word == "--json":
-                key, value, word = "format", "json", "format=json"
+                word = "format=json"
             elif word.startswith("-"):
-                raise ConfigError(f"{word}: unknown option; accepted: --json")
+                raise ConfigError(f"{word}: unknown option; accepted: --json, --help")
             elif not PAIR.match(word) or Path(word).exists():
-                (found.positions if self.positions else found.overrides).append(word)
+                (result.positions if self.positions else result.overrides).append(word)
                 continue
+            key, _, value = word.partition("=")
             if key in self.options:
                 require(word, value, self.options[key].accepted)
-                found.options[key] = value
+                result.options[key] = value
             elif self.overrides:
-                found.overrides.append(word)
+                result.overrides.append(word)
             else:
                 raise not_accepted(word, self.options)
-        if self.most is not None and len(found.positions) > self.most:
-            raise self.misused(f"{found.positions[self.most]}: one too many")
-        return found
+        if self.most is not None and len(result.positions) > self.most:
+            raise self.misused(f"{result.positions[self.most]}: one too many")
+        return result
 
     def misused(self, message: str) -> ConfigError:
         """The error of a word that is missing or one too many."""
@@ -121,10 +124,13 @@ class Verb:
 
     def help(self) -> str:
         """The usage, the options and the values they take, and an example."""
-        rows = {f"{name}={'|'.join(option.accepted) or '...'}": option.meaning for name, option in self.options.items()}
+        rows = {}
+        for name, option in self.options.items():
+            default = f"; default {option.default}" if option.default else ""
+            rows[f"{name}={'|'.join(option.accepted) or '...'}"] = option.meaning + default
         if self.overrides:
             rows["key=value"] = self.overrides
-        width = min(max(map(len, rows), default=0), 34)
+        width = min(max(map(len, rows), default=0), 38)
         lines = [f"usage: {self.usage}", "", f"  {self.meaning}", ""]
         lines += [f"  {word:{width}}  {meaning}" for word, meaning in rows.items()]
         return "\n".join([*lines, *([""] if rows else []), f"example: {self.example}"])

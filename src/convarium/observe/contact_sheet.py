@@ -32,7 +32,7 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     sheet = torch.cat([across[0], apart, *across[1:]], 1)
     _, height, width = sheet.shape
     inches = 0.9 / CELL
-    left, above, margin = 0.65, 0.3, 0.1  # inches: the labels are known, and a layout to be found takes its time
+    left, above, margin = 0.65, 0.3, 0.1  # inches: the labels are known, and to compute a layout takes its time
     full_width, full_height = width * inches + left + margin, height * inches + above + margin
     figure = Figure(figsize=(full_width, full_height))
     axes = figure.add_axes(

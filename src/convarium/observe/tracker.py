@@ -34,7 +34,7 @@ SHORTEST_SECRET = 8  # characters; the value of an environment variable that is 
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker is told when its run begins."""
+    """What a tracker gets when its run begins."""
 
     run_dir: Path
     name: str

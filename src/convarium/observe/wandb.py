@@ -213,8 +213,8 @@ def netrc_key(base_url: str) -> str | None:
     hosts = [urlsplit(base_url).netloc]
     if "WANDB_BASE_URL" not in os.environ:
         hosts.append(LEGACY_HOST)
-    found = (entries.authenticators(host) for host in hosts)
-    return next((entry[2] for entry in found if entry), None)
+    logins = (entries.authenticators(host) for host in hosts)
+    return next((login[2] for login in logins if login), None)
 
 
 def ask(base_url: str, key: str | None, seconds: float) -> str | None:

@@ -11,8 +11,8 @@ from convarium.config.instantiate import build
 from convarium.data.image_files.listing import image_files
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
+from convarium.run.devices import place
 from convarium.run.directory import RunDirectory
-from convarium.run.preflight import place
 from convarium.trained.load import load_run
 
 TOP = 5
