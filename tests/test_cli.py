@@ -4,13 +4,12 @@ import json
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from convarium.config.catalog import conf_dir
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 CONVARIUM = "import sys; sys.argv[0] = 'convarium'; from convarium.cli import main; main()"
@@ -73,29 +72,8 @@ def test_the_help_of_convarium_is_short(tmp_path: Path) -> None:
         assert f"convarium {verb}" in shown.stdout
 
 
-def test_list_prints_the_first_line_of_every_answer(tmp_path: Path) -> None:
-    lines = convarium("list", "norm", cwd=tmp_path).stdout.splitlines()
-    assert len(lines) == len(list((conf_dir() / "norm").glob("*.yaml")))
-    assert not any("@package" in line for line in lines)
-    assert next(line for line in lines if line.startswith("batch ")).startswith("batch       Batch normalization")
-
-
-def test_list_arch_is_a_table_and_for_programs_as_many_records(tmp_path: Path) -> None:
-    names = {path.stem for path in (conf_dir() / "arch").glob("*.yaml")}
-    lines = convarium("list", "arch", cwd=tmp_path).stdout.splitlines()
-    assert {line.split()[0] for line in lines[1:] if line.startswith("  ")} == names
-    assert next(line for line in lines if line.startswith("  lenet5 ")).split()[:3] == ["lenet5", "61,706", "416,520"]
-    records = json.loads(convarium("list", "arch", "format=json", cwd=tmp_path).stdout)
-    assert records.keys() == names
-    assert (records["lenet5"]["parameters"], records["lenet5"]["year"]) == (61706, 1998)
-
-
-def test_list_alone_prints_the_groups_also_for_programs(tmp_path: Path) -> None:
-    text = convarium("list", cwd=tmp_path).stdout
-    groups = json.loads(convarium("list", "--json", cwd=tmp_path).stdout)
-    assert groups["norm"] == sorted(path.stem for path in (conf_dir() / "norm").glob("*.yaml"))
-    assert all(f"{group} " in text for group in groups)
-    assert json.loads(convarium("list", "data", "format=json", cwd=tmp_path).stdout)["mnist"].startswith("MNIST")
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    assert convarium("--version", cwd=tmp_path).stdout == f"{version('convarium')}\n"
 
 
 QUICK = (

@@ -1,13 +1,50 @@
-"""The table of architectures: every figure of a yaml's opening comments, at any width of a terminal."""
+"""`convarium list`: groups, their answers, and the table of architectures at any width of a terminal."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from convarium.commands.list import records, table
+from convarium.commands.list import VERB, records, table
 from convarium.config.catalog import Architecture, Published, architectures, conf_dir, members, opening_comments
 from convarium.config.catalog import read_architecture as read
+
+
+@pytest.fixture
+def listed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `convarium list` prints."""
+
+    def run(*words: str) -> str:
+        assert VERB(words) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_list_prints_the_first_line_of_every_answer(listed: Callable[..., str]) -> None:
+    lines = listed("norm").splitlines()
+    assert len(lines) == len(list((conf_dir() / "norm").glob("*.yaml")))
+    assert not any("@package" in line for line in lines)
+    assert next(line for line in lines if line.startswith("batch ")).startswith("batch       Batch normalization")
+
+
+def test_list_arch_is_a_table_and_for_programs_as_many_records(listed: Callable[..., str]) -> None:
+    names = {path.stem for path in (conf_dir() / "arch").glob("*.yaml")}
+    lines = listed("arch").splitlines()
+    assert {line.split()[0] for line in lines[1:] if line.startswith("  ")} == names
+    assert next(line for line in lines if line.startswith("  lenet5 ")).split()[:3] == ["lenet5", "61,706", "416,520"]
+    answer = json.loads(listed("arch", "format=json"))
+    assert answer.keys() == names
+    assert (answer["lenet5"]["parameters"], answer["lenet5"]["year"]) == (61706, 1998)
+
+
+def test_list_alone_prints_the_groups_also_for_programs(listed: Callable[..., str]) -> None:
+    text, answer = listed(), json.loads(listed("--json"))
+    assert answer["norm"] == sorted(path.stem for path in (conf_dir() / "norm").glob("*.yaml"))
+    assert all(f"{group} " in text for group in answer)
+    assert json.loads(listed("data", "format=json"))["mnist"].startswith("MNIST")
+
 
 FIRST = "Net-1 (a b - c) - A & B et al. 2014, Table 1, column D - 1,234 parameters at 3x32x32, 10 classes"
 PUBLISHED = "Published: parameters 60 M; multiply-adds 1.8 G; top-1 error 40.7 %; top-5 error 18.2 %; 10 views of val"
