@@ -2,18 +2,31 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from convarium.config.compose import compose
+from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.run import preflight as module
-from convarium.run.preflight import REFUSALS, Placement, check_net, check_precision, place, preflight
+from convarium.run.devices import Placement, Preflight, check_precision, place
+from convarium.run.preflight import REFUSALS, Network, check_net, without_values
 from experiments import config_of
 
 CPU = Placement("cpu", 1, 1)
 CONF = Path(__file__).parents[2] / "conf"
+
+
+def look_at(config: dict[str, Any], placement: Placement) -> Network:
+    return check_net(without_values(config), config, placement)
+
+
+def preflight(config: dict[str, Any]) -> Preflight:
+    return module.preflight(config, build(config["loss"], "loss"))
+
+
 BIG = ("arch=lenet5", "data.image_size=32")
 
 
@@ -66,12 +79,12 @@ def test_a_part_is_refused_where_it_cannot_be_and_nowhere_else(
     row: int, cannot: list[str], there: Placement, can: list[str], here: Placement
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_net(config_of(*cannot), there)
+        look_at(config_of(*cannot), there)
     norm = next(word.removeprefix("norm=") for word in cannot if word.startswith("norm="))
     message = str(caught.value)
     assert re.match(rf"norm={norm}: at [\w.]+, \d+x\d+ maps and \d+ images? per device, it ", message)
     assert message.endswith(f"it {REFUSALS[row].why}; accepted: {REFUSALS[row].accepted}")
-    check_net(config_of(*can), here)
+    look_at(config_of(*can), here)
 
 
 def test_every_row_of_the_table_is_tried() -> None:
@@ -81,7 +94,11 @@ def test_every_row_of_the_table_is_tried() -> None:
 @pytest.mark.parametrize("norm", sorted(path.stem for path in (CONF / "norm").glob("*.yaml")))
 def test_every_normalization_is_taken_by_a_network_of_convolutions(norm: str) -> None:
     at = Placement("cuda", 1, 1) if norm == "sync_batch" else CPU
-    check_net(config_of("arch=resnet20", "data.image_size=16", f"norm={norm}"), at)
+    check_net(
+        without_values(config_of("arch=resnet20", "data.image_size=16", f"norm={norm}")),
+        config_of("arch=resnet20", "data.image_size=16", f"norm={norm}"),
+        at,
+    )
 
 
 def a_network(own_directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, layers: str) -> str:
@@ -269,7 +286,7 @@ def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
 
 
 def test_the_table_is_read_where_the_network_runs() -> None:
-    assert module.preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10)
+    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from convarium.archs.resnet import CifarResNet
-from convarium.config.compose import compose
 from convarium.config.identity import config_hash
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
@@ -18,7 +17,7 @@ from convarium.run.launch import launch
 from convarium.run.prepare import prepare
 from convarium.run.resume import resume_config
 from convarium.trained.evaluate import evaluate, prepare_file
-from experiments import SMALL, config_of, experiment
+from experiments import SMALL, compose, config_of, experiment
 from processes import convarium, run, train
 from runs import trained
 
@@ -84,7 +83,7 @@ def test_resuming_does_not_need_them_any_more(own_directory: Path) -> None:
     second = experiment(f"weights={first.weights}", folder="second")
     given = str(first.weights)
     first.weights.unlink()
-    config, changed = resume_config(second.path, ["trainer.max_epochs=2"])
+    config, _, changed = resume_config(second.path, ["trainer.max_epochs=2"])
     assert config["weights"] == given
     assert changed == ["trainer.max_epochs: 1 -> 2"]
     assert config_hash(config) != config_hash(config | {"weights": None})

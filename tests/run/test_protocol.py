@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
-from convarium.run.preflight import preflight
+from convarium.run.prepare import prepare as prepare_experiment
 from convarium.trained.evaluate import evaluate, prepare
 from convarium.trained.load import load_run
 from processes import convarium
@@ -224,11 +224,11 @@ def test_what_cannot_be_shown_is_refused(conf: Conf, words: str, line: str) -> N
 
 def test_a_network_without_maps_is_not_tested_densely() -> None:
     with pytest.raises(ConfigError) as refused:
-        preflight(compose(["arch=mlp", "test.dense=true", "trainer.accelerator=cpu"]).config)
+        prepare_experiment(compose(["arch=mlp", "test.dense=true", "trainer.accelerator=cpu"]).config)
     assert str(refused.value) == (
         "test.dense=true: arch=mlp has no maps over which its linear layers could slide; accepted: false"
     )
-    preflight(compose(["arch=lenet5", "test.dense=true", "trainer.accelerator=cpu"]).config)
+    prepare_experiment(compose(["arch=lenet5", "test.dense=true", "trainer.accelerator=cpu"]).config)
 
 
 def test_an_evaluation_refuses_the_same(digits_run: RunDirectory) -> None:

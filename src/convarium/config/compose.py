@@ -20,7 +20,7 @@ from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.instantiate import RULES, check_targets
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import readable
-from convarium.config.rules import check, check_choices, check_test
+from convarium.config.rules import check, check_choices, check_parts, check_test
 from convarium.errors import ConfigError
 
 
@@ -132,6 +132,7 @@ def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = T
     check_targets(config)
     check_values(config)
     check_choices(choices)
+    check_parts(config, choices)
     check_test(config)
     if to_train:
         check(config)

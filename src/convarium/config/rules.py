@@ -5,7 +5,7 @@ from typing import Any
 from convarium.config.accepts import shown
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices
-from convarium.config.instantiate import RULES
+from convarium.config.instantiate import PARTS, RULES
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
 from convarium.wording import nearest
@@ -35,6 +35,17 @@ def check_choices(choices: Choices) -> None:
                 if entry in brought:
                     raise ConfigError(f"{together}: {brought[entry]} and {name} both bring {group}.{entry}; choose one")
                 brought[entry] = name
+
+
+def check_parts(config: dict[str, Any], choices: Choices) -> None:
+    """Refuse parts for an architecture that takes none: they would have no effect; raises ConfigError."""
+    if "parts" in config["arch"]:
+        return
+    for group in (*PARTS, "dropout"):
+        if config[group] is not None:
+            chosen = choices.get(group, shown(config[group]))
+            accepted = "null" if group == "dropout" else "paper"
+            raise ConfigError(f"{group}={chosen}: arch={choices.get('arch')} takes no parts; accepted: {accepted}")
 
 
 def check_test(config: dict[str, Any]) -> None:

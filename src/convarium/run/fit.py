@@ -96,7 +96,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
 
     Raises ConfigError for what cannot be built.
     """
-    config, data = prepared.config, prepared.data
+    config = prepared.config
     precision: Precision = build(config["precision"], "precision")
     precision.apply()
     torch.set_num_threads(config["threads"])
@@ -126,10 +126,9 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
     ranks = prepared.placement.ranks
     first = [averaging] if averaging else []
     last = [early] if early else []
-    limits = {} if data.num_val else {"limit_val_batches": 0}  # how Lightning is told that there is no validation
     try:
         with quiet_lightning():
-            trainer = build(config["trainer"] | limits, "trainer")(
+            trainer = build(config["trainer"], "trainer")(
                 **trainer_arguments(prepared.placement, precision, config["trainer"]["strategy"]),
                 callbacks=[*first, SameConfig(run.config_file, ranks), *callbacks, *last],
                 plugins=[AtomicCheckpointIO(), cluster_environment(ranks)],
@@ -139,6 +138,8 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
             )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {one_line(error)}") from error
+    if not prepared.data.num_val:  # how Lightning is told that there is no validation, also in a fast_dev_run
+        trainer.limit_val_batches = 0
     trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
     return Experiment(learner, trainer, checkpoint, averaging, stop, loaded)

@@ -85,17 +85,26 @@ def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bo
     placement = place(config["trainer"], elsewhere=elsewhere)
     check_precision(config["precision"], placement)
     net = without_values(config)
-    params, macs = check_net(net, config, loss, placement)
-    check_loss(config, loss)
+    params, macs, heads = check_net(net, config, placement)
+    check_loss(config, loss, heads)
     check_metrics(config)
     check_dense(net, config)
     return Preflight(placement, params, macs)
 
 
-def check_net(
-    net: nn.Module, config: dict[str, Any], loss: ClassificationLoss, placement: Placement
-) -> tuple[int, int]:
-    """Send a batch of the experiment's shape through the network; (parameters, multiply-adds of one image)."""
+class Network(NamedTuple):
+    """What is known of a network that takes the experiment's images."""
+
+    params: int
+    """Trainable numbers."""
+    macs: int
+    """Multiply-adds of one image, without auxiliary classifiers."""
+    heads: int
+    """Auxiliary classifiers."""
+
+
+def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> Network:
+    """Send a batch of the experiment's shape through its network, which is without values. Raises ConfigError."""
     data, trainer = config["data"], config["trainer"]
     size = int(data["image_size"])
     per_device = config["batch_size"] // (placement.ranks * trainer["accumulate_grad_batches"])
@@ -107,10 +116,7 @@ def check_net(
             f"arch={_choice(config, 'arch')}: gives a {type(outputs).__name__} in training; accepted: logits, or"
             " convarium.layers.Outputs"
         )
-    try:
-        loss.check_heads(len(outputs.aux) if isinstance(outputs, Outputs) else 0)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    heads = len(outputs.aux) if isinstance(outputs, Outputs) else 0
     _check_dropout(net, config)
     _check_logits(net, images, config)
     del outputs
@@ -118,16 +124,21 @@ def check_net(
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(images[:1])
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
-    return params, counter.get_total_flops() // 2
+    return Network(params, counter.get_total_flops() // 2, heads)
 
 
-def check_loss(config: dict[str, Any], loss: ClassificationLoss) -> None:
-    """Refuse a loss that has no meaning for so many logits, or none for the views of the test."""
+def check_loss(config: dict[str, Any], loss: ClassificationLoss, heads: int | None = None) -> None:
+    """Refuse a loss that has no meaning for so many logits or auxiliary classifiers, or for the views of the test."""
     classes = int(config["data"]["num_classes"])
     try:
         loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.long))
     except ValueError as error:
         raise ConfigError(f"data.num_classes={classes}: {error}") from error
+    if heads is not None:
+        try:
+            loss.check_heads(heads)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     check_views(config, loss)
 
 

@@ -16,10 +16,10 @@ from convarium.archs.resnet import CifarResNet, ResNet
 from convarium.archs.vgg import VGG
 from convarium.archs.weights import LAYOUTS
 from convarium.archs.weights.download import find
-from convarium.config.compose import compose
 from convarium.errors import ConfigError
 from convarium.layers import Parts
 from convarium.layers.norm import batch
+from experiments import compose
 
 BATCH = Parts(norm=batch)
 

@@ -15,10 +15,10 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
 from convarium.archs.weights import LAYOUTS, Layout, recognize
 from convarium.archs.weights.download import Download
-from convarium.config.compose import compose
 from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.run.pretrained import load_weights
+from experiments import compose
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # with which all of them are published
 SYNTHETIC = ("data=synthetic", "data.num_classes=10")
