@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from convarium.observe.tracker import Session, Start, Tracker, require
+from convarium.observe.tracker import Session, Start, Tracker, numbers_of, require
 
 STATUSES = {"ok": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # any other is FAILED
 
@@ -95,11 +95,7 @@ class MLflowSession:
 
     def log_summary(self, summary: dict[str, Any]) -> None:
         """Figures become metrics of that name under `summary/`, anything else a tag."""
-        figures = {
-            f"summary/{name}": float(value)
-            for name, value in summary.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        figures = numbers_of(summary)
         self._logger.log_metrics(figures)
         for name, value in summary.items():
             if f"summary/{name}" not in figures and value is not None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from convarium.observe.tracker import Session, Start, Tracker, require
+from convarium.observe.tracker import Session, Start, Tracker, numbers_of, require
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -64,12 +64,7 @@ class TensorBoardSession:
 
     def log_summary(self, summary: dict[str, Any]) -> None:
         """The row of the run in the HParams tab."""
-        figures = {
-            f"summary/{name}": float(value)
-            for name, value in summary.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        self._opened(self._last_step).log_hyperparams(self._config, figures, self._last_step)
+        self._opened(self._last_step).log_hyperparams(self._config, numbers_of(summary), self._last_step)
 
     def close(self, status: str) -> None:
         self._opened(self._last_step).finalize("success" if status == "ok" else "failed")

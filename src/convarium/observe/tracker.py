@@ -214,6 +214,15 @@ def require(package: str, extra: str) -> None:
         raise ConfigError(f"logger={extra} needs {package}: pip install 'convarium[{extra}]'")
 
 
+def numbers_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a summary, by their names under `summary/`."""
+    return {
+        f"summary/{name}": float(value)
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def redacted(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of a config without secrets: strings under a secret's name or equal to a secret of the environment."""
     secrets = {

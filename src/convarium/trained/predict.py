@@ -11,6 +11,7 @@ from convarium.config.instantiate import build
 from convarium.data.image_files.listing import image_files
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
+from convarium.learn.metrics import two_columns
 from convarium.run.devices import place
 from convarium.run.directory import RunDirectory
 from convarium.trained.load import load_run
@@ -73,10 +74,7 @@ def class_names(data: ImageData) -> Sequence[str]:
 
 def probabilities(logits: Tensor) -> Tensor:
     """Logits (N, classes) to the softmax over the classes, float64; one logit (N, 1) to (N, 2) by the sigmoid."""
-    logits = logits.to(torch.float64)
-    if logits.shape[1] == 1:
-        logits = torch.cat((torch.zeros_like(logits), logits), dim=1)
-    return logits.softmax(dim=1)
+    return two_columns(logits.to(torch.float64)).softmax(dim=1)
 
 
 def _files(image: Path) -> list[Path]:
