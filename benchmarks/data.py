@@ -31,8 +31,8 @@ from PIL import Image
 
 from convarium.config.compose import compose
 from convarium.config.instantiate import build
+from convarium.config.resolvers import register
 from convarium.data.augment.change import AugmentKey
-from convarium.data.facts import register
 from convarium.data.sources import InMemory
 
 SECTIONS = ("memory", "files", "raw", "jpeg")

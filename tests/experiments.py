@@ -1,13 +1,14 @@
 """Whole experiments in this process, small enough to run in a moment."""
 
 import csv
+from collections.abc import Sequence
 from typing import Any
 
-from convarium.config.compose import compose
+from convarium.config.compose import Composed, Conf
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import launch
-from convarium.run.prepare import prepare
+from convarium.run.prepare import adapt_to_weights, prepare
 
 # 512 images to train on, 128 to validate and 128 to test with: 16 steps an epoch
 SMALL = (
@@ -22,6 +23,12 @@ SMALL = (
     "callbacks=[checkpoint]",
     "threads=1",
 )
+
+
+def compose(words: Sequence[str]) -> Composed:
+    """An experiment as the command line composes it: with what its published weights ask for."""
+    conf = Conf()
+    return adapt_to_weights(conf, conf.compose(words))
 
 
 def config_of(*overrides: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def composed(conf: Conf, folder: Path) -> Callable[[str, str], dict[str, Any]]:
         words = []
         for group, names in chosen.items():
             member = names[number % len(names)]
+            member = f"accuracy,{member}" if group == "metrics" and member != "accuracy" else member  # it is monitored
             words.append(f"{group}={f'[{member}]' if RULES[group].entries and member != 'none' else member}")
         return conf.compose([*words, *(extra for word in words for extra in small.get(word, []))]).config
 

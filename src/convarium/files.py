@@ -4,9 +4,12 @@ import fcntl
 import os
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from convarium.errors import RunError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -25,7 +28,7 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def hold(lock: TextIO) -> None:
+def _hold(lock: TextIO) -> None:
     """Lock a file for this process alone, until it is closed. Raises OSError if another one holds it."""
     for attempt in range(5):
         try:
@@ -47,3 +50,24 @@ def is_held(lock: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextmanager
+def locked(lock: Path, holder: str, in_use: str) -> Iterator[None]:
+    """Hold a file as a lock, with `holder` written in it. Raises RunError if another process does: its folder, and
+    `in_use` with what that one has written.
+    """
+    try:
+        file = lock.open("a+")
+    except OSError as error:
+        raise RunError(f"{lock.parent}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            _hold(file)
+        except OSError as error:
+            file.seek(0)
+            raise RunError(f"{lock.parent}: {in_use.format(file.read().strip() or 'unknown')}") from error
+        file.truncate(0)
+        file.write(holder)
+        file.flush()
+        yield

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convarium.archs.convnet import ConvNet
-from convarium.config.compose import Conf, readable
+from convarium.config.compose import Conf
 from convarium.config.instantiate import build
+from convarium.config.overrides import readable
 from convarium.errors import ConfigError
 from convarium.layers import Parts
 from convarium.layers.norm import batch

@@ -14,7 +14,8 @@ from archs.catalog import EACH_EXPERIMENT, cost, stated
 from convarium.config.compose import compose
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
-from convarium.run.launch import run_experiment
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
 from convarium.trained.load import load_run
 from processes import run, train
 
@@ -105,7 +106,7 @@ def test_an_architecture_with_defaults_learns_in_its_first_epochs(arch: str) -> 
     words = [f"arch={arch}", "trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[]", "run_dir=run"]
     words += FEW if cost(arch) > QUICK else ()
     words += IN_PARTS if stated(arch).parameters > VAST else ()
-    assert run_experiment(compose(words).config, words) == 0
+    assert launch(prepare(compose(words).config), words) == 0
     run = RunDirectory.open("run")
     metrics = run.result()["metrics"]
     if cost(arch) > QUICK:  # 32 steps: on the way; VGG-16 and VGG-19, for two, still guess, at a falling loss

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from convarium.config.catalog import conf_dir
 from convarium.config.keys import leaves
 from convarium.config.overrides import parse
-from convarium.data import facts
+from convarium.config.resolvers import register
 from convarium.errors import ConfigError
 
 ROOT = "train"  # conf/train.yaml
@@ -50,7 +50,7 @@ class Groups:
     def __init__(self, config_dir: str | None = None, loader: ConfigLoaderImpl | None = None, root: str = ROOT) -> None:
         self.root = root
         self.loader = loader or _loader(config_dir)
-        facts.register()
+        register()
         self._merged: dict[tuple[str, ...], Merged] = {}
         self._baselines: dict[tuple[str, ...], Baseline] = {}
 

@@ -1,12 +1,11 @@
 """What can be known about a dataset without torch: the facts that a config needs before anything is trained.
 
-`register()` gives them to the yaml files as resolvers: `${folder_classes:PATH}`, `${folder_image_size:PATH}`,
-`${emnist:SPLIT,FACT}`, `${packed:ROOT,FACT}`.
+`convarium.config.resolvers` gives them to the yaml files.
 """
 
 import string
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -120,26 +119,3 @@ def emnist(split: str, fact: str) -> Any:
         raise ConfigError(f"data.split={split}: accepted are {', '.join(EMNIST)}")
     facts = EMNIST[split]
     return len(facts.classes) if fact == "num_classes" else getattr(facts, fact)
-
-
-def packed(root: str, fact: str) -> Any:
-    """A field of a packed dataset's header."""
-    from convarium.data.packed.shards import read_header  # numpy, which only a packed dataset has to pay
-
-    value = getattr(read_header(root), fact)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def register() -> None:
-    """Make the facts about folders and packed datasets known to OmegaConf; may be called any number of times."""
-    from omegaconf import OmegaConf
-
-    facts: dict[str, Callable[..., Any]] = {
-        "packed": packed,
-        "folder_classes": folder_classes,
-        "folder_num_classes": folder_num_classes,
-        "folder_image_size": folder_image_size,
-        "emnist": emnist,
-    }
-    for name, fact in facts.items():
-        OmegaConf.register_new_resolver(name, fact, replace=True)

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import lightning.pytorch as L
@@ -185,7 +185,7 @@ class Learner(L.LightningModule):
         logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
         losses = self.loss(logits, batch.targets)
         self.eval_tally.update(losses, logits, batch.targets)
-        for metric in self.metrics.values():
+        for _, metric in self._measured():
             metric.update(two_columns(logits), batch.targets)
         scores = {"logits": logits, "losses": losses}
         return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
@@ -252,11 +252,14 @@ class Learner(L.LightningModule):
     def _close_evaluation(self, split: str) -> dict[str, float]:
         """The figures of a split by their full names."""
         scores = self._close(self.eval_tally)
-        for name, metric in self.metrics.items():
-            assert isinstance(metric, torchmetrics.Metric)
+        for name, metric in self._measured():
             scores[name] = float(metric.compute())
             metric.reset()
         return {f"{split}/{name}": value for name, value in scores.items()}
+
+    def _measured(self) -> Iterator[tuple[str, Any]]:
+        """The metrics that are not counted by a tally."""
+        yield from self.metrics.items()
 
     def _close(self, tally: Tally) -> dict[str, float]:
         """The means of an epoch over all ranks; the tally starts anew."""

@@ -86,7 +86,8 @@ class BalancedAccuracy(PerClass):
     def compute(self) -> Tensor:
         hits, _, there = self.sums
         occurs = there > 0
-        return (hits[occurs] / there[occurs]).mean()
+        mean: Tensor = (hits[occurs] / there[occurs]).mean()
+        return mean
 
 
 class MacroF1(PerClass):
@@ -95,7 +96,8 @@ class MacroF1(PerClass):
     def compute(self) -> Tensor:
         hits, guesses, there = self.sums
         occurs = guesses + there > 0
-        return (2 * hits[occurs] / (guesses + there)[occurs]).mean()
+        mean: Tensor = (2 * hits[occurs] / (guesses + there)[occurs]).mean()
+        return mean
 
 
 class Tally(Sums):

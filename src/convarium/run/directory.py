@@ -8,8 +8,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
@@ -20,7 +19,7 @@ import yaml
 
 from convarium.config.identity import config_hash, slug
 from convarium.errors import ConfigError, RunError
-from convarium.files import hold, is_held, write_atomically
+from convarium.files import is_held, locked, write_atomically
 
 Status = Literal[
     "queued", "running", "ok", "failed", "exited", "killed", "oom", "diverged", "timeout", "interrupted", "pruned"
@@ -32,46 +31,19 @@ YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as 
 
 
 class RunDirectory:
-    """One experiment on disk; every path of it is a property."""
+    """One experiment on disk, and every path of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def overrides_file(self) -> Path:
-        return self.path / "overrides.yaml"
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def log_file(self) -> Path:
-        return self.path / "train.log"
-
-    @property
-    def last(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.safetensors"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
+        self.config_file = path / "config.yaml"
+        self.overrides_file = path / "overrides.yaml"
+        self.result_file = path / "result.json"
+        self.metrics_file = path / "metrics.csv"
+        self.log_file = path / "train.log"
+        self.last = path / "checkpoints" / "last.ckpt"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.weights = path / "weights.safetensors"
+        self.lock_file = path / ".lock"
 
     @classmethod
     def planned(cls, config: dict[str, Any]) -> "RunDirectory":
@@ -119,19 +91,19 @@ class RunDirectory:
         write_atomically(self.overrides_file, yaml.safe_dump(overrides, allow_unicode=True))
 
     def result(self) -> dict[str, Any]:
-        """result.json, its status judged: `running` without a living writer is `killed`. Empty if there is none."""
-        found = self.written_result()
-        if found.get("status") == "running" and self._has_died(found):
-            found["status"] = "killed"
-        return found
+        """result.json, in which `running` without a living writer is `killed`. Empty if there is none."""
+        result = self.written_result()
+        if result.get("status") == "running" and self._has_died(result):
+            result["status"] = "killed"
+        return result
 
     def written_result(self) -> dict[str, Any]:
         """result.json as it stands. Empty if there is none."""
         try:
-            found = json.loads(self.result_file.read_text(encoding="utf-8"))
+            result = json.loads(self.result_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return result if isinstance(result, dict) else {}
 
     def close(self, status: Status, error: str) -> None:
         """Say in result.json how a run has ended that could not say it itself."""
@@ -139,36 +111,22 @@ class RunDirectory:
 
     def is_locked(self) -> bool:
         """Whether a process holds `locked`."""
-        return is_held(self.path / ".lock")
+        return is_held(self.lock_file)
 
-    def _has_died(self, found: dict[str, Any]) -> bool:
+    def _has_died(self, result: dict[str, Any]) -> bool:
         """Whether the writer of a result that says `running` is no more."""
-        if found.get("host") == socket.gethostname():
-            return not (_alive(int(found.get("pid") or 0)) and self.is_locked())  # another process may have its number
+        if result.get("host") == socket.gethostname():
+            return not (_alive(int(result.get("pid") or 0)) and self.is_locked())  # another process may have its number
         try:
             limit = (self.config().get("sweep") or {}).get("timeout")
-            silent = datetime.now().astimezone() - datetime.fromisoformat(found.get("heartbeat") or "")
+            silent = datetime.now().astimezone() - datetime.fromisoformat(result.get("heartbeat") or "")
         except (RunError, ValueError):
             return False
         return limit is not None and silent.total_seconds() > limit
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Be the only writer. Raises RunError if another process is; the lock dies with the process that holds it."""
-        try:
-            file = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
-        with file as lock:
-            try:
-                hold(lock)
-            except OSError as error:
-                lock.seek(0)
-                raise RunError(f"{self.path}: is running (process {lock.read().strip() or 'unknown'})") from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+        return locked(self.lock_file, str(os.getpid()), "is running (process {})")
 
 
 def _new_name(config: dict[str, Any]) -> Path:

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.files import hold, is_held, write_atomically
+from convarium.files import is_held, locked, write_atomically
 from convarium.run.directory import RunDirectory, Status
 
 ROOT = "sweeps"
@@ -41,10 +41,17 @@ class Known(NamedTuple):
 
 
 class SweepDirectory:
-    """One sweep on disk; every path of it is a property."""
+    """One sweep on disk, and every path of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.name
+        self.description_file = path / "sweep.yaml"
+        self.manifest_file = path / "manifest.jsonl"
+        self.leaderboard_csv = path / "leaderboard.csv"
+        self.leaderboard_md = path / "leaderboard.md"
+        self.seeds_csv = path / "seeds.csv"
+        self.lock_file = path / ".lock"
 
     @classmethod
     def named(cls, name: str) -> "SweepDirectory":
@@ -60,30 +67,6 @@ class SweepDirectory:
         if not sweep.description_file.is_file():
             raise RunError(f"{path}: not a sweep directory (it has no sweep.yaml)")
         return sweep
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def description_file(self) -> Path:
-        return self.path / "sweep.yaml"
-
-    @property
-    def manifest_file(self) -> Path:
-        return self.path / "manifest.jsonl"
-
-    @property
-    def leaderboard_csv(self) -> Path:
-        return self.path / "leaderboard.csv"
-
-    @property
-    def leaderboard_md(self) -> Path:
-        return self.path / "leaderboard.md"
-
-    @property
-    def seeds_csv(self) -> Path:
-        return self.path / "seeds.csv"
 
     def run(self, job: str) -> RunDirectory:
         """The run directory of a job."""
@@ -154,28 +137,14 @@ class SweepDirectory:
             if _is_entry(entry):
                 yield entry
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Be the only controller. Raises RunError if another process is; the lock ends with the process."""
-        try:
-            file = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
-        with file as lock:
-            try:
-                hold(lock)
-            except OSError as error:
-                lock.seek(0)
-                holder = lock.read().strip() or "an unknown process"
-                raise RunError(f"{self.path}: this sweep is being run by {holder}") from error
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
-            yield
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        return locked(self.lock_file, holder, "this sweep is being run by {}")
 
     def is_locked(self) -> bool:
         """Whether a controller is at work."""
-        return is_held(self.path / ".lock")
+        return is_held(self.lock_file)
 
     def _ends_with_a_line(self) -> bool:
         with self.manifest_file.open("rb") as file:

@@ -1,0 +1,31 @@
+"""What a yaml may ask while it is composed: `${folder_classes:PATH}`, `${packed:PATH,FACT}`, `${emnist:SPLIT,FACT}`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from convarium.data.facts import emnist, folder_classes, folder_image_size, folder_num_classes
+
+
+def packed(root: str, fact: str) -> Any:
+    """A field of a packed dataset's header."""
+    from convarium.data.packed.shards import read_header  # with numpy, which only a packed dataset needs
+
+    value = getattr(read_header(root), fact)
+    return list(value) if isinstance(value, tuple) else value
+
+
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "packed": packed,
+    "folder_classes": folder_classes,
+    "folder_num_classes": folder_num_classes,
+    "folder_image_size": folder_image_size,
+    "emnist": emnist,
+}
+
+
+def register() -> None:
+    """Make them known to OmegaConf; may be called any number of times."""
+    for name, answer in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, answer, replace=True)
