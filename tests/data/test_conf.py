@@ -12,8 +12,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from convarium.config.instantiate import build
+from convarium.config.resolvers import register
 from convarium.data.augment.pipeline import Pipeline
-from convarium.data.facts import EMNIST, carved_size, register
+from convarium.data.facts import EMNIST, carved_size
 from convarium.data.image_files.listing import class_names
 from convarium.data.module import ImageData
 from data.packed.packs import packing_of

@@ -5,13 +5,14 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from convarium.data.facts import EMNIST, carved_size, emnist, folder_image_size, register
+from convarium.config.resolvers import register
+from convarium.data.facts import EMNIST, carved_size, emnist, folder_image_size
 from convarium.data.image_files.listing import class_folders as class_folders_in
 from convarium.errors import ConfigError
 
 
 def test_facts_need_no_torch():
-    code = "import sys, convarium.data.facts as f; f.register(); sys.exit('torch' in sys.modules)"
+    code = "import sys, convarium.config.resolvers as f; f.register(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

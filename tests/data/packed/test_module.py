@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from convarium.batch import Batch
-from convarium.data import facts
+from convarium.config.resolvers import packed as fact_of
 from convarium.errors import ConfigError, MissingData
 from data.packed.packs import FACTS, folder_of, packed_of, packing_of
 
 
 def test_the_facts_come_out_of_the_header(packed):
     expected = {name: value for name, value in FACTS.items() if name != "val_fraction"}
-    assert {name: facts.packed(str(packed), name) for name in expected} == expected
-    assert facts.packed(str(packed), "crop_share") == 1.0
+    assert {name: fact_of(str(packed), name) for name in expected} == expected
+    assert fact_of(str(packed), "crop_share") == 1.0
 
 
 def test_the_facts_come_through_a_url_too(in_memory, packed):
-    assert facts.packed(in_memory, "classes") == facts.packed(str(packed), "classes") == ["cat", "dog"]
+    assert fact_of(in_memory, "classes") == fact_of(str(packed), "classes") == ["cat", "dog"]
 
 
 def test_validation_is_carved_as_from_the_folder(packed):
