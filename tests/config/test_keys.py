@@ -57,6 +57,7 @@ def conf() -> Conf:
         "augment=random_resized_crop augment.crop.scale=[0.5]",
         "augment=random_resized_crop augment.crop.ratio=[0.0,1.0]",
         "augment=random_erasing augment.erase.p=2.0",
+        "augment=random_erasing augment.erase.value=grey",
         "augment=mixup augment.mix.alpha=0",
         "clip.max_norm=-inf",
         "loss.label_smoothing=1.0",

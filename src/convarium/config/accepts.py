@@ -19,6 +19,7 @@ class Accepts:
     types: tuple[type, ...] = ()  # () means: the type of the yaml's value
     null: bool = False
     whole: bool = False  # whether `test` takes a list as a whole
+    words: tuple[str, ...] = ()  # all that is accepted, where that is words
 
     def or_null(self) -> "Accepts":
         """The same, and null."""
@@ -66,7 +67,7 @@ def ascending(low: float, high: float = math.inf) -> Accepts:
 
 def words(*accepted: str) -> Accepts:
     """One of a few words."""
-    return Accepts(" or ".join(accepted), lambda value: value in accepted, (str,))
+    return Accepts(" or ".join(accepted), lambda value: value in accepted, (str,), words=accepted)
 
 
 def matching(pattern: str, text: str) -> Accepts:
@@ -128,6 +129,10 @@ FOLDER_NAME = Accepts(
 )
 MIRROR = words("random", "alternating", "none")
 INTERPOLATION = words("nearest", "bilinear")
+ERASED = Accepts(
+    "random or zero or mean, or levels from 0 to 1",
+    lambda value: value in ("random", "zero", "mean") or 0 <= value <= 1,
+)
 STEM = words("auto", "paper", "small")
 
 

@@ -14,6 +14,7 @@ from convarium.config.accepts import (
     BATCHES,
     COUNT,
     COUNTS,
+    ERASED,
     FOLDER_NAME,
     INTERPOLATION,
     LENGTH,
@@ -40,6 +41,7 @@ from convarium.config.accepts import (
     words,
 )
 from convarium.errors import ConfigError
+from convarium.wording import nearest
 
 # Which part a key has
 
@@ -199,7 +201,7 @@ ROWS = (
     Key("augment.geometry.rotation", "degrees, either way", between(0, 180)),
     Key("augment.geometry.width_shift", "share of the width, either way", SHARE),
     Key("augment.geometry.height_shift", "share of the height, either way", SHARE),
-    Key("augment.geometry.shear", "degrees, either way; of lenet_distort pixels a row"),
+    Key("augment.geometry.shear", "degrees, either way; of lenet_distort pixels a row", between(0, 89)),
     Key("augment.geometry.zoom", "each axis by a factor up to so much above and below 1", below_one()),
     Key("augment.geometry.horizontal_flip", "whether one image in two is mirrored"),
     Key("augment.geometry.fill_mode", "what lies outside: nearest, the border goes on; constant, cval", words("nearest", "constant")),
@@ -208,13 +210,13 @@ ROWS = (
     Key("augment.geometry.scale", "times larger or smaller, above 1", at_least(0)),
     Key("augment.geometry.squeeze", "times narrower and taller, or the reverse, above 1", at_least(0)),
     Key("augment.geometry.alpha", "strength of the distortion", at_least(0)),
-    Key("augment.geometry.sigma", "its smoothness, in pixels", above(0)),
+    Key("augment.geometry.sigma", "its smoothness, in pixels", between(0.1, 1000)),
     Key("augment.policy.policy", "the dataset that it was found on", words("imagenet", "cifar10", "svhn")),
-    Key("augment.policy.num_ops", "operations on each image", COUNT),
+    Key("augment.policy.num_ops", "operations on each image", between(1, 16)),
     Key("augment.policy.magnitude", "their strength", between(0, 30)),
     Key("augment.policy.severity", "their strength", between(1, 10)),
-    Key("augment.policy.width", "chains of operations", COUNT),
-    Key("augment.policy.depth", "operations in a chain; 0: one to three at random", at_least(0)),
+    Key("augment.policy.width", "chains of operations", between(1, 16)),
+    Key("augment.policy.depth", "operations in a chain; 0: one to three at random", between(0, 16)),
     Key("augment.policy.all_ops", "whether brightness, colour, contrast and sharpness are among them"),
     Key("augment.policy.interpolation", "nearest or bilinear", INTERPOLATION),
     Key("augment.policy.fill", "level of what is moved in from outside", between(0, 255)),
@@ -226,7 +228,7 @@ ROWS = (
     Key("augment.erase.p", "probability", SHARE),
     Key("augment.erase.scale", "share of the image's area, from and to", ascending(0, 1)),
     Key("augment.erase.ratio", "height to width, from and to", ascending(0)),
-    Key("augment.erase.value", "what is put there: random, zero or mean; of a cutout a level for each channel"),
+    Key("augment.erase.value", "what is put there: random, zero or mean; of a cutout a level for each channel", ERASED),
     Key("augment.erase.size", "side of the square, in pixels", COUNT),
     Key("augment.mix.alpha", "of the beta distribution of the shares", above(0)),
     # how
@@ -373,6 +375,23 @@ def accepted(key: str) -> Accepts | None:
     return known.accepts if known else None
 
 
+def facts_of(key: str) -> dict[str, str] | None:
+    """What the table says of a dotted key, in words; None if it has no row."""
+    known = row(key)
+    if known is None:
+        return None
+    resume = (
+        "yes" if has_part(key, LAYOUT) or has_part(key, RESUME) else "to a larger one" if has_part(key, GROWS) else "no"
+    )
+    return {
+        "meaning": known.meaning,
+        "accepted": known.accepts.text if known.accepts else "any value of the type that its yaml has",
+        "determines the result": "no" if has_part(key, LAYOUT) else "yes",
+        "may change on resume": resume,
+        "may be given to evaluate": "yes" if has_part(key, EVALUATE) else "no",
+    }
+
+
 def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     """Flatten nested dicts to dotted keys; lists and empty dicts are values."""
     return dict(_leaves(node, prefix))
@@ -414,4 +433,7 @@ def _objection(value: Any, accepts: Accepts | None) -> str | None:
         good = isinstance(value, (bool, int, float, str) if not accepts.whole else list) and accepts.test(value)
     except TypeError:  # text where numbers are compared
         good = False
-    return None if good else f"out of range; accepted: {accepts.text}"
+    if good:
+        return None
+    near = nearest(str(value), accepts.words) if isinstance(value, str) else "."
+    return f"out of range; accepted: {accepts.text}{near.removesuffix('.')}"

@@ -81,21 +81,3 @@ def test_cutout_fills_each_channel_with_its_own_level(colored):
 def test_a_list_is_as_good_as_a_tuple(colored):
     assert torch.equal(Cutout(4, [0.1, 0.2, 0.3])(colored, FEW), Cutout(4, (0.1, 0.2, 0.3))(colored, FEW))
     assert RandomErasing(scale=[0.1, 0.2], ratio=[1, 2])(colored, FEW).shape == colored.shape
-
-
-@pytest.mark.parametrize(
-    ("part", "values", "message"),
-    [
-        (RandomErasing, {"p": 1.1}, "p=1.1: accepted are numbers from 0 to 1"),
-        (RandomErasing, {"scale": (0.4, 0.2)}, "two ascending shares above 0, up to 1"),
-        (RandomErasing, {"scale": (0.0, 0.2)}, "two ascending shares above 0, up to 1"),
-        (RandomErasing, {"ratio": (0.0, 1.0)}, "two ascending numbers above 0"),
-        (RandomErasing, {"value": "grey"}, "value=grey: accepted are random, zero, mean"),
-        (Cutout, {"size": 0}, "size=0: accepted are whole numbers from 1"),
-        (Cutout, {"size": 4, "value": (2.0,)}, "accepted are numbers from 0 to 1, one for each channel"),
-        (Cutout, {"size": 4, "value": ()}, "accepted are numbers from 0 to 1, one for each channel"),
-    ],
-)
-def test_wrong_arguments_are_refused(part, values, message):
-    with pytest.raises(ValueError, match=message):
-        part(**values)

@@ -52,10 +52,3 @@ def test_the_share_of_a_sample_does_not_depend_on_its_batch(epoch):
         part = mix.mix(IMAGES[10:20], TARGETS[10:20], AugmentKey(1, epoch, torch.arange(10, 20))).share
         assert torch.equal(part, together[10:20])
         assert not torch.equal(together, mix.mix(IMAGES, TARGETS, keyed(64, epoch=epoch + 1)).share)
-
-
-@pytest.mark.parametrize("kind", [MixUp, CutMix])
-@pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf")])
-def test_an_alpha_without_meaning_is_refused(kind, alpha):
-    with pytest.raises(ValueError, match=f"alpha={alpha}: accepted are numbers above 0"):
-        kind(alpha=alpha)

@@ -171,21 +171,3 @@ def test_augmix_keeps_half_of_the_image_on_average_and_shares_the_rest_evenly():
     assert abs((chain**2).mean() - 1 / 3 * 1 / 6) < 0.005  # of a uniform and of Dirichlet(1, 1, 1)
     same = AugMix()._mixed(white, torch.cat((white, white, white)), MANY)
     assert torch.equal(same, white)
-
-
-@pytest.mark.parametrize(
-    ("part", "key", "value", "accepted"),
-    [
-        (RandAugment, "num_ops", 0, "whole numbers from 1 to 16"),
-        (RandAugment, "magnitude", 31, "whole numbers from 0 to 30"),
-        (RandAugment, "interpolation", "bicubic", "nearest, bilinear"),
-        (TrivialAugment, "fill", -1, "whole numbers from 0 to 255"),
-        (AutoAugment, "policy", "mnist", "imagenet, cifar10, svhn"),
-        (AugMix, "severity", 11, "whole numbers from 1 to 10"),
-        (AugMix, "width", 0, "whole numbers from 1 to 16"),
-        (AugMix, "depth", -1, "whole numbers from 0 to 16"),
-    ],
-)
-def test_wrong_arguments_are_refused(part, key, value, accepted):
-    with pytest.raises(ValueError, match=f"{key}={value}: accepted are ({accepted})$"):
-        part(**{key: value})

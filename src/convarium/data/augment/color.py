@@ -27,13 +27,6 @@ class ColorJitter:
     saturation: float = 0.0
     hue: float = 0.0
 
-    def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}={getattr(self, name)}: accepted are numbers from 0")
-        if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"hue={self.hue}: accepted are numbers from 0 to 0.5")
-
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         colored = images.shape[1] > 1
         parts: list[tuple[Operation, float, float]] = [
@@ -77,10 +70,6 @@ class FancyPCA:
 
     order = 50
     std: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.std < float("inf"):
-            raise ValueError(f"std={self.std}: accepted are numbers from 0")
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         drawn = normals(key, "fancy_pca", 3) * (255 * self.std)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.draws import uniforms
-from convarium.data.augment.flip import mirror_some, mirrored, require_mirror
+from convarium.data.augment.flip import mirror_some, mirrored
 from convarium.randomness import bits
 
 
@@ -25,11 +25,6 @@ class CropFlip:
     order = 0
     pad: int = 4
     mirror: str = "random"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.pad <= 1 << 14:
-            raise ValueError(f"pad={self.pad}: accepted are whole numbers from 0 to {1 << 14}")
-        require_mirror(self.mirror)
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         # one hash per image; its separate bits choose the mirror, the row and the column
@@ -76,14 +71,6 @@ class RandomResizedCrop:
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"scale={list(self.scale)}: accepted are two ascending shares above 0, up to 1")
-        low, high = self.ratio
-        if not 0 < low <= high:
-            raise ValueError(f"ratio={list(self.ratio)}: accepted are two ascending numbers above 0")
-
     def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
         drawn = uniforms(key, "random_resized_crop", 20).view(-1, 10, 2)  # ten draws of (area, ratio)
         height, width = (side.unsqueeze(1).double() for side in sizes.unbind(1))  # (N, 1)
@@ -118,11 +105,6 @@ class ScaleCrop:
 
     shorter: tuple[int, int] = (256, 256)
     central: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = self.shorter
-        if not 224 <= low <= high:
-            raise ValueError(f"shorter={list(self.shorter)}: accepted are two ascending whole numbers from 224")
 
     def boxes(self, sizes: Tensor, key: AugmentKey, image_size: int) -> Tensor:
         drawn = uniforms(key, "scale_crop", 3)

@@ -9,7 +9,6 @@ from torch import Tensor
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.draws import noise, uniforms
 
-VALUES = ("random", "zero", "mean")
 TRIES = 10
 
 
@@ -37,18 +36,6 @@ class RandomErasing:
     scale: tuple[float, float] = (0.02, 0.4)
     ratio: tuple[float, float] = (0.3, 1 / 0.3)
     value: str = "random"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p={self.p}: accepted are numbers from 0 to 1")
-        low, high = self.scale
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"scale={list(self.scale)}: accepted are two ascending shares above 0, up to 1")
-        low, high = self.ratio
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"ratio={list(self.ratio)}: accepted are two ascending numbers above 0")
-        if self.value not in VALUES:
-            raise ValueError(f"value={self.value}: accepted are {', '.join(VALUES)}")
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         _, channels, height, width = images.shape
@@ -89,12 +76,6 @@ class Cutout:
     order = 60
     size: int
     value: tuple[float, ...] = (0.5,)
-
-    def __post_init__(self) -> None:
-        if not self.size >= 1:
-            raise ValueError(f"size={self.size}: accepted are whole numbers from 1")
-        if not self.value or not all(0 <= level <= 1 for level in self.value):
-            raise ValueError(f"value={list(self.value)}: accepted are numbers from 0 to 1, one for each channel")
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         _, channels, height, width = images.shape

@@ -9,14 +9,6 @@ from torch import Tensor
 from convarium.data.augment.change import AugmentKey
 from convarium.randomness import bits
 
-MIRRORS = ("random", "alternating", "none")
-
-
-def require_mirror(mirror: str) -> None:
-    """Raise ValueError unless `mirror` is one of the ways we know."""
-    if mirror not in MIRRORS:
-        raise ValueError(f"mirror={mirror}: accepted are {', '.join(MIRRORS)}")
-
 
 def mirrored(mirror: str, key: AugmentKey) -> Tensor:
     """Which samples are mirrored, (N,) bool."""
@@ -49,9 +41,6 @@ class Flip:
 
     order = 10
     mirror: str = "random"
-
-    def __post_init__(self) -> None:
-        require_mirror(self.mirror)
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         return mirror_some(images.clone(), mirrored(self.mirror, key))

@@ -36,9 +36,6 @@ class MixUp:
 
     alpha: float = 0.2
 
-    def __post_init__(self) -> None:
-        _require_positive(self.alpha)
-
     def mix(self, images: Tensor, targets: Tensor, key: AugmentKey) -> Mixed:
         share = beta(self.alpha, key, "mixup")
         weight = share.view(-1, 1, 1, 1).to(images.dtype)
@@ -55,9 +52,6 @@ class CutMix:
 
     alpha: float = 1.0
 
-    def __post_init__(self) -> None:
-        _require_positive(self.alpha)
-
     def mix(self, images: Tensor, targets: Tensor, key: AugmentKey) -> Mixed:
         _, _, height, width = images.shape
         part = (1 - beta(self.alpha, key, "cutmix")).sqrt()
@@ -71,11 +65,6 @@ class CutMix:
         pasted = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)  # (N, 1, H, W)
         share = 1 - rows.sum(1) * columns.sum(1) / (height * width)
         return Mixed(torch.where(pasted, images.roll(1, 0), images), targets.roll(1), share)
-
-
-def _require_positive(alpha: float) -> None:
-    if not 0 < alpha < math.inf:
-        raise ValueError(f"alpha={alpha}: accepted are numbers above 0")
 
 
 def beta(alpha: float, key: AugmentKey, purpose: str) -> Tensor:

@@ -46,32 +46,6 @@ def _masked(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Seque
     return changed
 
 
-def shear_x(amount: Tensor, height: int, width: int) -> Tensor:
-    """Each row `amount` pixels further to the left than the one above it; the top border stays."""
-    return _matrix(amount, {(0, 1): amount, (0, 2): amount * (height / 2)})
-
-
-def shear_y(amount: Tensor, height: int, width: int) -> Tensor:
-    """Each column `amount` pixels further up than the one left of it; the left border stays."""
-    return _matrix(amount, {(1, 0): amount, (1, 2): amount * (width / 2)})
-
-
-def translate_x(amount: Tensor, height: int, width: int) -> Tensor:
-    """To the right by whole pixels; a fraction is dropped."""
-    return _matrix(amount, {(0, 2): -amount.trunc()})
-
-
-def translate_y(amount: Tensor, height: int, width: int) -> Tensor:
-    """Down by whole pixels; a fraction is dropped."""
-    return _matrix(amount, {(1, 2): -amount.trunc()})
-
-
-def rotate(amount: Tensor, height: int, width: int) -> Tensor:
-    """Anticlockwise about the centre, by degrees."""
-    cos, sin = amount.deg2rad().cos(), amount.deg2rad().sin()
-    return _matrix(amount, {(0, 0): cos, (0, 1): -sin, (1, 0): sin, (1, 1): cos})
-
-
 def _matrix(amount: Tensor, entries: dict[tuple[int, int], Tensor]) -> Tensor:
     """What `affine` takes, (N, 2, 3): the identity but for some entries."""
     matrix = torch.eye(2, 3, dtype=amount.dtype, device=amount.device).repeat(len(amount), 1, 1)
@@ -80,12 +54,19 @@ def _matrix(amount: Tensor, entries: dict[tuple[int, int], Tensor]) -> Tensor:
     return matrix
 
 
-MATRICES = {
-    "shear_x": shear_x,
-    "shear_y": shear_y,
-    "translate_x": translate_x,
-    "translate_y": translate_y,
-    "rotate": rotate,
+def _turn(amount: Tensor) -> Tensor:
+    cos, sin = amount.deg2rad().cos(), amount.deg2rad().sin()
+    return _matrix(amount, {(0, 0): cos, (0, 1): -sin, (1, 0): sin, (1, 1): cos})
+
+
+MATRICES: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    # each row further to the left than the one above it, the top border stays; each column further up likewise
+    "shear_x": lambda amount, height, _: _matrix(amount, {(0, 1): amount, (0, 2): amount * (height / 2)}),
+    "shear_y": lambda amount, _, width: _matrix(amount, {(1, 0): amount, (1, 2): amount * (width / 2)}),
+    # to the right, and down, by whole pixels; a fraction is dropped
+    "translate_x": lambda amount, *_: _matrix(amount, {(0, 2): -amount.trunc()}),
+    "translate_y": lambda amount, *_: _matrix(amount, {(1, 2): -amount.trunc()}),
+    "rotate": lambda amount, *_: _turn(amount),  # anticlockwise about the centre, by degrees
 }
 """Where the pixels of the result come from: magnitudes (N,), height and width to matrices (N, 2, 3)."""
 
@@ -107,10 +88,11 @@ NAMES = ("identity", *MATRICES, *TONES)
 def named(names: Sequence[str], *, interpolation: str, fill: int) -> list[Operation | None]:
     """The operations of these names; those that move pixels do it with `interpolation` and `fill`, as `affine` says."""
 
-    def moving(matrix: Callable[[Tensor, int, int], Tensor]) -> Operation:
+    def operation(name: str) -> Operation | None:
+        if name not in MATRICES:
+            return TONES.get(name)
         return lambda images, magnitude: affine(
-            images, matrix(magnitude, *images.shape[-2:]), interpolation=interpolation, fill=fill
+            images, MATRICES[name](magnitude, *images.shape[-2:]), interpolation=interpolation, fill=fill
         )
 
-    operations = {"identity": None, **{name: moving(matrix) for name, matrix in MATRICES.items()}, **TONES}
-    return [operations[name] for name in names]
+    return [operation(name) for name in names]

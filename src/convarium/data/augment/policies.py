@@ -12,7 +12,6 @@ from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.chunks import in_chunks
 from convarium.data.augment.draws import uniforms
 from convarium.data.augment.operations import each, named
-from convarium.data.augment.warp import require_interpolation, require_level
 
 
 class Choice(NamedTuple):
@@ -89,14 +88,24 @@ def _names(space: Space) -> list[str]:
     return [choice.operation for choice in space]
 
 
+def _changed(
+    policy: "RandAugment | TrivialAugment | AutoAugment | AugMix",
+    images: Tensor,
+    space: Space,
+    levels: int,
+    which: Tensor,
+    level: Tensor | int,
+    sign: Tensor,
+) -> Tensor:
+    """Image i by operation which[i] of the space, at a level below `levels`."""
+    magnitudes = _magnitudes(space, levels, *images.shape[-2:], images.device)
+    operations = named(_names(space), interpolation=policy.interpolation, fill=policy.fill)
+    return each(images, which, magnitudes.of(which, level, sign), operations)
+
+
 def _pick(drawn: Tensor, count: int) -> Tensor:
     """Numbers in [0, 1) to one of `count`, int64."""
     return (drawn * count).long()
-
-
-def _require_whole(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name}={value}: accepted are whole numbers from {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -112,20 +121,11 @@ class RandAugment:
     interpolation: str = "nearest"
     fill: int = 0
 
-    def __post_init__(self) -> None:
-        _require_whole("num_ops", self.num_ops, 1, 16)
-        _require_whole("magnitude", self.magnitude, 0, 30)
-        require_interpolation(self.interpolation)
-        require_level("fill", self.fill)
-
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *USUAL)
-        magnitudes = _magnitudes(space, 31, *images.shape[-2:], images.device)
-        operations = named(_names(space), interpolation=self.interpolation, fill=self.fill)
         for number in range(self.num_ops):
             choice, sign = uniforms(key, f"randaugment {number}", 2).unbind(1)
-            which = _pick(choice, len(space))
-            images = each(images, which, magnitudes.of(which, self.magnitude, sign), operations)
+            images = _changed(self, images, space, 31, _pick(choice, len(space)), self.magnitude, sign)
         return images
 
 
@@ -137,17 +137,10 @@ class TrivialAugment:
     interpolation: str = "nearest"
     fill: int = 0
 
-    def __post_init__(self) -> None:
-        require_interpolation(self.interpolation)
-        require_level("fill", self.fill)
-
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *WIDE)
-        magnitudes = _magnitudes(space, 31, *images.shape[-2:], images.device)
         choice, level, sign = uniforms(key, "trivialaugment", 3).unbind(1)
-        which = _pick(choice, len(space))
-        operations = named(_names(space), interpolation=self.interpolation, fill=self.fill)
-        return each(images, which, magnitudes.of(which, _pick(level, 31), sign), operations)
+        return _changed(self, images, space, 31, _pick(choice, len(space)), _pick(level, 31), sign)
 
 
 class _Steps(NamedTuple):
@@ -176,23 +169,15 @@ class AutoAugment:
     interpolation: str = "nearest"
     fill: int = 0
 
-    def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(f"policy={self.policy}: accepted are {', '.join(POLICIES)}")
-        require_interpolation(self.interpolation)
-        require_level("fill", self.fill)
-
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *USUAL, Choice("invert"))
-        magnitudes = _magnitudes(space, 10, *images.shape[-2:], images.device)
-        operations = named(_names(space), interpolation=self.interpolation, fill=self.fill)
         steps = _steps(self.policy, tuple(_names(space)), images.device)
         drawn = uniforms(key, "autoaugment", 5)
         pair = _pick(drawn[:, 0], len(steps.which))
         for number in range(2):
             taken, sign = drawn[:, 1 + 2 * number], drawn[:, 2 + 2 * number]
             which = torch.where(taken < steps.probability[pair, number], steps.which[pair, number], 0)  # identity
-            images = each(images, which, magnitudes.of(which, steps.level[pair, number], sign), operations)
+            images = _changed(self, images, space, 10, which, steps.level[pair, number], sign)
         return images
 
 
@@ -215,17 +200,8 @@ class AugMix:
     interpolation: str = "bilinear"
     fill: int = 0
 
-    def __post_init__(self) -> None:
-        _require_whole("severity", self.severity, 1, 10)
-        _require_whole("width", self.width, 1, 16)
-        _require_whole("depth", self.depth, 0, 16)
-        require_interpolation(self.interpolation)
-        require_level("fill", self.fill)
-
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *(choice for choice in MIXED if self.all_ops or choice.operation not in TEST_SET_TONES))
-        magnitudes = _magnitudes(space, 10, *images.shape[-2:], images.device)
-        operations = named(_names(space), interpolation=self.interpolation, fill=self.fill)
         chains = images.repeat(self.width, 1, 1, 1)
         length = 1 + _pick(self._drawn(key, "length", 1)[:, 0], 3)
         for number in range(self.depth or 3):
@@ -233,7 +209,7 @@ class AugMix:
             which = 1 + _pick(choice, len(space) - 1)
             if not self.depth:
                 which = torch.where(number < length, which, 0)
-            chains = each(chains, which, magnitudes.of(which, _pick(level, self.severity), sign), operations)
+            chains = _changed(self, chains, space, 10, which, _pick(level, self.severity), sign)
         return self._mixed(images, chains, key)
 
     def _drawn(self, key: AugmentKey, purpose: str, count: int) -> Tensor:

@@ -10,20 +10,6 @@ from torch.nn import functional as F
 
 from convarium.data.augment.chunks import in_chunks
 
-INTERPOLATIONS = ("nearest", "bilinear")
-
-
-def require_interpolation(interpolation: str) -> None:
-    """Raise ValueError unless `interpolation` is one of those we know."""
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation={interpolation}: accepted are {', '.join(INTERPOLATIONS)}")
-
-
-def require_level(name: str, value: int) -> None:
-    """Raise ValueError unless `value` is a level of a pixel."""
-    if not 0 <= value <= 255:
-        raise ValueError(f"{name}={value}: accepted are whole numbers from 0 to 255")
-
 
 def centred(size: int, device: torch.device) -> Tensor:
     """The places of `size` pixels in a row, measured from their middle: float32 (size,)."""
