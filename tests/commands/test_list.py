@@ -150,3 +150,19 @@ def test_records_are_numbers_and_complete() -> None:
         },
     }
     assert set(found["none"]["published"].values()) == {None}
+
+
+def test_a_key_is_listed_with_what_the_table_says_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert VERB(["trainer.max_epochs"]) == 0
+    assert capsys.readouterr().out == (
+        "trainer.max_epochs\n"
+        "  meaning                   after which training ends\n"
+        "  accepted                  at least 1\n"
+        "  determines the result     yes\n"
+        "  may change on resume      to a larger one\n"
+        "  may be given to evaluate  no\n"
+    )
+    assert VERB(["data.num_workers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["may change on resume"] == "yes"
+    with pytest.raises(ConfigError, match=r"trainer\.max_epoch: unknown group"):
+        VERB(["trainer.max_epoch"])

@@ -1,4 +1,4 @@
-"""`convarium list`: the groups of conf/, the answers of one, the table of the architectures."""
+"""`convarium list`: the groups of conf/, the answers of one, the table of the architectures, what is known of a key."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ from typing import Any
 
 from convarium.commands.words import FORMAT, Verb, Words
 from convarium.config.catalog import Architecture, architectures, groups, members
+from convarium.config.keys import facts_of
 from convarium.errors import ConfigError
 from convarium.wording import nearest
 
@@ -19,7 +20,7 @@ INDENT = "    "
 
 
 def run(words: Words) -> None:
-    """Print what was asked for; an answer comes with the line that opens its file."""
+    """Print what was asked for; an answer comes with the line that opens its file, a key with its row of the table."""
     asked = words.positions[0].strip("/") if words.positions else None
     answer: Mapping[str, Any]
     if asked is None:
@@ -33,6 +34,9 @@ def run(words: Words) -> None:
     elif asked in (known := groups()):
         answer = members(asked)
         text = _columns(answer)
+    elif (facts := facts_of(asked)) is not None:
+        answer = facts
+        text = f"{asked}\n" + _columns({f"  {name}": fact for name, fact in facts.items()})
     else:
         raise ConfigError(f"{asked}: unknown group{nearest(asked, known)} One of: {', '.join(known)}")
     print(json.dumps(answer, indent=2, ensure_ascii=False) if words.as_json else text)
@@ -98,10 +102,10 @@ def _line(cells: tuple[str, ...], widths: list[int], gap: str) -> str:
 
 VERB = Verb(
     name="list",
-    meaning="print the groups, or the answers of one (arch: a table)",
+    meaning="print the groups, the answers of one (arch: a table), or what is known about a key",
     run=run,
-    positions="[GROUP]",
+    positions="[GROUP|KEY]",
     most=1,
     options={"format": FORMAT},
-    example="convarium list norm",
+    example="convarium list norm, or: convarium list trainer.max_epochs",
 )
