@@ -9,6 +9,7 @@ import pytest
 from convarium.commands.list import VERB, records, table
 from convarium.config.catalog import Architecture, Published, architectures, conf_dir, members, opening_comments
 from convarium.config.catalog import read_architecture as read
+from convarium.errors import ConfigError
 
 
 @pytest.fixture

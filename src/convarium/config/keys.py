@@ -51,6 +51,7 @@ class Part(Flag):
 
     NONE = 0
     LAYOUT = auto()  # where, under which name and how fast: does not determine the result, and may change on resume
+    RESULT = auto()  # determines the result, whatever its group says
     RESUME = auto()  # determines the result, and may change on resume all the same
     GROWS = auto()  # may become larger on resume
     EVALUATE = auto()  # may be given to an evaluation
@@ -62,9 +63,9 @@ class Part(Flag):
     ONCE = auto()  # of one command, not of the sweep that it goes on with
 
 
-NONE, LAYOUT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, ONCE = (
+NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, ONCE = (
     Part.NONE,
-    *(Part.LAYOUT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
+    *(Part.LAYOUT, Part.RESULT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
     *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.ONCE),
 )
 
@@ -184,7 +185,7 @@ ROWS = (
     Key("data.cache_dir", "the folder that keeps samples from elsewhere; null: none", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT),
     Key("data.cache_gb", "how much it keeps at most, in 10^9 bytes; null: everything", above(0).of(int, float).or_null(), LAYOUT),
     Key("data.num_workers", "threads that decode; null: one per core; 0: none beside the one that trains", at_least(0).of(int).or_null(), LAYOUT),
-    Key("data.reader", "the library that decodes; auto: the fastest there is", words("auto", "turbojpeg", "simplejpeg", "torchcodec", "pillow")),
+    Key("data.reader", "the library that decodes; auto: the fastest there is", words("auto", "turbojpeg", "simplejpeg", "pillow")),
     Key("data.on_bad_file", "what a file that cannot be read does: raise, skip, or replace", words("raise", "skip", "replace")),
     Key("data.batch_size", "that of the experiment", COUNT, TRAINING),
     Key("data.eval_batch_size", "images at a time in validation and test, over all devices", COUNT, LAYOUT),
@@ -331,6 +332,8 @@ ROWS = (
     Key("callbacks", "what watches", part=LAYOUT | UNSEEN),
     Key("*.every_n_steps", "optimizer steps from one last.ckpt to the next; null: by time and epochs", COUNT.of(int).or_null()),
     Key("*.every_n_minutes", "minutes from one last.ckpt to the next; null: by steps and epochs", above(0).of(int, float).or_null()),
+    Key("callbacks.*.monitor", "the figure that chooses the best weights", NOT_EMPTY, RESULT),
+    Key("callbacks.*.mode", "whether better is lower (min) or higher (max)", words("min", "max"), RESULT),
     Key("*.seconds", "from one line of progress to the next", above(0)),
     Key("*.refresh_seconds", "from one drawing of the bar to the next", above(0)),
     Key("*.warmup_batches", "batches that the average speed leaves out", at_least(0)),
@@ -359,9 +362,9 @@ def part_of(key: str) -> Part:
 
 
 def has_part(key: str, part: Part) -> bool:
-    """Whether a dotted key has a part; what has a part in training only has none in an evaluation."""
+    """Whether a dotted key has a part: by its own row, or by its group's where its own does not say otherwise."""
     parts = part_of(key)
-    return part in parts and not (part is EVALUATE and TRAINING in parts)
+    return part in parts and not (part is EVALUATE and TRAINING in parts) and not (part is LAYOUT and RESULT in parts)
 
 
 def names_with(part: Part) -> list[str]:
