@@ -182,7 +182,6 @@ def test_lightning_finds_set_epoch_but_no_sampler_to_replace():
         ),
         ({"batch_size": 51}, r"batch_size=51: exceeds the 50 training images"),
         ({"batch_size": 0}, r"batch_size=0: does not divide"),
-        ({"world_size": 2, "rank": 2}, r"rank=2: accepted are 0 to 1"),
     ],
 )
 def test_a_batch_that_cannot_be_formed_is_refused(options, message):

@@ -1,7 +1,7 @@
 """`convarium data pack`: the splits of a dataset as few large files."""
 
 from convarium.commands.words import Option, Verb, Words
-from convarium.data.packed.shards import STORES
+from convarium.data.packed.shards import LARGEST_SIDE, STORES
 
 
 def run(words: Words) -> int:
@@ -11,8 +11,9 @@ def run(words: Words) -> int:
         raise VERB.misused(f"{'to' if 'to' not in options else 'data'} must be given")
     size = None
     if words.value("size") != "null":
-        size = words.whole("size", expected="expected a whole number or null")
-    quality, shard_mb = words.whole("quality"), words.whole("shard_mb")
+        size = words.whole("size", accepted=range(1, LARGEST_SIDE), expected="expected a whole number or null")
+    quality = words.whole("quality", accepted=range(1, 101), expected="accepted are 1 to 100")
+    shard_mb = words.whole("shard_mb", accepted=range(1, 1 << 32), expected="accepted are numbers above 0")
     threads = max(1, words.whole("threads")) if "threads" in options else None
     from convarium.config.compose import Conf
     from convarium.config.instantiate import build

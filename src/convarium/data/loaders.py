@@ -94,8 +94,6 @@ class TrainBatches:
             )
         if batch_size > len(members):
             raise ValueError(f"batch_size={batch_size}: exceeds the {len(members)} training images")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank={rank}: accepted are 0 to {world_size - 1}")
         self.source = source
         self.members = members
         self.batch_size = batch_size
@@ -157,16 +155,13 @@ class TrainBatches:
             return source.fetch_training(samples, AugmentKey(self.seed, epoch, samples))
 
         for images, index in _fetched(fetch, micro_batches[self.position :], ahead=source.prefetches):
-            position = self.position
-            self.position = position + 1
-            weight = 1.0
+            position, self.position = self.position, self.position + 1
+            wanted = len(micro_batches[position])
+            if not len(index):
+                raise ValueError(f"none of a batch's {wanted} images can be read; convarium data check names them")
+            weight = len(index) / wanted  # where some could not be read, the others count as much as ever
             if position >= whole:
                 weight = len(index) * self.world_size * self.accumulate / self._last
-            elif len(index) < len(micro_batches[position]):  # some could not be read: the others count as much as ever
-                weight = len(index) / len(micro_batches[position])
-            if not len(index):
-                wanted = len(micro_batches[position])
-                raise ValueError(f"none of a batch's {wanted} images can be read; convarium data check names them")
             yield Batch(images, source.targets.index_select(0, index), index, epoch, first + position, weight, True)
 
 
@@ -179,8 +174,6 @@ class EvalBatches:
     """
 
     def __init__(self, source: Source, members: Tensor, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: accepted are whole numbers from 1")
         self.source = source
         own = members[rank::world_size].to(source.targets.device)
         self._chunks = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]

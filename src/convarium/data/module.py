@@ -68,16 +68,12 @@ class ImageData(L.LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a rank may have no validation image
-        if not 0 <= self.val_fraction < 1:
-            raise ValueError(f"data.val_fraction={self.val_fraction}: accepted are 0 up to, not including, 1")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
                 raise ValueError(
                     f"data.{name} has {len(values)} values for data.channels={self.channels}: give one per channel,"
                     " or one for all"
                 )
-        if min(self.std) <= 0:
-            raise ValueError(f"data.std={self.std}: accepted are numbers above 0")
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
         self.pipeline = Pipeline(self.augment or {})

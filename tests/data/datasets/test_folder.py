@@ -142,9 +142,3 @@ def test_a_wrong_number_of_classes_in_a_table_is_refused(class_folders):
     (root / "labels.csv").write_text("train/cat/0.png,cat\ntrain/dog/0.png,dog\n")
     with pytest.raises(ConfigError, match=r"data.num_classes=3: but .*labels\.csv has 2 classes"):
         folder(root / "labels.csv", num_classes=3).setup("fit")
-
-
-@pytest.mark.parametrize("share", [0.0, 1.5])
-def test_a_crop_share_out_of_range_is_refused(share):
-    with pytest.raises(ValueError, match=f"data.crop_share={share}: accepted are numbers above 0, up to 1"):
-        folder("nowhere", crop_share=share)

@@ -269,11 +269,6 @@ def test_missing_imagenet_says_where_it_belongs(tmp_path):
         data.fetch()
 
 
-def test_an_unknown_class_order_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"data.class_order=random: accepted are sorted, devkit"):
-        imagenet(tmp_path, class_order="random")
-
-
 # its smaller relatives
 
 

@@ -32,9 +32,3 @@ def test_two_modules_make_the_same_images():
 def test_a_picture_can_be_opened_as_one_of_its_images(tmp_path):
     Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
     assert synthetic().open_image(tmp_path / "a.png").shape == (3, 32, 32)
-
-
-@pytest.mark.parametrize("key", ["train_size", "test_size"])
-def test_a_split_without_images_is_refused(key):
-    with pytest.raises(ValueError, match=f"data.{key}=0: accepted are whole numbers from 1"):
-        synthetic(**{key: 0})

@@ -145,11 +145,6 @@ def test_loading_leaves_out_what_cannot_be_read(class_folders):
     assert torch.equal(held.pixels, files.fetch(torch.tensor([0, 1, 2, 3, 4, 5, 7]))[0])
 
 
-def test_an_unknown_way_with_bad_files_is_refused(class_folders):
-    with pytest.raises(ValueError, match="on_bad_file=drop: accepted are raise, skip, replace"):
-        files_of(class_folders(), on_bad_file="drop")
-
-
 def test_whole_pictures_keep_their_size(class_folders):
     files = files_of(class_folders(size=(30, 20)))
     assert [picture.shape for picture in files.whole(torch.tensor([0, 5]))[0]] == [(3, 20, 30)] * 2

@@ -85,12 +85,6 @@ def test_a_cache_that_cannot_be_written_is_named(packed, tmp_path):
         packed_of(packed, cache_dir=str(tmp_path / "file")).setup("fit")
 
 
-@pytest.mark.parametrize("share", [0.0, 1.5])
-def test_a_crop_share_out_of_range_is_refused(share, packed):
-    with pytest.raises(ValueError, match=f"data.crop_share={share}: accepted are numbers above 0, up to 1"):
-        packed_of(packed, crop_share=share)
-
-
 def test_there_is_nothing_to_fetch(packed):
     with pytest.raises(ConfigError, match=r"packed by convarium data pack; there is nothing to fetch"):
         packed_of(packed).fetch()

@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageOps
 
 from convarium.data.readers import choice
-from convarium.data.readers.choice import read_square, reader
+from convarium.data.readers.choice import reader
 from convarium.data.readers.jpeg import JpegReader, head
 from convarium.data.readers.pillow import PillowReader
-from convarium.data.readers.reader import Box, Misplaced, Unreadable
+from convarium.data.readers.reader import Box, Misplaced, Unreadable, read_square
 from convarium.errors import ConfigError
 from data.bad_files import bad_files, colours, encoded, turned
 
@@ -137,9 +137,8 @@ def test_what_a_fast_reader_leaves_to_pillow_is_refused(jpeg_reader: JpegReader)
     for data in (encoded(PICTURE.convert("CMYK"), "JPEG"), whole.replace(b"\xff\xc0", b"\xff\xc9", 1)):
         with pytest.raises(Unreadable, match="not a JPEG file"):
             jpeg_reader.read(data, box, None, channels=3)
-    if not type(jpeg_reader).__name__.startswith("TorchCodec"):  # it keeps no warnings
-        with pytest.raises(Unreadable, match="Corrupt JPEG data"):
-            jpeg_reader.read(damaged, None, None, channels=3)
+    with pytest.raises(Unreadable, match="Corrupt JPEG data"):
+        jpeg_reader.read(damaged, None, None, channels=3)
 
 
 @pytest.mark.parametrize("name", choice.NAMES)
@@ -249,13 +248,13 @@ def test_a_postscript_program_is_not_started() -> None:
 def test_auto_is_the_first_installed(monkeypatch) -> None:
     wanted = reader("auto")
     assert type(wanted) is type(reader(choice.installed()[0]))
-    monkeypatch.setattr(choice, "_fast", absent)
+    monkeypatch.setattr(choice, "FAST", dict.fromkeys(choice.FAST, absent))
     assert isinstance(reader("auto"), PillowReader)
     assert choice.installed() == ["pillow"]
 
 
-def absent(name: str) -> JpegReader:
-    raise ImportError(f"No module named {name!r}")
+def absent() -> JpegReader:
+    raise ImportError("No module")
 
 
 def test_a_reader_without_its_library_says_what_to_install(monkeypatch) -> None:
@@ -264,11 +263,6 @@ def test_a_reader_without_its_library_says_what_to_install(monkeypatch) -> None:
         ConfigError, match=r"data.reader=simplejpeg: simplejpeg is not installed .*'convarium\[decode\]'"
     ):
         reader("simplejpeg")
-
-
-def test_an_unknown_reader_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"data.reader=turbo-jpeg: accepted are auto, .*did you mean 'turbojpeg'\?"):
-        reader("turbo-jpeg")
 
 
 def test_a_square_of_a_whole_picture_is_the_same_for_every_reader() -> None:

@@ -2,7 +2,6 @@
 
 import csv
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor
 
 from convarium.data.image_files.decoded import decoded
-from convarium.data.image_files.files import ON_BAD_FILE, Files, Shape
+from convarium.data.image_files.files import Files, Shape
 from convarium.data.image_files.listing import listing
 from convarium.data.image_files.pictures import read_picture
 from convarium.data.module import ImageData
 from convarium.data.readers.choice import reader
-from convarium.data.readers.reader import Reader
 from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
@@ -52,11 +50,7 @@ class FolderImages(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.crop_share <= 1:
-            raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
         self._noted: list[tuple[str, str]] = []
-        if self.on_bad_file not in ON_BAD_FILE:
-            raise ValueError(f"on_bad_file={self.on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
 
     def read(self, split: str) -> Source | None:
         files = listing(self.root, split, self._labels)
@@ -68,7 +62,7 @@ class FolderImages(ImageData):
             files.paths,
             torch.tensor(files.targets),
             shape=Shape(self.channels, self.image_size, self.crop_share),
-            reader=self._decoder,
+            reader=reader(self.reader),
             threads=decoding_threads(self.num_workers),
             on_bad_file=self.on_bad_file,
             note=self._note,
@@ -80,14 +74,8 @@ class FolderImages(ImageData):
     def _fits_in_memory(self, files: Files, split: str) -> bool:
         if self.in_memory is not None:
             return self.in_memory
-        if files.bytes_in_memory > IN_MEMORY_LIMIT:
-            return False
         cuts = split == "train" and self.pipeline.crop is not None
-        return not cuts or files.all_of_size()
-
-    @cached_property
-    def _decoder(self) -> Reader:
-        return reader(self.reader)
+        return files.bytes_in_memory <= IN_MEMORY_LIMIT and (not cuts or files.all_of_size())
 
     def advice(self) -> str:
         source = self._train

@@ -15,8 +15,6 @@ from convarium.errors import ConfigError, MissingData
 from convarium.progress_bar import Progress
 from convarium.wording import one_line
 
-CLASS_ORDERS = ("sorted", "devkit")
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OfficialFolders(FolderImages):
@@ -50,14 +48,13 @@ class OfficialFolders(FolderImages):
         self.prepare(())
 
     @property
-    def is_here(self) -> bool:
-        """Whether both splits are on this disk."""
-        return all(Path(self.root, split).expanduser().is_dir() for split in ("train", "val"))
+    def missing(self) -> list[str]:
+        """Those of train and val that are not on this disk."""
+        return [split for split in ("train", "val") if not Path(self.root, split).expanduser().is_dir()]
 
     def _require(self) -> None:
-        if not self.is_here:
-            missing = next(split for split in ("train", "val") if not Path(self.root, split).expanduser().is_dir())
-            raise MissingData(f"data={self.name}: no folder {Path(self.root, missing)}; {self._instructions()}")
+        for split in self.missing:
+            raise MissingData(f"data={self.name}: no folder {Path(self.root, split)}; {self._instructions()}")
 
     def _instructions(self) -> str:
         return f"fetch it with: convarium data fetch {self.name} (data.root names another folder)"
@@ -69,11 +66,6 @@ class ImageNet(OfficialFolders):
 
     class_order: str = "sorted"
     """sorted: by WNID, as published weights have it; devkit: by ILSVRC2012_ID, as the challenge's files have it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.class_order not in CLASS_ORDERS:
-            raise ValueError(f"data.class_order={self.class_order}: accepted are {', '.join(CLASS_ORDERS)}")
 
     @property
     def class_names(self) -> list[str]:
@@ -92,7 +84,7 @@ class ImageNet(OfficialFolders):
     def prepare(self, archives: Sequence[Path]) -> list[str]:
         if archives:
             return ilsvrc.prepare(archives, Path(self.root).expanduser())
-        if not self.is_here:
+        if self.missing:
             raise ConfigError(self._instructions())
         return []
 
@@ -130,7 +122,7 @@ class DownloadedFolders(OfficialFolders):
     def class_names(self) -> list[str]:
         """The given names, or those in the dataset's own words.txt, or the class numbers."""
         words = Path(self.root, "words.txt").expanduser()
-        if self.classes is not None or not (words.is_file() and self.is_here):
+        if self.classes is not None or self.missing or not words.is_file():
             return super().class_names
         names = dict(line.split("\t", 1) for line in words.read_text(encoding="utf-8").splitlines() if "\t" in line)
         return [names.get(wnid, wnid).partition(",")[0] for wnid in class_folders(self.root)]
@@ -142,7 +134,7 @@ class DownloadedFolders(OfficialFolders):
         for path in archives:
             if not path.is_file():
                 raise ConfigError(f"from={path}: no such file; accepted: {self._file}")
-        if self.is_here:
+        if not self.missing:
             return []
         stage = root / STAGE
         stage.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from convarium.data.datasets.stored import StoredImages
-from convarium.data.readers.choice import square
 from convarium.data.readers.pillow import pixels
+from convarium.data.readers.reader import central
 from convarium.data.sources import InMemory
 from convarium.errors import ConfigError, MissingData
 from convarium.wording import nearest, one_line
@@ -97,10 +97,9 @@ class PublishedImages(StoredImages):
         return images, targets
 
     def _square(self, image: Image.Image) -> Tensor:
-        def read(size: tuple[int, int] | None) -> Tensor:
-            return pixels(image, None, size, channels=self.channels)
-
-        return square((image.height, image.width), read, image_size=self.stored_size)
+        size, (top, left) = central(image.height, image.width, self.stored_size)
+        picture = pixels(image, None, size, channels=self.channels)
+        return picture[:, top : top + self.stored_size, left : left + self.stored_size]
 
     def _torchvision(self, *, train: bool, download: bool) -> Any:
         root, kind = Path(self.root).expanduser(), self.reader()

@@ -25,8 +25,6 @@ class StoredImages(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.resize not in FITS:
-            raise ValueError(f"data.resize={self.resize}: accepted are {', '.join(FITS)}")
         if self.resize == "pad" and self.image_size < self.stored_size:
             raise ValueError(
                 f"data.image_size={self.image_size}: padding cannot shrink {self.stored_size} pixels;"

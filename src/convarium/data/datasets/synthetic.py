@@ -14,25 +14,14 @@ from convarium.data.sources import Synthetic
 class SyntheticImages(ImageData):
     """`train_size` + `test_size` images by formula; `split_seed` also chooses the classes' patterns."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, size in (("train_size", self.train_size), ("test_size", self.test_size)):
-            if size is None or size < 1:
-                raise ValueError(f"data.{key}={size}: accepted are whole numbers from 1")
-
     def read(self, split: str) -> Synthetic | None:
         if split == "val":
             return None
         size = self.test_size if split == "test" else self.train_size
-        assert size is not None
-        return Synthetic(
-            size,
-            num_classes=self.num_classes,
-            channels=self.channels,
-            image_size=self.image_size,
-            seed=self.split_seed,
-            split=split,
-        )
+        if size is None:
+            raise ValueError("data.train_size=null: accepted are whole numbers from 1")
+        shape = {"num_classes": self.num_classes, "channels": self.channels, "image_size": self.image_size}
+        return Synthetic(size, **shape, seed=self.split_seed, split=split)
 
     def open_image(self, path: Path) -> Tensor:
         return read_picture(path, channels=self.channels, image_size=self.image_size)

@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey
-from convarium.data.readers.choice import read_square
-from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.readers.reader import Box, Reader, Unreadable, read_square
 from convarium.data.sources import InMemory, PictureSource
 
 T = TypeVar("T")
-
-ON_BAD_FILE = ("raise", "skip", "replace")
 
 
 class BadFile(ValueError):
@@ -52,8 +49,6 @@ class Files(PictureSource):
     ) -> None:
         if len(paths) != len(targets):
             raise ValueError(f"{len(paths)} files but {len(targets)} targets")
-        if on_bad_file not in ON_BAD_FILE:
-            raise ValueError(f"on_bad_file={on_bad_file}: accepted are {', '.join(ON_BAD_FILE)}")
         self.paths = list(paths)
         super().__init__(threads)
         self.targets = targets.to(torch.int64)

@@ -1,6 +1,5 @@
 """From an image file, or an image of another size, to the uint8 pixels a network sees."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convarium.data.readers.choice import read_square
 from convarium.data.readers.pillow import MODES, PillowReader
-from convarium.data.readers.reader import Unreadable
+from convarium.data.readers.reader import Unreadable, read_square
 
 
 def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share: float = 1.0) -> Tensor:
@@ -24,7 +22,7 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
 
     def square(data: bytes) -> Tensor:
-        return read_square(_pillow(), data, image_size=image_size, crop_share=crop_share, channels=channels)
+        return read_square(PillowReader(), data, image_size=image_size, crop_share=crop_share, channels=channels)
 
     return read_file(path, square).contiguous()
 
@@ -41,18 +39,9 @@ def read_file(path: str | Path, decode: Callable[[bytes], Tensor]) -> Tensor:
         raise ValueError(f"{path}: unreadable image ({error})") from None
 
 
-@functools.cache
-def _pillow() -> PillowReader:
-    return PillowReader()
-
-
 def pad_to(images: Tensor, image_size: int) -> Tensor:
     """Square uint8 images (N, C, H, H) centred in `image_size` pixels of background (0)."""
     extra = image_size - images.shape[-1]
-    if extra < 0:
-        raise ValueError(
-            f"image_size={image_size}: padding cannot shrink {images.shape[-1]} pixels; use resize=bilinear"
-        )
     before, after = extra // 2, extra - extra // 2
     return F.pad(images, (before, after, before, after))
 

@@ -42,8 +42,6 @@ class PackedImages(ImageData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.crop_share <= 1:
-            raise ValueError(f"data.crop_share={self.crop_share}: accepted are numbers above 0, up to 1")
         if self.cache_gb is not None and self.cache_dir is None:
             raise ValueError(f"data.cache_gb={self.cache_gb}: limits data.cache_dir, which is null")
 

@@ -21,7 +21,7 @@ from PIL import Image
 from convarium.data.datasets.folder import FolderImages
 from convarium.data.image_files.files import Files
 from convarium.data.module import ImageData
-from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, STORES, Header, Split
+from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, Header, Split
 from convarium.data.packed.source import resize, stored_size
 from convarium.data.packed.storage import is_url
 from convarium.data.packed.writing import SplitWriter
@@ -103,14 +103,6 @@ def pack(
     Raises ConfigError, naming the key or the file.
     """
     target = _new_folder(to)
-    if format not in STORES:
-        raise ConfigError(f"format={format}: accepted are {', '.join(STORES)}")
-    if size is not None and not 1 <= size < LARGEST_SIDE:
-        raise ConfigError(f"size={size}: accepted are 1 to {LARGEST_SIDE - 1}, or null")
-    if not 1 <= quality <= 100:
-        raise ConfigError(f"quality={quality}: accepted are 1 to 100")
-    if not shard_mb > 0:
-        raise ConfigError(f"shard_mb={shard_mb}: accepted are numbers above 0")
     if on_bad_file not in ("raise", "skip"):
         raise ConfigError(f"on_bad_file={on_bad_file}: accepted are raise and skip")
     if format == "jpeg" and data.channels not in (1, 3):

@@ -12,6 +12,7 @@ from convarium.data.augment.change import AugmentKey
 from convarium.data.packed.shards import Shards
 from convarium.data.packed.storage import Read
 from convarium.data.readers.reader import Box, Reader, Unreadable
+from convarium.data.readers.reader import central as square_of
 from convarium.data.sources import PictureSource
 
 
@@ -25,14 +26,10 @@ class Cut(NamedTuple):
 
 def central(height: int, width: int, image_size: int, crop_share: float) -> Cut:
     """The shorter side resized to image_size / crop_share and the central square cut out, as `read_picture` does."""
-    if (height, width) == (image_size, image_size):
-        return Cut(Box(0, 0, height, width), (height, width))
-    scale = image_size / crop_share / min(height, width)
-    tall, wide = max(round(height * scale), image_size), max(round(width * scale), image_size)
-    top, left = (tall - image_size) // 2, (wide - image_size) // 2
-    if (tall, wide) == (height, width):  # nothing to resize: the square alone
-        return Cut(Box(top, left, image_size, image_size), (image_size, image_size))
-    return Cut(Box(0, 0, height, width), (tall, wide), (top, left))
+    size, corner = square_of(height, width, image_size, crop_share)
+    if size == (height, width):  # nothing to resize: the square alone
+        return Cut(Box(*corner, image_size, image_size), (image_size, image_size))
+    return Cut(Box(0, 0, height, width), size, corner)
 
 
 def stored_size(height: int, width: int, size: int | None) -> tuple[int, int]:

@@ -99,7 +99,11 @@ TURNS = {
 
 
 class JpegReader(ABC):
-    """A reader of JPEG files alone; any other is Unreadable."""
+    """A reader of JPEG files alone; any other is Unreadable. Raises ImportError without its library."""
+
+    name: str
+    needs: str
+    """The library, in words."""
 
     def size(self, data: bytes) -> tuple[int, int]:
         header = head(data)

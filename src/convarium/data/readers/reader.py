@@ -1,4 +1,4 @@
-"""What a reader of image files is."""
+"""What a reader of image files is, and how a whole picture becomes the square that a network sees."""
 
 from typing import NamedTuple, Protocol
 
@@ -51,3 +51,21 @@ def checked(box: Box, size: tuple[int, int]) -> Box:
     if top < 0 or left < 0 or height < 1 or width < 1 or top + height > size[0] or left + width > size[1]:
         raise Misplaced(f"{box} does not lie in a picture of {size[0]} x {size[1]}")
     return box
+
+
+def central(
+    height: int, width: int, image_size: int, crop_share: float = 1.0
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size that a picture is resized to, its shorter side being image_size / crop_share, and the top left corner
+    of the central square of `image_size` in it. A picture of that very size is not resized."""
+    if (height, width) != (image_size, image_size):
+        scale = image_size / crop_share / min(height, width)
+        height, width = max(round(height * scale), image_size), max(round(width * scale), image_size)
+    return (height, width), ((height - image_size) // 2, (width - image_size) // 2)
+
+
+def read_square(reader: Reader, data: bytes, *, image_size: int, crop_share: float = 1.0, channels: int) -> Tensor:
+    """The `central` square of an image file, uint8 (channels, image_size, image_size). Raises Unreadable."""
+    size, (top, left) = central(*reader.size(data), image_size, crop_share)
+    picture = reader.read(data, None, size, channels=channels)
+    return picture[:, top : top + image_size, left : left + image_size]

@@ -5,12 +5,13 @@ from torch import Tensor
 
 from convarium.data.readers.jpeg import Head, JpegReader
 from convarium.data.readers.reader import Box, Unreadable
+from convarium.wording import one_line
 
 
 class SimpleJpegReader(JpegReader):
-    """JPEG files by simplejpeg. Raises ImportError if it is not installed."""
+    """JPEG files by simplejpeg."""
 
-    name = "simplejpeg"
+    name = needs = "simplejpeg"
 
     def __init__(self) -> None:
         from simplejpeg import decode_jpeg
@@ -21,6 +22,6 @@ class SimpleJpegReader(JpegReader):
         try:
             picture = torch.from_numpy(self._decode(data, colorspace="GRAY" if head.components == 1 else "RGB"))
         except ValueError as error:
-            raise Unreadable(" ".join(str(error).split())) from None
+            raise Unreadable(one_line(error)) from None
         top, left, height, width = box
         return picture[top : top + height, left : left + width]

@@ -8,6 +8,7 @@ its left and by a few columns on its right, from which smooth upsampling of the 
 import ctypes
 import functools
 import importlib.util
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ PLACES = {
     "linux": ("/opt/libjpeg-turbo/lib64",),
     "darwin": ("/opt/homebrew/opt/jpeg-turbo/lib", "/usr/local/opt/jpeg-turbo/lib", "/opt/libjpeg-turbo/lib64"),
 }
+SHARED = re.compile(r"\.(so|dylib|dll)(\.|$)")
 
 
 class Region(ctypes.Structure):
@@ -43,9 +45,10 @@ class Region(ctypes.Structure):
 
 
 class TurboJpegReader(JpegReader):
-    """JPEG files by libjpeg-turbo 3 or later. Raises ImportError if there is none."""
+    """JPEG files by libjpeg-turbo 3 or later."""
 
     name = "turbojpeg"
+    needs = "libturbojpeg 3 or later"
 
     def __init__(self) -> None:
         library()
@@ -85,9 +88,8 @@ class Decoder:
             first, end = max(0, left - 1) // block * block, min(left + width + NEIGHBOURS, head.width)
             rows, region = slice(None), Region(first, top, end - first, height)
         self._check(quick.tj3SetCroppingRegion(handle, region))
-        pixels = torch.empty(
-            (head.height if block is None else height, end - first, head.components), dtype=torch.uint8
-        )
+        shape = (head.height if block is None else height, end - first, head.components)
+        pixels = torch.empty(shape, dtype=torch.uint8)
         kind = GREY if head.components == 1 else RGB
         self._check(self._slow.tj3Decompress8(handle, data, len(data), pixels.data_ptr(), 0, kind))
         return pixels[rows, left - first : left - first + width]
@@ -115,7 +117,7 @@ def library() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
         except (OSError, AttributeError):  # not there; or older than 3
             continue
         return slow, quick
-    raise ImportError("libturbojpeg 3 or later was not found")
+    raise ImportError(f"{TurboJpegReader.needs} was not found")
 
 
 def _candidates() -> Iterator[str]:
@@ -129,14 +131,8 @@ def _candidates() -> Iterator[str]:
     if wheel is not None and wheel.origin is not None:
         beside = Path(wheel.origin).parent
         for folder in (beside / "turbojpeg.libs", beside / ".dylibs", beside):
-            yield from (str(path) for path in sorted(folder.glob("*turbojpeg*.*")) if _is_library(path, wheel.origin))
-
-
-def _is_library(path: Path, module: str) -> bool:
-    """A shared library other than the extension module itself."""
-    return str(path) != module and any(
-        path.name.endswith(end) or f"{end}." in path.name for end in (".so", ".dylib", ".dll")
-    )
+            paths = map(str, sorted(folder.glob("*turbojpeg*.*")))
+            yield from (path for path in paths if path != wheel.origin and SHARED.search(path))
 
 
 def _declare(library: ctypes.CDLL) -> None:
