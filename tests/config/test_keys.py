@@ -89,7 +89,13 @@ def conf() -> Conf:
         "test.weights=first",
         "name=''",
         "callbacks.checkpoint.every_n_steps=0",
+        "callbacks.checkpoint.every_n_minutes=0.0",
+        "callbacks.checkpoint.mode=most",
+        "callbacks.figures.worst=0",
+        "callbacks.figures.dpi=0",
         "callbacks.progress.seconds=0",
+        "callbacks.throughput.warmup_batches=-1",
+        "logger=wandb logger.wandb.mode=on",
         "precision.float32_matmul=low",
     ],
 )

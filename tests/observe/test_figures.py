@@ -14,14 +14,7 @@ from torch import Tensor
 
 from convarium.config.instantiate import build
 from convarium.observe import figures
-from convarium.observe.figures import (
-    Figures,
-    Mistake,
-    confusion_matrix,
-    denormalized,
-    learning_curves,
-    worst_mistakes,
-)
+from convarium.observe.figures import Figures, Mistake, confusion_matrix, learning_curves, worst_mistakes
 from experiments import experiment
 
 NAMES = ["learning_curves", "confusion_matrix", "worst_mistakes"]
@@ -62,7 +55,10 @@ def test_every_run_has_its_figures(
     module, data = learner(classes), squares()
     trainer, _ = make_trainer(Figures(worst=4, dpi=50))
     trainer.fit(module, datamodule=data)
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["learning_curves.png"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "learning_curves.png",
+        "training_images.png",
+    ]
     trainer.test(module, datamodule=data, verbose=False)
     assert messages(caplog) == []
     for name in NAMES:
@@ -88,7 +84,7 @@ def test_every_run_has_its_figures(
         assert (mistake.truth, mistake.prediction) == (data.targets[mistake.index], prediction[mistake.index])
         assert mistake.probability == pytest.approx(float(share[mistake.index].sub(0.5).abs() + 0.5), abs=1e-5)
         assert mistake.probability + mistake.truth_probability == pytest.approx(1.0, abs=1e-5)
-        assert torch.allclose(mistake.image, data.images[mistake.index] * 0.25 + 0.5, atol=1e-6)
+        assert torch.equal(mistake.image, data.denormalize(data.images[mistake.index]))
 
 
 def test_a_run_shows_the_images_it_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,14 +254,8 @@ def test_learning_curves_are_over_epochs_and_mark_the_best() -> None:
 
 def test_learning_curves_are_of_the_metric_that_is_asked_for() -> None:
     rows = [
-        {
-            "step": 10.0 * epoch,
-            "epoch": epoch - 1.0,
-            "train/loss": 1.0,
-            "val/acc1": 0.1 * epoch,
-            "val/cost": 3.0 - epoch,
-        }
-        for epoch in (1, 2)
+        {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 1.0, "val/acc1": 0.1 * k, "val/cost": 3.0 - k}
+        for k in (1, 2)
     ]
     said = texts(learning_curves(rows, "cost", min))
     assert {"cost", "1.0000"} <= set(said)
@@ -279,14 +269,8 @@ def test_the_best_value_is_written_within_the_figure_though_it_is_the_last(epoch
 
     figure = learning_curves(
         [
-            {
-                "step": 10.0 * epoch,
-                "epoch": epoch - 1.0,
-                "train/loss": 2.0,
-                "val/loss": 1 / epoch,
-                "val/acc1": epoch / 99,
-            }
-            for epoch in range(1, epochs + 1)
+            {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 2.0, "val/loss": 1 / k, "val/acc1": k / 99}
+            for k in range(1, epochs + 1)
         ]
     )
     canvas = FigureCanvasAgg(figure)
@@ -320,20 +304,7 @@ def test_a_confusion_matrix_says_what_has_room(classes: int, named: bool, counte
 
 
 def test_mistakes_name_prediction_and_truth() -> None:
-    mistake = Mistake(torch.zeros(3, 4, 4), 42, 0, 1, 0.98, 0.004, 5.5)
+    mistake = Mistake(torch.zeros(3, 4, 4, dtype=torch.uint8), 42, 0, 1, 0.98, 0.004, 5.5)
     said = texts(worst_mistakes([mistake], ["a class with a very long name", "é"], total=10, wrong=1))
     assert set(said) == {"The one mistake in 10 test images", "é (98 %)", "is a class wi… (<1 %)", "#42"}
     assert texts(worst_mistakes([], ["a", "b"], total=10, wrong=0)) == ["No mistakes among 10 test images"]
-
-
-def test_normalization_is_undone() -> None:
-    image = torch.tensor([[[0.0, 1.0]], [[-2.0, 9.0]]])
-    assert denormalized(image, [0.5, 0.5], [0.25, 0.25]).tolist() == [[[0.5, 0.75]], [[0.0, 1.0]]]
-    assert denormalized(image, None, None).min() == 0.0
-    assert denormalized(image, None, None).max() == 1.0
-
-
-@pytest.mark.parametrize(("key", "value"), [("worst", 0), ("dpi", 0)])
-def test_a_number_below_one_is_refused(key: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{key}=0"):
-        Figures(**{key: value})

@@ -176,9 +176,3 @@ def test_a_terminal_gets_a_bar_and_its_cursor_back_when_the_run_fails(
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", sent.decode())
     assert re.search(r"epoch 3/3  step \d+/30 .*loss 0\.1250  val/acc1 0\.5000  0:00:0\d to go", text)
     assert sent.count(b"\x1b[?25l") == sent.count(b"\x1b[?25h") == 1
-
-
-@pytest.mark.parametrize("key", ["seconds", "refresh_seconds"])
-def test_an_interval_must_be_positive(key: str) -> None:
-    with pytest.raises(ValueError, match=f"{key}=0"):
-        Progress(**{key: 0})

@@ -74,11 +74,6 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
     assert third.run_id not in (None, first.run_id, "0" * 32)
 
 
-def test_a_flush_interval_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="flush_seconds=0"):
-        TensorBoard(flush_seconds=0)
-
-
 @pytest.mark.parametrize(("kind", "package"), [(TensorBoard, "tensorboard"), (MLflow, "mlflow")])
 def test_a_missing_extra_is_named(kind: type[Tracker], package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -27,7 +27,7 @@ def fit(
 ) -> Callable[..., Fit]:
     """Train 10 batches of 8 images an epoch: `wait` seconds before each, `step` in it, `validation` an epoch."""
 
-    def train(step: float, wait: float, *, validation: float = 0.0, advice: bool = True, **options: Any) -> Fit:
+    def train(step: float, wait: float, *, validation: float = 0.0, **options: Any) -> Fit:
         clock, asked = SimpleNamespace(now=0.0), []
         monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
@@ -47,7 +47,6 @@ def fit(
             def train_dataloader(self) -> Any:
                 return Slow(super().train_dataloader())
 
-        class Advising(Timed):
             def advice(self) -> str:
                 asked.append(self.trainer.current_epoch)
                 return "take your time"
@@ -63,7 +62,7 @@ def fit(
 
         module = Steps()
         trainer, rows = make_trainer(Throughput(), **options)
-        trainer.fit(module, datamodule=Advising() if advice else Timed())
+        trainer.fit(module, datamodule=Timed())
         return Fit([row for row in rows.rows if "images_per_second" in row], module, asked)
 
     return train
@@ -110,11 +109,6 @@ def test_rows_come_once_per_optimizer_step_when_accumulating(
     assert [row["step"] for row in rows.rows if "data_wait" in row] == [5, 10]
 
 
-def test_a_negative_warm_up_is_refused() -> None:
-    with pytest.raises(ValueError, match="warmup_batches=-1"):
-        Throughput(warmup_batches=-1)
-
-
 # advice
 
 
@@ -145,8 +139,3 @@ def test_a_wait_of_less_than_a_second_is_not_spoken_of_until_it_is_more(fit: Cal
 
 def test_a_run_of_warm_up_alone_gets_no_advice(fit: Callable[..., Fit]) -> None:
     assert fit(step=0.5, wait=5.0, max_epochs=1).asked == []
-
-
-def test_data_without_advice_are_left_alone(fit: Callable[..., Fit], capsys: pytest.CaptureFixture[str]) -> None:
-    fit(step=0.5, wait=0.5, advice=False)
-    assert "data_wait" not in capsys.readouterr().out

@@ -138,7 +138,7 @@ def test_calls_arrive_in_order_and_once(tmp_path: Path) -> None:
     tracker.log_metrics({"after": 1.0}, 0)
     rows = [("metrics", {"train/loss": float(step)}, step) for step in range(100)]
     assert tracker.session.calls == [*rows, ("summary", {"params": 10, "status": "ok"}), ("close", "ok")]
-    assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}}, run_id=None)
+    assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}})
 
 
 @pytest.fixture(scope="module")

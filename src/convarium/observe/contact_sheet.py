@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 CELL = 112  # pixels of a picture on the sheet
 GAP = 6
-LONGEST_LABEL = 16  # characters
 
 
 def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequence[str]) -> "Figure":
@@ -26,7 +25,7 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     if not stored:
         raise ValueError("there are no training images")
     rows = [[cell(image) for image in stored], *([cell(image) for image in images] for images in seen)]
-    across = [torch.cat([_bordered(square) for square in row], 2) for row in rows]
+    across = [torch.cat([F.pad(square, [GAP] * 4, value=255) for square in row], 2) for row in rows]
     # the stored pictures stand a little apart
     apart = torch.full((3, 2 * GAP, across[0].shape[2]), 255, dtype=torch.uint8)
     sheet = torch.cat([across[0], apart, *across[1:]], 1)
@@ -41,7 +40,9 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     axes.set(xlim=(0, width), ylim=(height, 0))
     draw_pixels(axes, sheet)
     step = CELL + 2 * GAP
-    axes.set_xticks([step * (k + 0.5) for k in range(len(stored))], [_shortened(label) for label in labels], fontsize=8)
+    axes.set_xticks(
+        [step * (k + 0.5) for k in range(len(stored))], [legible(label, 16) for label in labels], fontsize=8
+    )
     axes.xaxis.tick_top()
     tops = [step / 2, *(step * (k + 1.5) + 2 * GAP for k in range(len(seen)))]
     axes.set_yticks(tops, ["stored", *(f"epoch {k + 1}" for k in range(len(seen)))], fontsize=8)
@@ -81,10 +82,6 @@ def cell(image: Tensor) -> Tensor:
     return square
 
 
-def _bordered(square: Tensor) -> Tensor:
-    return F.pad(square, [GAP] * 4, value=255)
-
-
-def _shortened(label: str) -> str:
-    short = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
-    return short.replace("$", r"\$")  # no mathematics
+def legible(name: str, most: int) -> str:
+    """A class name of at most so many characters, without matplotlib's mathematics."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")

@@ -8,16 +8,15 @@ pyplot's state.
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from torch import Tensor
 
-from convarium.observe.contact_sheet import CELL, cell, contact_sheet, draw_pixels
+from convarium.observe.contact_sheet import CELL, cell, contact_sheet, draw_pixels, legible
 from convarium.observe.tracker import rows_of
 from convarium.observe.watched import lower_is_better, watched_metric
 from convarium.wording import typed_line
@@ -49,17 +48,14 @@ STYLE: dict[str, Any] = {
 }
 SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
-PALEST_SCALE = (
-    0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this one
-)
+PALEST_SCALE = 0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this
 MOST_COUNTED = 20  # classes; a confusion matrix of more has no numbers in its cells
 
 
-@dataclass(frozen=True)
-class Mistake:
+class Mistake(NamedTuple):
     """A misclassified test image."""
 
-    image: Tensor  # (C, H, W), 0..1
+    image: Tensor  # (C, H, W): normalized, as drawn uint8
     index: int
     truth: int
     prediction: int
@@ -73,34 +69,26 @@ class Figures(L.Callback):
 
     The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes, and
     `images` if those to be drawn are not the batch's; the batch has `images` (normalized), `targets` and `index`; the
-    data module has `class_names`, `mean`, `std` and `samples`. A figure that cannot be drawn costs one line of log and
-    nothing else.
+    data module has `class_names`, `denormalize` and `samples`. A figure that cannot be drawn costs one line of log.
     """
 
     def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
-        if worst < 1:
-            raise ValueError(f"worst={worst}: expected 1 or more mistakes")
-        if dpi < 1:
-            raise ValueError(f"dpi={dpi}: expected 1 or more dots per inch")
-        self.worst = worst
-        self.dpi = dpi
+        self.worst, self.dpi = worst, dpi
         self._counts: Tensor | None = None  # (C, C) images, truth x prediction
         self._mistakes: _Worst | None = None
         self._broken = False
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()  # metrics.csv may be buffered
-            run_dir = Path(trainer.default_root_dir)
-            self._draw(run_dir, "learning_curves", lambda: self._curves(trainer, run_dir))
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            if hasattr(data, "samples"):
-                self._draw(run_dir, "training_images", lambda: contact_sheet(*data.samples(SHOWN, EPOCHS_SHOWN)))
+            self._draw(trainer, "learning_curves", lambda: self._curves(trainer))
+            samples = trainer.datamodule.samples
+            self._draw(trainer, "training_images", lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)))
 
-    def _curves(self, trainer: L.Trainer, run_dir: Path) -> "Figure":
+    def _curves(self, trainer: L.Trainer) -> "Figure":
         """Of the loss and the monitored metric; if that is the loss, of the first metric that is logged."""
-        rows = rows_of(run_dir / "metrics.csv")
+        rows = rows_of(Path(trainer.default_root_dir) / "metrics.csv")
         logged = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.endswith("/loss")]
         watched = watched_metric(trainer, logged) or "val/acc1"
         best = min if lower_is_better(trainer, watched) else max
@@ -110,15 +98,7 @@ class Figures(L.Callback):
         self._counts = self._mistakes = None
         self._broken = False
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *places: int) -> None:
         if self._broken:
             return
         try:
@@ -141,12 +121,12 @@ class Figures(L.Callback):
         self._counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
         self._mistakes.update(logits, losses, images, targets, batch.index)
 
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         """Bring every rank's share to rank 0, in one collective that a rank enters even if it failed, and draw."""
         share = None
         if not self._broken and self._counts is not None and self._mistakes is not None:
-            share = _Share(self._counts.cpu(), self._mistakes.kept())
-        shares: list[_Share | None] = [share]
+            share = (self._counts.cpu(), self._mistakes.kept())
+        shares = [share]
         if trainer.world_size > 1:
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, share)
@@ -154,23 +134,21 @@ class Figures(L.Callback):
         collected = [share for share in shares if share is not None]
         if not trainer.is_global_zero or not collected:
             return
-        run_dir = Path(trainer.default_root_dir)
-        data = getattr(trainer, "datamodule", None)
-        counts = torch.stack([share.counts for share in collected]).sum(0)
-        names = _names(getattr(data, "class_names", None), len(counts))
-        mistakes = sorted(
-            (mistake for share in collected for mistake in share.mistakes), key=lambda mistake: -mistake.loss
-        )
-        mean, std = getattr(data, "mean", None), getattr(data, "std", None)
+        data = trainer.datamodule
+        counts = torch.stack([counts for counts, _ in collected]).sum(0)
+        names = list(data.class_names)
+        if len(names) != len(counts):
+            names = [str(number) for number in range(len(counts))]
+        mistakes = sorted((mistake for _, kept in collected for mistake in kept), key=lambda mistake: -mistake.loss)
 
         def draw_mistakes() -> "Figure":
-            shown = [replace(m, image=denormalized(m.image, mean, std)) for m in mistakes[: self.worst]]
+            shown = [m._replace(image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[: self.worst]]
             return worst_mistakes(shown, names, total=int(counts.sum()), wrong=int(counts.sum() - counts.trace()))
 
-        self._draw(run_dir, "confusion_matrix", lambda: confusion_matrix(counts, names))
-        self._draw(run_dir, "worst_mistakes", draw_mistakes)
+        self._draw(trainer, "confusion_matrix", lambda: confusion_matrix(counts, names))
+        self._draw(trainer, "worst_mistakes", draw_mistakes)
 
-    def _draw(self, run_dir: Path, name: str, draw: "Callable[[], Figure]") -> None:
+    def _draw(self, trainer: L.Trainer, name: str, draw: "Callable[[], Figure]") -> None:
         """Draw and save one figure; a failure is one line of log."""
         try:
             import matplotlib
@@ -179,18 +157,11 @@ class Figures(L.Callback):
             with context, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a class name in a script that the font lacks
                 figure = draw()
-                (run_dir / "figures").mkdir(parents=True, exist_ok=True)
-                _save(figure, run_dir / "figures" / f"{name}.png", self.dpi)
+                folder = Path(trainer.default_root_dir) / "figures"
+                folder.mkdir(parents=True, exist_ok=True)
+                _save(figure, folder / f"{name}.png", self.dpi)
         except Exception as error:  # a figure never ends a run
             _warn(f"{name}.png", error)
-
-
-@dataclass(frozen=True)
-class _Share:
-    """What one rank brings."""
-
-    counts: Tensor  # (C, C), truth x prediction
-    mistakes: list[Mistake]
 
 
 class _Worst:
@@ -231,15 +202,6 @@ def _highest(candidates: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
     return tuple(column[order] for column in candidates)
 
 
-def denormalized(image: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor:
-    """A normalized (C, H, W) image in 0..1 again; without a mean and deviation, stretched to that range."""
-    if mean is None or std is None:
-        low, high = image.min(), image.max()
-        return (image - low) / (high - low).clamp(min=1e-12)
-    shape = (-1, 1, 1)
-    return (image * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)).clamp(0.0, 1.0)
-
-
 def learning_curves(
     rows: Sequence[dict[str, float]], metric: str = "acc1", best_of: Callable[..., float] = max
 ) -> "Figure":
@@ -269,10 +231,8 @@ def learning_curves(
             if not x:
                 continue
             drawn += 1
-            label = "training" if split == "train" else "validation"
-            axes.plot(
-                x, y, color=color, linewidth=1.8, marker="o" if len(x) <= 30 else None, markersize=3.5, label=label
-            )
+            look = {"label": "training" if split == "train" else "validation", "marker": "o" if len(x) <= 30 else None}
+            axes.plot(x, y, color=color, linewidth=1.8, markersize=3.5, **look)
             finite = [value for value in y if value == value]
             if split == "val" and finite:
                 at = x[y.index(best(finite))]
@@ -294,10 +254,9 @@ def learning_curves(
     for axes in (loss_axes, metric_axes):
         axes.set_xlabel("epoch" if steps_per_epoch > 1 else "step")
         axes.grid(True, axis="y")
-        if axes.get_lines():
-            axes.set_xlim(0.0, 1.02 * float(axes.dataLim.x1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.get_lines():
+            axes.set_xlim(0.0, 1.02 * float(axes.dataLim.x1))
             axes.legend()
         else:
             axes.set(xticks=[], yticks=[], xlabel="")
@@ -314,15 +273,9 @@ def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float:
 def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_the_end: bool) -> None:
     """Ring the best validation value and write it below or above the ring; at the end of the curve within the edge."""
     axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(6 if at_the_end else 0, -14 if below else 9),
-        textcoords="offset points",
-        ha="right" if at_the_end else "center",
-        color=VALIDATION,
-        fontsize=9,
-    )
+    side, offset = ("right", 6) if at_the_end else ("center", 0)
+    place = {"xytext": (offset, -14 if below else 9), "textcoords": "offset points", "ha": side}
+    axes.annotate(text, (x, y), color=VALIDATION, fontsize=9, **place)
 
 
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
@@ -336,7 +289,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     labelled = classes <= MOST_LABELLED
     side = min(max(0.42 * classes + 2.2, 4.6), 15.0) if labelled else 9.0
     size = 9.0 if classes <= MOST_COUNTED else 7.0
-    texts = [_legible(name, 18) for name in names] if labelled else [f"{classes}"]
+    texts = [legible(name, 18) for name in names] if labelled else [f"{classes}"]
     longest = max(map(len, texts)) * size / 110  # a character is about size / 110 inches wide
     upright = labelled and longest > (side - 1.5) / classes
     left, below = 0.55 + longest, 0.4 + (longest if upright else 0.2)
@@ -345,9 +298,8 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     axes = _axes(figure, left, below, width, width)
     most = max(float(errors.max()), PALEST_SCALE)
     hits = torch.eye(classes, dtype=torch.bool)
-    pixels = torch.where(
-        hits, _colors(shares, "#f7fbff", "#2b6ca3"), _colors(errors / most, "#ffffff", "#f4a582", WRONG)
-    )
+    blue, red = _colors(shares, "#f7fbff", "#2b6ca3"), _colors(errors / most, "#ffffff", "#f4a582", WRONG)
+    pixels = torch.where(hits, blue, red)
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     draw_pixels(axes, pixels, first=-0.5)
     axes.set_title(f"{100 * right / max(total, 1):.2f} % of {total:,} test images right", loc="left", y=1.0)
@@ -365,15 +317,8 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     if classes <= MOST_COUNTED:
         dark = (torch.where(hits, shares, errors / most) > 0.55).tolist()
         for (truth, prediction), count in zip(counts.nonzero().tolist(), counts[counts > 0].tolist(), strict=True):
-            axes.text(
-                prediction,
-                truth,
-                f"{count:,}",
-                ha="center",
-                va="center",
-                fontsize=9.0 if count < 1000 else 7.0,
-                color="white" if dark[truth][prediction] else "#1f2937",
-            )
+            color, fontsize = "white" if dark[truth][prediction] else "#1f2937", 9.0 if count < 1000 else 7.0
+            axes.text(prediction, truth, f"{count:,}", ha="center", va="center", fontsize=fontsize, color=color)
     return figure
 
 
@@ -398,11 +343,7 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
     if len(mistakes) < wrong:
         title = f"The {len(mistakes)} worst of {wrong:,} mistakes in {total:,} test images"
     else:
-        title = (
-            f"All {wrong:,} mistakes in {total:,} test images"
-            if wrong > 1
-            else f"The one mistake in {total:,} test images"
-        )
+        title = f"{f'All {wrong:,} mistakes' if wrong > 1 else 'The one mistake'} in {total:,} test images"
     # one image and one pair of axes: 25 of them take four times as long
     per_inch = 72
     sheet = torch.full((3, round(per_inch * height), round(per_inch * width)), 255, dtype=torch.uint8)
@@ -416,11 +357,10 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
         row, column = divmod(number, columns)
         x, y = left + side * column, round(0.95 * per_inch) + step * row
         image = mistake.image if mistake.image.shape[0] == 3 else mistake.image[:1]
-        square = cell((255 * image).round().clamp(0, 255).to(torch.uint8))
-        sheet[:, y : y + CELL, x + (side - CELL) // 2 :][:, :, :CELL] = square
+        sheet[:, y : y + CELL, x + (side - CELL) // 2 :][:, :, :CELL] = cell(image)
         middle = x + side // 2
-        guess = f"{_legible(names[mistake.prediction], 13)} ({_percent(mistake.probability)})"
-        truth = f"is {_legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
+        guess = f"{legible(names[mistake.prediction], 13)} ({_percent(mistake.probability)})"
+        truth = f"is {legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y - 4, truth, color="#1f2937", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y + CELL + 4, f"#{mistake.index}", color=QUIET, ha="center", va="top", fontsize=7)
@@ -452,20 +392,6 @@ def _axes(figure: "Figure", left: float, below: float, width: float, height: flo
     """Axes at a place in inches: to find out how much room their labels need takes as long as to draw them."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, below / up, width / across, height / up))
-
-
-def _names(names: Sequence[str] | None, classes: int) -> list[str]:
-    """A name for every class; numbers if the data has none or another number of them."""
-    return (
-        [str(name) for name in names]
-        if names is not None and len(names) == classes
-        else [str(i) for i in range(classes)]
-    )
-
-
-def _legible(name: str, most: int) -> str:
-    """A class name short enough for its place, without matplotlib's mathematics."""
-    return (name if len(name) <= most else name[: most - 1] + "…").replace("$", r"\$")
 
 
 def _percent(share: float) -> str:

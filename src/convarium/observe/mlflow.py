@@ -24,12 +24,10 @@ class MLflow(Tracker):
         id: str | None = None,  # MLflow's own name for it
     ) -> None:
         super().__init__()
-        require("mlflow", extra="mlflow")
-        self.experiment = experiment
-        self.tracking_uri = tracking_uri
-        self._run_name = name
+        require("mlflow")
+        self.experiment, self.tracking_uri = experiment, tracking_uri
+        self._run_name, self._id = name, id
         self._tags = {**({"group": group} if group else {}), **{key: str(value) for key, value in (tags or {}).items()}}
-        self._id = id
 
     @property
     def _remote(self) -> str | None:
@@ -76,7 +74,7 @@ class MLflowSession:
             experiment_name=tracker.experiment,
             run_name=tracker._run_name or start.name,
             tracking_uri=uri,
-            tags=dict(tracker._tags),
+            tags=tracker._tags,
             run_id=run_id,
         )
         tracker.run_id = self._logger.run_id
@@ -86,8 +84,7 @@ class MLflowSession:
             client.update_run(run_id, status="RUNNING")
 
     def log_config(self, config: dict[str, Any]) -> None:
-        known = self._logger.experiment.get_run(self._logger.run_id).data.params
-        if not known:
+        if not self._logger.experiment.get_run(self._logger.run_id).data.params:
             self._logger.log_hyperparams(config)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:

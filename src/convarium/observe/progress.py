@@ -26,11 +26,7 @@ class Progress(L.Callback):
     """
 
     def __init__(self, *, seconds: float = 10.0, refresh_seconds: float = 0.25) -> None:
-        for name, value in (("seconds", seconds), ("refresh_seconds", refresh_seconds)):
-            if not value > 0:
-                raise ValueError(f"{name}={value}: expected a number above 0")
-        self.seconds = seconds
-        self.refresh_seconds = refresh_seconds
+        self.seconds, self.refresh_seconds = seconds, refresh_seconds
         self._due = NEVER
         self._bar: Bar | None = None
         self._total = NEVER
@@ -47,9 +43,7 @@ class Progress(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch = trainer.current_epoch + 1
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
         now = time.monotonic()
         self._batches += 1
         if self._batches == 1:
@@ -57,18 +51,10 @@ class Progress(L.Callback):
         if now >= self._due or self._batches == 1 + ETA_AFTER * trainer.accumulate_grad_batches:
             self._show_fit(trainer, pl_module, now)
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
         now = time.monotonic()
         if now >= self._due:
-            self._show_fit(trainer, pl_module, now, f"validation {_of(batch_idx, trainer.num_val_batches)}")
+            self._show_fit(trainer, pl_module, now, f"validation {_of(batch[2], trainer.num_val_batches)}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._show_fit(trainer, pl_module, time.monotonic())
@@ -77,27 +63,15 @@ class Progress(L.Callback):
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._open(trainer, sum(trainer.num_test_batches))
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
         now = time.monotonic()
         if now >= self._due:
-            self._show(now, f"test {_of(batch_idx, trainer.num_test_batches)}", [], batch_idx + 1)
+            self._show(now, f"test {_of(batch[2], trainer.num_test_batches)}", [], batch[2] + 1)
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _give_back(self, *_: Any, **__: Any) -> None:
         self._close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._close()
+    on_test_end = on_exception = teardown = _give_back
 
     def _open(self, trainer: L.Trainer, total: float) -> None:
         """Start the bar or the waiting for the first line; other ranks stay silent."""

@@ -15,9 +15,7 @@ class TensorBoard(Tracker):
 
     def __init__(self, *, flush_seconds: float = 30.0) -> None:
         super().__init__()
-        if not flush_seconds > 0:
-            raise ValueError(f"flush_seconds={flush_seconds}: expected a number above 0")
-        require("tensorboard", extra="tensorboard")
+        require("tensorboard")
         self.flush_seconds = flush_seconds
 
     def _import(self) -> None:

@@ -21,8 +21,6 @@ class Throughput(L.Callback):
     """
 
     def __init__(self, *, warmup_batches: int = 10) -> None:
-        if warmup_batches < 0:
-            raise ValueError(f"warmup_batches={warmup_batches}: expected 0 or more")
         self.warmup_batches = warmup_batches
         self._reset()
 
@@ -38,26 +36,18 @@ class Throughput(L.Callback):
         self._reset()
         self._row_step = trainer.global_step
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _stop_the_clock(self, *_: Any) -> None:
         self._ended = None
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._ended = None
+    on_train_epoch_start = on_validation_start = on_save_checkpoint = _stop_the_clock
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._ended = None
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         self._began = now = time.perf_counter()
         if self._ended is not None:
             self._waited += now - self._ended
             self._seconds += now - self._ended
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._ended = now = time.perf_counter()
         self._seconds += now - self._began
         self._images += len(batch.targets)
@@ -66,23 +56,16 @@ class Throughput(L.Callback):
             self._all_images, self._all_seconds = -self._images, -self._seconds
             self._all_waited = -self._waited
         step = trainer.global_step
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set where Lightning's stubs cannot see
-        if step % every == 0 and step != self._row_step:
+        if step % trainer.log_every_n_steps == 0 and step != self._row_step:
             self._row_step = step
             self._log(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
         seconds, waited = self._all_seconds + self._seconds, self._all_waited + self._waited
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if (
-            not self._advised
-            and trainer.is_global_zero
-            and self._batches > self.warmup_batches
-            and waited > max(WORTH_SAYING * seconds, SHORT)
-            and hasattr(data, "advice")
-        ):
+        shown = not self._advised and trainer.is_global_zero and self._batches > self.warmup_batches
+        if shown and waited > max(WORTH_SAYING * seconds, SHORT):
             self._advised = True
-            print(f"data_wait {waited / seconds:.0%}: {data.advice()}", flush=True)
+            print(f"data_wait {waited / seconds:.0%}: {trainer.datamodule.advice()}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._logged and self._batches:  # shorter than one interval of the log

@@ -15,11 +15,10 @@ import re
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from lightning.pytorch.loggers import Logger
 
@@ -32,15 +31,13 @@ SECRET_NAME = re.compile(r"(^|_)(api_?key|token|secret|password|passwd|credentia
 SHORTEST_SECRET = 8  # characters; the value of an environment variable that is shorter is no secret worth the confusion
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """What a tracker gets when its run begins."""
 
     run_dir: Path
     name: str
     config: dict[str, Any]
-    run_id: str | None  # of the run that is continued
-    rows: list[dict[str, float]] = field(default_factory=list)  # what metrics.csv holds of the run that is continued
+    rows: Sequence[dict[str, float]] = ()  # what metrics.csv holds of the run that is continued
 
 
 class Session(Protocol):
@@ -109,11 +106,10 @@ class Tracker(Logger):
         if self._thread is not None:
             raise RuntimeError(f"{self.name} tracks {self.run_id} already")
         self.run_id, self._run_dir = self._choose_id(run_id), run_dir
-        rows: list[dict[str, float]] = []
+        start = Start(run_dir, name, redacted(config))
         if run_id is not None:
             with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
-                rows = rows_of(run_dir / "metrics.csv")
-        start = Start(run_dir=run_dir, name=name, config=redacted(config), run_id=run_id, rows=rows)
+                start = start._replace(rows=rows_of(run_dir / "metrics.csv"))
         try:
             self._import()
         except Exception as error:  # a broken installation of a tracker is the tracker's trouble alone
@@ -198,36 +194,25 @@ class Tracker(Logger):
                 return
             self._lost = True
         log.warning("%s: given up (%s); the run goes on, %s", self.name, reason, self._rescue)
-        try:
+        with suppress(Exception):  # the last resort for a broken tracker may fail as well
             self._abandon()
-        except Exception as error:  # the last resort for a broken tracker may fail as well
-            log.debug("%s: %s", self.name, error)
 
 
-def require(package: str, extra: str) -> None:
-    """Refuse a tracker whose library is not installed.
-
-    Raises:
-        ConfigError: with the command that installs it.
-    """
+def require(package: str) -> None:
+    """Raise ConfigError, with the command that installs it, if the library of a tracker is not there."""
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"logger={extra} needs {package}: pip install 'convarium[{extra}]'")
+        raise ConfigError(f"logger={package} needs {package}: pip install 'convarium[{package}]'")
 
 
 def numbers_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary, by their names under `summary/`."""
-    return {
-        f"summary/{name}": float(value)
-        for name, value in summary.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {f"summary/{name}": float(value) for name, value in summary.items() if type(value) in (int, float)}
 
 
 def redacted(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of a config without secrets: strings under a secret's name or equal to a secret of the environment."""
-    secrets = {
-        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET
-    }
+    named = [value for name, value in os.environ.items() if SECRET_NAME.search(name)]
+    secrets = {value for value in named if len(value) >= SHORTEST_SECRET}
 
     def clean(value: Any, name: str = "") -> Any:
         if isinstance(value, Mapping):
@@ -236,7 +221,8 @@ def redacted(config: dict[str, Any]) -> dict[str, Any]:
             return [clean(item, name) for item in value]
         return "(secret)" if isinstance(value, str) and (SECRET_NAME.search(name) or value in secrets) else value
 
-    return {key: clean(value, str(key)) for key, value in config.items()}
+    cleaned: dict[str, Any] = clean(config)
+    return cleaned
 
 
 def rows_of(path: Path) -> list[dict[str, float]]:

@@ -11,14 +11,13 @@ import netrc
 import os
 import secrets
 import ssl
-import string
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from convarium.observe.tracker import Session, Start, Tracker
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from wandb import Run
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["auto", "online", "offline", "disabled"]
 
 STEP = "trainer/global_step"
 LEGACY_HOST = "api.wandb.ai"  # under which `wandb login` has filed keys for the public server in ~/.netrc
@@ -53,38 +50,34 @@ class Wandb(Tracker):
         group: str | None = None,
         job_type: str | None = "train",
         tags: Sequence[str] = (),
-        mode: Mode = "auto",
+        mode: str = "auto",
         id: str | None = None,  # W&B's own name for it
     ) -> None:
         super().__init__()
-        if mode not in get_args(Mode):
-            raise ValueError(f"mode={mode!r}: expected one of {', '.join(get_args(Mode))}")
         if id is not None and (not id or set(id) & set("/\\#?%:")):
             raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
-        self.mode: Mode = mode
-        self._id = id
-        self.run_name = name
-        self.project, self.entity, self.group, self.job_type = project, entity, group, job_type
-        self.tags = [str(tag) for tag in tags]
+        self.mode, self._id, self.run_name = mode, id, name
+        self._place = {"project": project, "entity": entity, "group": group, "job_type": job_type}
+        self._tags = [str(tag) for tag in tags]
         self._run: Run | None = None
         self._environment: list[str] = []
 
     def _choose_id(self, previous: str | None) -> str:
-        alphabet = string.ascii_lowercase + string.digits
-        return self._id or previous or "".join(secrets.choice(alphabet) for _ in range(8))
+        return self._id or previous or secrets.token_hex(4)
 
     def _import(self) -> None:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
-        self._set_environment(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=f"{self.save_dir}/wandb/cache")
+        wanted = {"WANDB_ERROR_REPORTING": "false", "WANDB_CACHE_DIR": f"{self.save_dir}/wandb/cache"}
+        self._environment = [name for name in wanted if name not in os.environ]
+        os.environ.update({name: wanted[name] for name in self._environment})
         import requests  # noqa: F401  # which wandb.init would import in the tracker's thread
         import wandb  # noqa: F401
 
     def _open(self, start: Start) -> Session:
-        mode: str = self.mode
+        mode = self.mode
         if mode == "auto":  # the environment's word counts, as everywhere with W&B
-            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
-                os.environ.get("WANDB_MODE", ""), mode
-            )
+            asked = os.environ.get("WANDB_MODE", "")
+            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(asked, mode)
         began = time.monotonic()
         reason = why_offline(seconds=4.0 if mode == "auto" else 0.0) if mode in ("auto", "online") else None
         if mode in ("auto", "online") and reason is None:
@@ -98,15 +91,12 @@ class Wandb(Tracker):
         if self._run is None:
             self._run = self._init(start, "disabled" if mode == "disabled" else "offline", 60.0)
             if mode != "disabled":
-                log.log(
-                    logging.WARNING if reason else logging.INFO,
-                    "wandb: offline%s; upload it later with: wandb sync '%s'",
-                    f" ({reason})" if reason else "",
-                    Path(self._run.dir).parent,
-                )
+                level, why = (logging.WARNING, f" ({reason})") if reason else (logging.INFO, "")
+                folder = Path(self._run.dir).parent
+                log.log(level, "wandb: offline%s; upload it later with: wandb sync '%s'", why, folder)
         return WandbSession(self, self._run, start)
 
-    def _init(self, start: Start, mode: Literal["online", "offline", "disabled"], seconds: float) -> "Run":
+    def _init(self, start: Start, mode: Any, seconds: float) -> "Run":
         import wandb
 
         if mode != "disabled":
@@ -119,11 +109,8 @@ class Wandb(Tracker):
             finish_timeout=self.farewell - 5.0,
         )
         return wandb.init(
-            project=self.project,
-            entity=self.entity,
-            group=self.group,
-            job_type=self.job_type,
-            tags=self.tags,
+            **self._place,
+            tags=self._tags,
             id=self.run_id,
             name=self.run_name or start.name,
             config=start.config,
@@ -144,10 +131,6 @@ class Wandb(Tracker):
         if self._run is None:
             return super()._rescue
         return f"metrics.csv has every row, and: wandb sync '{Path(self._run.dir).parent}'"
-
-    def _set_environment(self, **values: str) -> None:
-        self._environment = [name for name in values if name not in os.environ]
-        os.environ.update({name: values[name] for name in self._environment})
 
     def _restore_environment(self) -> None:
         for name in self._environment:

@@ -41,12 +41,6 @@ class Checkpoint(LightningCheckpoint):
         monitor: str = "val/acc1",
         mode: str = "max",
     ) -> None:
-        if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"every_n_steps={every_n_steps}: accepted are whole numbers from 1, or null")
-        if every_n_minutes is not None and not every_n_minutes > 0:
-            raise ValueError(f"every_n_minutes={every_n_minutes}: accepted are numbers above 0, or null")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode={mode!r}: accepted are 'min' and 'max'")
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
         self.monitor = monitor
@@ -74,9 +68,7 @@ class Checkpoint(LightningCheckpoint):
         if mid_accumulation(trainer):
             return
         signum = self._stop.agreed()
-        if ends_within_epoch(
-            trainer
-        ):  # Lightning takes the epoch for a whole one, unless the state is from before its end
+        if ends_within_epoch(trainer):  # Lightning takes the epoch for a whole one, unless the state is from before
             self._save_last(trainer, pl_module)
             self._saved_at_step = trainer.global_step
             return
