@@ -15,7 +15,6 @@ from convarium.errors import RunError
 from convarium.learn import checkpoint_file
 from convarium.learn.checkpoint_file import net_state, read_checkpoint, write_checkpoint
 from convarium.run import checkpoint as checkpoint_module
-from convarium.run.checkpoint import Checkpoint
 from convarium.run.directory import RunDirectory
 from experiments import experiment, rows
 from processes import run as run_process

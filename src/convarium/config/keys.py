@@ -334,7 +334,6 @@ ROWS = (
     Key("*.every_n_minutes", "minutes from one last.ckpt to the next; null: by steps and epochs", above(0).of(int, float).or_null()),
     Key("callbacks.*.monitor", "the figure that chooses the best weights", NOT_EMPTY, RESULT),
     Key("callbacks.*.mode", "whether better is lower (min) or higher (max)", words("min", "max"), RESULT),
-    Key("callbacks.checkpoint.mode", "whether better is lower (min) or higher (max)", words("min", "max")),
     Key("*.seconds", "from one line of progress to the next", above(0)),
     Key("*.refresh_seconds", "from one drawing of the bar to the next", above(0)),
     Key("*.warmup_batches", "batches that the average speed leaves out", at_least(0)),
