@@ -141,8 +141,7 @@ def test_with_batch_norm_it_computes_the_same_function_as_torchvisions(configura
 
 
 @pytest.mark.parametrize(
-    ("configuration", "stage", "field"),
-    [("A", 0, 3), ("D", 0, 5), ("A", 2, 5), ("C", 2, 5), ("D", 2, 7), ("E", 2, 9)],
+    ("configuration", "stage", "field"), [("A", 0, 3), ("D", 0, 5), ("A", 2, 5), ("C", 2, 5), ("D", 2, 7), ("E", 2, 9)]
 )
 def test_a_stack_of_3x3_convolutions_sees_as_far_as_one_larger_one(configuration: str, stage: int, field: int) -> None:
     net, _ = without_values(configuration)

@@ -51,12 +51,7 @@ def test_local_response_refuses_an_empty_window() -> None:
 
 @pytest.mark.parametrize(
     ("factory", "over"),
-    [
-        (norm.batch, (0, 2, 3)),
-        (norm.sync_batch, (0, 2, 3)),
-        (norm.instance, (2, 3)),
-        (norm.layer, (1, 2, 3)),
-    ],
+    [(norm.batch, (0, 2, 3)), (norm.sync_batch, (0, 2, 3)), (norm.instance, (2, 3)), (norm.layer, (1, 2, 3))],
 )
 def test_statistics_are_removed_over(factory: Callable[[int], nn.Module], over: tuple[int, ...]) -> None:
     y = factory(6).double()(maps(4, 6, 5, 5))

@@ -34,10 +34,7 @@ class Towers(NamedTuple):
     alpha: float
 
 
-TOWERS = {
-    1: Towers((64, 192, 384, 256, 256), alpha=2e-5),
-    2: Towers((96, 256, 384, 384, 256), alpha=1e-4),
-}
+TOWERS = {1: Towers((64, 192, 384, 256, 256), alpha=2e-5), 2: Towers((96, 256, 384, 384, 256), alpha=1e-4)}
 HIDDEN = 4096  # both hidden linear layers
 WINDOW1, STRIDE1 = 11, 4  # of the first convolution
 SMALL_WINDOW1 = 5  # the same in the small stem, with stride 1

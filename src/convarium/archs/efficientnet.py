@@ -182,14 +182,7 @@ class Convs(NamedTuple):
     padding: str
 
     def make(
-        self,
-        in_channels: int,
-        width: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        linear: bool = False,
+        self, in_channels: int, width: int, kernel_size: int, *, stride: int = 1, groups: int = 1, linear: bool = False
     ) -> nn.Sequential:
         """Convolution, norm and, unless linear, activation; (N, in, H, W) -> (N, width, ceil(H/s), ceil(W/s))."""
         symmetric = stride == 1 or self.padding == "symmetric"  # with stride 1 and an odd window they are the same

@@ -77,11 +77,7 @@ def module_c(width: int) -> Fork:
 
 
 B = Fork(  # Figure 10
-    {
-        "conv3": (Conv(384, 3, 2),),
-        "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)),
-        "pool": (Pool(max_pool, 2),),
-    }
+    {"conv3": (Conv(384, 3, 2),), "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)), "pool": (Pool(max_pool, 2),)}
 )
 D = Fork(
     {

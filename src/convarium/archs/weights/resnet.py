@@ -70,11 +70,7 @@ def _numbers(block: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", block)]
 
 
-TRUNK = (
-    (r"conv1", "stem.conv"),
-    (r"bn1", "stem.norm"),
-    (r"layer(\d)\.(\d+)\.(conv|bn)(\d)", _in_block),
-)
+TRUNK = ((r"conv1", "stem.conv"), (r"bn1", "stem.norm"), (r"layer(\d)\.(\d+)\.(conv|bn)(\d)", _in_block))
 LAYOUTS = (
     Layout(
         "ResNet of torchvision and timm",
