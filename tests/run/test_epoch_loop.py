@@ -110,3 +110,14 @@ def test_scaled_gradients_overflow_and_are_clipped_as_in_lightnings_loop(fused: 
 def test_a_profiler_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"trainer\.profiler: not one that this training loop knows"):
         trained("run", EpochLoop, profiler=SimpleProfiler())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fused", ["true", "false"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_a_gpu_the_loop_does_what_lightnings_does(precision: str, fused: str) -> None:
+    words = ("trainer.accelerator=gpu", "trainer.deterministic=true", f"precision={precision}")
+    words += ("clip=norm", "clip.max_norm=0.5", f"optimizer.fused={fused}")
+    ours, theirs = trained("ours", EpochLoop, *words), trained("theirs", _TrainingEpochLoop, *words)
+    assert ours[0] == theirs[0]
+    assert same(ours[1], theirs[1])

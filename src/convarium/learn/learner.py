@@ -170,7 +170,8 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self._close_evaluation("val")
-        self.log_dict(scores, logger=False, sync_dist=self.trainer.world_size > 1)  # for callbacks that monitor
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.log_dict(scores, logger=False, sync_dist=several)  # for callbacks that monitor
         if isinstance(self.schedule, Plateau):
             self.schedule.observe(scores[self.schedule.monitor])
         self.log_row(scores)
