@@ -96,9 +96,7 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
 
 def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> str | None:
     """A ValueError of Hydra (a group set to null) or of OmegaConf (a key inside a list) does not say which override."""
-    if str(error).startswith(
-        ("Only one of --", "The --resolve flag", "Expecting one subcommand", "No completion plugin")
-    ):
+    if str(error).startswith(("Only one of --", "The --resolve flag", "Expecting one subcommand", "No completion")):
         return first_line(error)
     for override in parsed:
         group = override.key_or_group
@@ -116,47 +114,35 @@ def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> s
 
 
 def _composition(
-    error: ConfigCompositionException,
-    groups: Groups,
-    parsed: list[Override],
-    overrides: Sequence[str],
+    error: ConfigCompositionException, groups: Groups, parsed: list[Override], overrides: Sequence[str]
 ) -> str:
-    text = str(error)
-    if isinstance(error.__cause__, OmegaConfBaseException) and not text:
-        return first_line(error.__cause__)
-    if (found := re.match(r"Could not override '(.+?)'", text)) is not None:
-        full_key = getattr(error.__cause__, "full_key", None) or found[1]
-        return _no_such_key(found[1], full_key, groups, parsed, overrides)
-    if (
-        found := re.match(
-            r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)",
-            text,
-        )
-    ) is not None:
-        group = found[1]
-        word = next(
-            (item for item in parsed if item.key_or_group == group and item.is_add()),
-            None,
-        )
-        return f"{word.input_line}: write {str(word.input_line).lstrip('+')}" if word else first_line(error)
-    if (found := re.match(r"Could not append to config. An item is already at '(.+?)'", text)) is not None:
-        word = next(
-            (item for item in parsed if item.key_or_group == found[1] and item.is_add()),
-            None,
-        )
-        return f"{word.input_line}: exists already; write {str(word.input_line).lstrip('+')}" if word else text
-    if (found := re.match(r"force-add of config groups is not supported: '\++(.+?)'", text)) is not None:
+    text, cause = str(error), error.__cause__
+
+    def added(group: str, note: str = "") -> str:
+        """The line for a `+group=…` where the plus is not wanted."""
+        word = next((str(item.input_line) for item in parsed if item.key_or_group == group and item.is_add()), None)
+        return f"{word}:{note} write {word.lstrip('+')}" if word else first_line(error)
+
+    if isinstance(cause, OmegaConfBaseException) and not text:
+        return first_line(cause)
+    if found := re.match(r"Could not override '(.+?)'", text):
+        return _no_such_key(found[1], getattr(cause, "full_key", None) or found[1], groups, parsed, overrides)
+    if found := re.match(r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)", text):
+        return added(found[1])
+    if found := re.match(r"Could not append to config. An item is already at '(.+?)'", text):
+        return added(found[1], " exists already;")
+    if found := re.match(r"force-add of config groups is not supported: '\++(.+?)'", text):
         return f"++{found[1]}: write {found[1]}"
-    if (found := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", text)) is not None:
+    if found := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", text):
         return f"{found[1]}={found[2]}: several values are a sweep: add -m; one list is {found[1]}=[{found[2]}]"
-    if (found := re.match(r"Sweep parameters '(.+?)' requires --multirun", text)) is not None:
+    if found := re.match(r"Sweep parameters '(.+?)' requires --multirun", text):
         return f"{found[1]}: several values are a sweep: add -m"
-    if (found := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text)) is not None:
+    if found := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text):
         group = found[1].partition("=")[0]
         none = f"; write {group}=[]" if group in RULES and RULES[group].entries else ""
         return f"~{found[1]}: cannot be removed{none}" if group in groups.groups else f"~{found[1]}: no such key"
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        return f"{text.removeprefix('Error merging override ')}: {first_line(error.__cause__)}"
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{text.removeprefix('Error merging override ')}: {first_line(cause)}"
     return first_line(error)
 
 
@@ -171,10 +157,7 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
         return f"{key}: Hydra has no such key"
     if "/" in key:  # a folder inside a group: its members are named through the group
         group, _, inside = key.partition("/")
-        value = next(
-            (override.value() for override in parsed if override.key_or_group == key),
-            "...",
-        )
+        value = next((override.value() for override in parsed if override.key_or_group == key), "...")
         return f"{key}: no such group; write {group}={inside}/{value}"
     node, choices = groups.keys(rest)
     level: Any = node
