@@ -4,10 +4,8 @@ Plain iterables, not torch DataLoaders: a batch is one slice of a tensor, and th
 that every rank computes for itself.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
-from convarium.data.sources import Source
+from convarium.data.sources import Source, in_order
 from convarium.randomness import permutation
 
 AHEAD = 2  # batches that a slow source decodes while the device computes: the threads stay busy at the end of each
@@ -30,16 +28,7 @@ def _fetched(fetch: Callable[[Tensor], T], chunks: Sequence[Tensor], *, ahead: b
         yield from map(fetch, chunks)
         return
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as threads:
-        following = iter(chunks)
-        coming = deque(threads.submit(fetch, chunk) for chunk in islice(following, AHEAD))
-        try:
-            while coming:
-                fetched = coming.popleft().result()
-                coming.extend(threads.submit(fetch, chunk) for chunk in islice(following, 1))
-                yield fetched
-        finally:
-            for future in coming:
-                future.cancel()
+        yield from in_order(threads, fetch, chunks, AHEAD)
 
 
 class EpochSize(NamedTuple):

@@ -2,8 +2,10 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Self, TypeVar
 
 import torch
@@ -61,6 +63,20 @@ class Source(ABC):
     def near(self, device: torch.device) -> "Source":
         """The same split, kept so that its batches reach `device` soonest."""
         return self
+
+
+def in_order(threads: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], ahead: int) -> Generator[T]:
+    """The results of `work` in order, at most `ahead` of them begun before they are asked for."""
+    following = iter(items)
+    coming = deque(threads.submit(work, item) for item in islice(following, ahead))
+    try:
+        while coming:
+            done = coming.popleft().result()
+            coming.extend(threads.submit(work, item) for item in islice(following, 1))
+            yield done
+    finally:
+        for future in coming:
+            future.cancel()
 
 
 def decoding_threads(num_workers: int | None) -> int:

@@ -6,6 +6,7 @@ used least recently are the ones that come next. No torch here.
 """
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -30,17 +31,13 @@ class Cache:
 
     def shards(self, name: str, storage: Storage, split: Split, index: Index) -> "CachedShards":
         """The shards of one split, kept here as they are read. Raises OSError if the folder cannot be written to."""
-        shards = CachedShards(
-            storage, split, index, cache=self, folder=self.folder / f"{name}-{split.index.sha256[:16]}"
-        )
-        self._splits.append(shards)
-        return shards
+        folder = self.folder / f"{name}-{split.index.sha256[:16]}"
+        self._splits.append(CachedShards(storage, split, index, cache=self, folder=folder))
+        return self._splits[-1]
 
-    def room(self) -> int:
+    def room(self) -> float:
         """Bytes that may still be kept, whoever filled the rest: the ranks of a machine share the folder."""
-        if self.limit is None:
-            return 1 << 62
-        return self.limit - sum(split.used for split in self._splits)
+        return math.inf if self.limit is None else self.limit - sum(split.used for split in self._splits)
 
 
 class CachedShards(Shards):
@@ -61,7 +58,7 @@ class CachedShards(Shards):
             file.truncate(len(index))
         self._there = np.memmap(there, dtype=np.uint8, mode="r+", shape=(len(index),))
         self._seen = np.zeros(len(index), dtype=bool)
-        self._room = 0
+        self._room = 0.0
         self._lock = threading.Lock()
         self._gave_up = False
 

@@ -15,7 +15,6 @@ from convarium.data.packed.shards import Header, Shards, read_header, read_index
 from convarium.data.packed.source import Packed, central, cut_out, stored_size
 from convarium.data.packed.storage import Storage, is_url, open_storage
 from convarium.data.readers.choice import reader
-from convarium.data.readers.reader import Reader
 from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
@@ -66,10 +65,6 @@ class PackedImages(ImageData):
             return None
         return Cache(self.cache_dir, None if self.cache_gb is None else int(self.cache_gb * 1e9))
 
-    @cached_property
-    def _reader(self) -> Reader:
-        return reader(self.reader)
-
     def read(self, split: str) -> Source | None:
         header = self._header
         if split not in header.splits:
@@ -87,7 +82,7 @@ class PackedImages(ImageData):
             channels=self.channels,
             image_size=self.image_size,
             crop_share=self.crop_share,
-            reader=None if header.store == "raw" else self._reader,
+            reader=None if header.store == "raw" else reader(self.reader),
             threads=decoding_threads(self.num_workers),
         )
 
@@ -108,9 +103,11 @@ class PackedImages(ImageData):
     def open_image(self, path: Path) -> Tensor:
         """Decoded, sized as it would be packed, and cut as the dataset's own."""
 
+        decoder = reader(self.reader)
+
         def decode(data: bytes) -> Tensor:
-            height, width = stored_size(*self._reader.size(data), self._header.size)
-            stored = self._reader.read(data, None, (height, width), channels=self.channels)
+            height, width = stored_size(*decoder.size(data), self._header.size)
+            stored = decoder.read(data, None, (height, width), channels=self.channels)
             cut = central(height, width, self.image_size, self.crop_share)
             return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
 

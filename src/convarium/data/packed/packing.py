@@ -5,10 +5,9 @@ import io
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from convarium.data.packed.source import resize, stored_size
 from convarium.data.packed.storage import is_url
 from convarium.data.packed.writing import SplitWriter
 from convarium.data.readers.reader import Reader, Unreadable
-from convarium.data.sources import Source
+from convarium.data.sources import Source, in_order
 from convarium.errors import ConfigError
 from convarium.machine import cores
 from convarium.progress_bar import Progress
@@ -67,14 +66,11 @@ class Packing:
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.images.items())
         rate = sum(self.images.values()) / max(self.seconds, 1e-9)
-        lines = [
-            f"{self.path}",
-            f"  {counts}; {self.bytes / 1e6:,.1f} MB in {self.seconds:.1f} s ({rate:,.0f} images/s)",
-        ]
-        if self.bad:
-            lines.append(f"  {len(self.bad):,} files left out: {self.path / BAD_FILES}")
-        lines.append(f"  train on it: python train.py data=packed data.root={self.path}")
-        return "\n".join(lines)
+        left_out = f"\n  {len(self.bad):,} files left out: {self.path / BAD_FILES}" if self.bad else ""
+        return (
+            f"{self.path}\n  {counts}; {self.bytes / 1e6:,.1f} MB in {self.seconds:.1f} s ({rate:,.0f} images/s)"
+            f"{left_out}\n  train on it: python train.py data=packed data.root={self.path}"
+        )
 
 
 def pack(
@@ -119,7 +115,7 @@ def pack(
             if source is None:
                 continue
             progress.begin(len(source), "images", name)
-            with SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6)) as writer:
+            with closing(SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6))) as writer:
                 for number, sample in _encoded(encoder, source, threads or cores()):
                     if isinstance(sample, Sample):
                         writer.add(sample.data, height=sample.height, width=sample.width, target=number)
@@ -164,7 +160,6 @@ class _Encoder:
     quality: int
 
     def file(self, path: str | Path) -> Sample | Bad:
-        """An image file."""
         try:
             data = Path(path).read_bytes()
             own_size = self.reader.size(data)
@@ -189,10 +184,8 @@ class _Encoder:
         if self.store == "raw":
             return Sample(picture.tobytes(), *picture.shape[:2])
         buffer = io.BytesIO()
-        grey = picture.shape[2] == 1
-        Image.fromarray(picture[:, :, 0] if grey else np.ascontiguousarray(picture)).save(
-            buffer, "JPEG", quality=self.quality
-        )
+        pixels = picture[:, :, 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture)
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=self.quality)
         return Sample(buffer.getvalue(), *picture.shape[:2])
 
     def _checked(self, sample: Sample, path: str | Path) -> Sample | Bad:
@@ -209,18 +202,11 @@ def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[tuple[
             return encoder.file(source.paths[number])
         return encoder.image(source.fetch(torch.tensor([number]))[0][0])
 
-    targets = source.targets.tolist()
-    ahead: deque[Future[Sample | Bad]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool:
-        try:
-            for number in range(len(source) + 4 * threads):
-                if number < len(source):
-                    ahead.append(pool.submit(encode, number))
-                if number >= 4 * threads:
-                    yield targets[number - 4 * threads], ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
+        closing(in_order(pool, encode, range(len(source)), 4 * threads)) as samples,
+    ):
+        yield from zip(source.targets.tolist(), samples, strict=True)
 
 
 def _new_folder(to: str | Path) -> Path:

@@ -13,9 +13,9 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LARGEST_SIDE = 1 << 16
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     """A file as it was written."""
 
     name: str
@@ -71,40 +72,30 @@ class Header:
 
     def to_json(self) -> str:
         """The text of the header's file."""
-        splits = {
-            name: {
-                "samples": split.samples,
-                "index": split.index._asdict(),
-                "shards": [shard._asdict() for shard in split.shards],
-            }
-            for name, split in self.splits.items()
-        }
-        content = {"format": FORMAT, "version": VERSION, **asdict(self), "splits": splits}
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_header(root: str) -> Header:
-    """The header of a packed dataset. Raises MissingData if there is none, ConfigError, naming the file and what is
-    wrong, for one that is not ours."""
-    if is_url(root):
-        return _remote_header(root)
-    return parse_header(root, _header_bytes(open_storage(root)))
+    """The header of a packed dataset; several keys of a config ask for it, and over a network it is fetched once.
+
+    Raises MissingData if there is none, ConfigError, naming the file and what is wrong, for one that is not ours.
+    """
+    return _remote_header(root) if is_url(root) else _header(root)
 
 
-@lru_cache(maxsize=16)
-def _remote_header(root: str) -> Header:
-    """Several keys of a config ask for it; it is fetched once."""
-    return parse_header(root, _header_bytes(open_storage(root)))
-
-
-def _header_bytes(storage: Storage) -> bytes:
+def _header(root: str) -> Header:
+    storage = open_storage(root)
     try:
-        return storage.read(HEADER)
+        return parse_header(root, storage.read(HEADER))
     except MissingData:
         raise MissingData(
             f"data.root={storage.root}: no packed dataset there (no {HEADER}); make one with"
             " convarium data pack data=folder data.root=PICTURES to=FOLDER"
         ) from None
+
+
+_remote_header = lru_cache(maxsize=16)(_header)
 
 
 def parse_header(root: str, raw: bytes) -> Header:
@@ -146,28 +137,27 @@ def parse_header(root: str, raw: bytes) -> Header:
     return header
 
 
-def _count(value: Any, most: int) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"{value!r} where a whole number from 1 to {most} is expected")
+def _wanted(value: Any, good: bool, expected: str) -> Any:
+    if not good:
+        raise ValueError(f"{value!r} where {expected} is expected")
     return value
+
+
+def _count(value: Any, most: int) -> int:
+    good = type(value) is int and 1 <= value <= most
+    return cast(int, _wanted(value, good, f"a whole number from 1 to {most}"))
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise ValueError(f"{value!r} where a number is expected")
-    return float(value)
+    return float(_wanted(value, type(value) in (int, float) and bool(np.isfinite(value)), "a number"))
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} where text is expected")
-    return value
+    return cast(str, _wanted(value, isinstance(value, str), "text"))
 
 
 def _one_of(value: Any, accepted: Any) -> str:
-    if value not in tuple(accepted):
-        raise ValueError(f"{value!r} where {' or '.join(accepted)} is expected")
-    return str(value)
+    return cast(str, _wanted(value, value in tuple(accepted), " or ".join(accepted)))
 
 
 def _file(raw: Any) -> File:
@@ -202,18 +192,10 @@ class Index:
         """The index's file."""
         from safetensors.numpy import save
 
-        return save({field.name: getattr(self, field.name) for field in fields(self)})
+        return save({name: getattr(self, name) for name in COLUMNS})
 
 
-COLUMNS: dict[str, type[np.generic]] = {
-    "shard": np.int32,
-    "offset": np.int64,
-    "length": np.int32,
-    "height": np.int32,
-    "width": np.int32,
-    "target": np.int32,
-    "crc": np.uint32,
-}
+COLUMNS = {name: np.dtype({"offset": np.int64, "crc": np.uint32}.get(name, np.int32)) for name in Index.__annotations__}
 
 
 def read_index(storage: Storage, header: Header, split: str) -> Index:
@@ -232,10 +214,15 @@ def read_index(storage: Storage, header: Header, split: str) -> Index:
         raise wrong(f"{len(index)} samples, but {HEADER} says {described.samples}")
     _check(index, header, described, wrong)
     for shard in described.shards:
-        length = storage.length(shard.name)
-        if length is not None and length != shard.bytes:
-            raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+        require_length(storage, shard)
     return index
+
+
+def require_length(storage: Storage, shard: File) -> None:
+    """Raise ConfigError if a shard is longer or shorter than it was written, and that is known without a request."""
+    length = storage.length(shard.name)
+    if length is not None and length != shard.bytes:
+        raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
 
 
 def parse_index(raw: bytes, wrong: Callable[[str], ConfigError]) -> Index:
@@ -247,7 +234,7 @@ def parse_index(raw: bytes, wrong: Callable[[str], ConfigError]) -> Index:
         columns = load(raw)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         raise wrong("not an index") from None
-    if {name: column.dtype for name, column in columns.items()} != {k: np.dtype(v) for k, v in COLUMNS.items()}:
+    if {name: column.dtype for name, column in columns.items()} != COLUMNS:
         raise wrong(f"its columns are not {', '.join(COLUMNS)}, or not of their types")
     if len({column.shape for column in columns.values()}) != 1 or columns["target"].ndim != 1:
         raise wrong("its columns differ in length")

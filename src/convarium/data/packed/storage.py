@@ -7,7 +7,7 @@ On a disk the call itself reads, in the thread that decodes; in object storage a
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -54,9 +54,7 @@ class Storage(Protocol):
         """Bytes of a file; None where asking takes a request. Raises as `read`."""
         ...
 
-    def start(self, ranges: Sequence[Range]) -> list[Read]:
-        """Begin to read; see Read."""
-        ...
+    def start(self, ranges: Sequence[Range]) -> list[Read]: ...
 
 
 def is_url(root: str) -> bool:
@@ -110,10 +108,8 @@ class Folder:
         data, got = np.empty(wanted.stop - wanted.start, dtype=np.uint8), 0
         try:
             file = self._opened(wanted.name)  # held until we are done with it
-            while got < len(data):  # a network file system may give a read in parts
-                more = os.preadv(file.number, [data[got:].data], wanted.start + got)
-                if more == 0:
-                    break
+            # a network file system may give a read in parts
+            while more := os.preadv(file.number, [data[got:].data], wanted.start + got) if got < len(data) else 0:
                 got += more
         except OSError as error:
             raise _read_error(self.root, wanted.name, error) from None
@@ -134,48 +130,46 @@ class ObjectStore:
         except (ImportError, ValueError) as error:  # a file system that is not installed, or unknown
             raise ConfigError(f"data.root={url}: {one_line(error)}") from None
         self._path = str(path).rstrip("/")
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")  # none starts yet
 
     def read(self, name: str) -> bytes:
-        last: Exception | None = None
-        for pause in (0.0, *PAUSES):
-            time.sleep(pause)
+        for pause in (*PAUSES, None):
             try:
                 return bytes(self.files.cat_file(f"{self._path}/{name}"))
-            except FileNotFoundError as error:
-                raise _read_error(self.root, name, error) from None
             except Exception as error:  # every file system has its own
-                last = error
-        assert last is not None
-        raise _read_error(self.root, name, last) from None
+                if pause is None or isinstance(error, FileNotFoundError):
+                    raise _read_error(self.root, name, error) from None
+                time.sleep(pause)
+        raise AssertionError  # the last attempt has returned or raised
 
     def length(self, name: str) -> None:
         return None
 
     def start(self, ranges: Sequence[Range]) -> list[Read]:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")
         parts = min(CONNECTIONS, len(ranges))
         futures = [self._pool.submit(self._fetch, ranges[part::parts]) for part in range(parts)]
-        return [partial(_of, futures[k % parts], k // parts) for k in range(len(ranges))]
+
+        def arrived(number: int) -> Bytes:
+            return futures[number % parts].result()[number // parts]
+
+        return [partial(arrived, number) for number in range(len(ranges))]
 
     def _fetch(self, ranges: Sequence[Range]) -> list[Bytes]:
-        arrived: dict[int, Bytes] = {}
+        arrived: dict[Range, Bytes] = {}
+        missing = list(dict.fromkeys(ranges))
         failed: tuple[Range, Any] = ranges[0], b""
         for pause in (0.0, *PAUSES):
             time.sleep(pause)
-            missing = [k for k in range(len(ranges)) if k not in arrived]
-            answers = self._ask([ranges[k] for k in missing])
-            for k, answer in zip(missing, answers, strict=True):
-                wanted = ranges[k]
+            for wanted, answer in zip(missing, self._ask(missing), strict=True):
                 if isinstance(answer, bytes) and len(answer) == wanted.stop - wanted.start:
-                    arrived[k] = np.frombuffer(answer, dtype=np.uint8)
+                    arrived[wanted] = np.frombuffer(answer, dtype=np.uint8)
                 elif isinstance(answer, FileNotFoundError):
                     raise _read_error(self.root, wanted.name, answer)
                 else:
                     failed = wanted, answer
-            if len(arrived) == len(ranges):
-                return [arrived[k] for k in range(len(ranges))]
+            missing = [wanted for wanted in missing if wanted not in arrived]
+            if not missing:
+                return [arrived[wanted] for wanted in ranges]
         wanted, answer = failed
         if isinstance(answer, Exception):
             raise _read_error(self.root, str(wanted), answer)
@@ -183,19 +177,12 @@ class ObjectStore:
         raise ConfigError(f"data.root={self.root}: {wanted}: {len(answer)} bytes came{more}")
 
     def _ask(self, ranges: Sequence[Range]) -> list[Any]:
-        paths = [f"{self._path}/{wanted.name}" for wanted in ranges]
+        names, starts, stops = zip(*ranges, strict=True)
+        paths = [f"{self._path}/{name}" for name in names]
         try:
-            return list(
-                self.files.cat_ranges(
-                    paths, [wanted.start for wanted in ranges], [wanted.stop for wanted in ranges], on_error="return"
-                )
-            )
+            return list(self.files.cat_ranges(paths, list(starts), list(stops), on_error="return"))
         except Exception as error:  # a file system that raises all the same
             return [error] * len(ranges)
-
-
-def _of(future: "Future[list[Bytes]]", number: int) -> Bytes:
-    return future.result()[number]
 
 
 def _read_error(root: str, name: str, error: Exception) -> ConfigError:

@@ -3,7 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
-from convarium.data.packed.shards import File, read_header, read_index
+from convarium.data.packed.shards import File, read_header, read_index, require_length
 from convarium.data.packed.storage import Range, Storage, open_storage
 from convarium.errors import ConfigError
 
@@ -38,10 +38,8 @@ def verify(root: str, *, threads: int = 4) -> list[str]:
 
 
 def _digest(storage: Storage, shard: File) -> str:
+    require_length(storage, shard)
     digest = hashlib.sha256()
-    length = storage.length(shard.name)
-    if length is not None and length != shard.bytes:
-        raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
     for start in range(0, shard.bytes, PIECE):
         [read] = storage.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
         digest.update(read().data)
