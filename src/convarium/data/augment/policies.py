@@ -1,5 +1,6 @@
 """Operations picked at random for each sample, by rules that were searched for, tuned or neither."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convarium.data.augment.autoaugment import POLICIES
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.chunks import in_chunks
 from convarium.data.augment.draws import uniforms
@@ -153,16 +153,18 @@ class _Steps(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _steps(policy: str, names: tuple[str, ...], device: torch.device) -> _Steps:
-    pairs = POLICIES[policy]
-    which = torch.tensor([[names.index(step.operation) for step in pair] for pair in pairs])
-    probability = torch.tensor([[step.probability for step in pair] for pair in pairs], dtype=torch.float64)
-    level = torch.tensor([[step.magnitude for step in pair] for pair in pairs])
+    from torchvision import transforms  # seconds to import, and needed for its tables only
+
+    pairs = transforms.AutoAugment(transforms.AutoAugmentPolicy(policy)).policies  # of steps ("ShearX", 0.9, 4)
+    which = torch.tensor([[names.index(re.sub("([XY])$", r"_\1", name).lower()) for name, _, _ in p] for p in pairs])
+    probability = torch.tensor([[share for _, share, _ in pair] for pair in pairs], dtype=torch.float64)
+    level = torch.tensor([[level or 0 for _, _, level in pair] for pair in pairs])  # None: has no magnitude
     return _Steps(which.to(device), probability.to(device), level.to(device))
 
 
 @dataclass(frozen=True)
 class AutoAugment:
-    """One of 25 pairs of steps, each taken with its own probability (Cubuk et al. 2018, arXiv:1805.09501)."""
+    """One of 25 pairs of steps, each taken with its own probability (Cubuk et al. 2018, arXiv:1805.09501, appendix)."""
 
     order = 30
     policy: str = "imagenet"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # the plugins of FORMATS that Pillow does not load by itself, so that it need not load all it has
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from convarium.wording import one_line
 
@@ -31,10 +31,6 @@ _OPENED = tuple(dict.fromkeys(names[0] for names in FORMATS.values()))  # Pillow
 
 _BAND = 1 << 22
 """Pixels converted at a time."""
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held: 1 to 8."""
-TURNED = (5, 6, 7, 8)
-"""Those of its values that swap width and height."""
 
 _HEADS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file",
@@ -116,10 +112,9 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> File
         if mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in picture.info:
             notes.append(("alpha", "transparency, dropped when read"))
         if getattr(picture, "is_animated", False):
-            notes.append(
-                ("several pictures", f"{getattr(picture, 'n_frames', 'several')} in one file, the first is read")
-            )
-        orientation = picture.getexif().get(ORIENTATION, 1)
+            frames = getattr(picture, "n_frames", "several")
+            notes.append(("several pictures", f"{frames} in one file, the first is read"))
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
         if orientation in range(2, 9):
             notes.append(("rotated", f"EXIF orientation {orientation}"))
         width, height = picture.size
@@ -133,9 +128,8 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> File
             last_row = pixels[-3 * width :]
     if form == "JPEG" and last_row == b"\x80" * (3 * width):
         notes.append(("grey end", "its last row is the grey that stands for missing data"))
-    for warning in said:
-        notes.append(("warning", one_line(warning.message, 200)))
-    if orientation in TURNED:
+    notes += [("warning", one_line(warning.message, 200)) for warning in said]
+    if orientation in (5, 6, 7, 8):
         width, height = height, width
     return FileReport(len(data), width, height, mode, hashed.digest()[:16], tuple(notes))
 
@@ -150,11 +144,9 @@ def _bands(picture: Image.Image) -> Iterator[bytes]:
     """The pixels in colour, top to bottom; a huge picture is not held twice."""
     width, height = picture.size
     rows = max(1, _BAND // width)
-    if rows >= height:
-        yield _in_colour(picture).tobytes()
-        return
     for top in range(0, height, rows):
-        yield _in_colour(picture.crop((0, top, width, min(top + rows, height)))).tobytes()
+        part = picture if rows >= height else picture.crop((0, top, width, min(top + rows, height)))
+        yield _in_colour(part).tobytes()
 
 
 def _in_colour(picture: Image.Image) -> Image.Image:

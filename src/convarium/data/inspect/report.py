@@ -1,13 +1,12 @@
 """What a dataset looks like: its bad pictures, those it has twice, its classes and sizes. No torch for a folder."""
 
 import time
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,44 +78,51 @@ class Report:
 
 
 class Rows:
-    """A row for each picture, 30 bytes long and a little for its name: no pixels are kept."""
+    """A row for each picture, 24 bytes long and a little for its name: no pixels are kept."""
 
     def __init__(self, number: int) -> None:
-        self._digests = bytearray(16 * number)
-        self._widths = array("I", bytes(4 * number))
-        self._heights = array("I", bytes(4 * number))
+        self.table = np.zeros(number, [("digest", np.uint64, 2), ("width", np.uint32), ("height", np.uint32)])
         self.bytes = 0
         self.modes: Counter[str] = Counter()
+        self._began = time.perf_counter()
 
     def set(self, number: int, file: FileReport) -> None:
         self.bytes += file.stored
         if not file.bad:
-            self._digests[16 * number : 16 * number + 16] = file.digest
-            self._widths[number], self._heights[number] = file.width, file.height
+            self.table[number] = np.frombuffer(file.digest, np.uint64), file.width, file.height
             self.modes[file.mode] += 1
 
-    @property
-    def decoded(self) -> NDArray[np.int64]:
-        """The numbers of the pictures that decode."""
-        return np.flatnonzero(np.frombuffer(self._widths, np.uint32))
+    def report(self, path: Callable[[int], str], place: Callable[[int], Place], **rest: Any) -> Report:
+        """The report, given what a picture is called, where it belongs, and what is not in the rows."""
+        groups = []
+        for group in self._same():
+            places = [place(number) for number in group]
+            splits = tuple(dict.fromkeys(place.split for place in places if place.split))
+            labels = tuple(dict.fromkeys(place.label for place in places if place.label))
+            groups.append(Same(tuple(path(number) for number in group), splits, labels))
+        decoded = self.table[self.table["width"] > 0]
+        return Report(
+            pictures=len(self.table),
+            bytes=self.bytes,
+            seconds=time.perf_counter() - self._began,
+            same=sorted(groups, key=lambda same: (len(same.splits) < 2, len(same.classes) < 2)),
+            widths=decoded["width"],
+            heights=decoded["height"],
+            modes=self.modes,
+            **rest,
+        )
 
-    def sizes(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """Widths and heights of the pictures that decode."""
-        decoded = self.decoded
-        return np.frombuffer(self._widths, np.uint32)[decoded], np.frombuffer(self._heights, np.uint32)[decoded]
-
-    def groups(self) -> Iterator[list[int]]:
+    def _same(self) -> list[list[int]]:
         """The numbers of pictures with the same pixels, two or more in each group, by the first of each."""
-        decoded = self.decoded
-        halves = np.frombuffer(self._digests, np.uint64).reshape(-1, 2)[decoded]
-        order = np.lexsort((decoded, halves[:, 1], halves[:, 0]))
-        halves, numbers = halves[order], decoded[order]
-        starts = np.flatnonzero((halves[1:] != halves[:-1]).any(axis=1)) + 1
+        numbers = np.flatnonzero(self.table["width"])
+        digests = self.table["digest"][numbers]
+        order = np.lexsort((numbers, digests[:, 1], digests[:, 0]))
+        digests, numbers = digests[order], numbers[order]
+        starts = np.flatnonzero((digests[1:] != digests[:-1]).any(axis=1)) + 1
         # the ends of the few groups of several, not a slice for every picture
         bounds = np.concatenate(([0], starts, [len(numbers)]))
         several = np.flatnonzero(np.diff(bounds) > 1)
-        groups = [numbers[bounds[k] : bounds[k + 1]].tolist() for k in several]
-        yield from sorted(groups)
+        return sorted(numbers[bounds[k] : bounds[k + 1]].tolist() for k in several)
 
 
 def inspect_folder(root: Path, *, workers: int | None = None, progress: Progress) -> Report:
@@ -125,14 +131,15 @@ def inspect_folder(root: Path, *, workers: int | None = None, progress: Progress
     workers: processes that decode; None: one per core, fewer for a few files; 0: none but this one.
     Raises ConfigError if there is no picture.
     """
-    began = time.perf_counter()
     progress.say("looking for pictures")
     try:
         tree = find_table(str(root)) if is_table(root) else find(str(root))
     except OSError as error:
         raise ConfigError(f"{root}: unreadable folder ({error.strerror})") from None
     if not tree.paths and not tree.bad:
-        raise ConfigError(f"{root}: no pictures in this folder or below ({_none(tree)})")
+        others = ", ".join(f"{count:,} {suffix}" for suffix, count in (+tree.others).most_common(5))
+        what = f"there are: {others}" if others else "it is empty"
+        raise ConfigError(f"{root}: no pictures in this folder or below ({what})")
     if workers is None:
         workers = max(1, min(cores(), len(tree.paths) // CHUNK))
     rows = Rows(len(tree.paths))
@@ -145,20 +152,14 @@ def inspect_folder(root: Path, *, workers: int | None = None, progress: Progress
                 bad.append((number, Issue("bad", tree.paths[number], file.bad)))
             notes += [(number, Issue(kind, tree.paths[number], detail)) for kind, detail in file.notes]
             progress.advance(note=f"{len(bad) + len(tree.bad):,} bad")
-    widths, heights = rows.sizes()
-    return Report(
+    return rows.report(
+        tree.paths.__getitem__,
+        tree.places.__getitem__,
         name=str(root),
-        pictures=len(tree.paths),
-        bytes=rows.bytes,
-        seconds=time.perf_counter() - began,
         workers=workers,
         bad=[*tree.bad, *(issue for _, issue in sorted(bad))],
         notes=[*_unread(tree), *_linked(tree), *(issue for _, issue in sorted(notes))],
-        same=_same(rows, tree.paths.__getitem__, tree.places.__getitem__),
         classes=_counts(tree),
-        widths=widths,
-        heights=heights,
-        modes=rows.modes,
         others=+tree.others,
     )
 
@@ -167,65 +168,43 @@ def inspect_dataset(data: "ImageData", name: str, *, progress: Progress) -> Repo
     """Go through every split of a dataset as training reads it; a picture is called SPLIT[number in the split]."""
     import torch
 
-    began = time.perf_counter()
     progress.say(f"reading {name}")
     sources = {split: source for split in SPLITS if (source := data.read(split)) is not None}
-    firsts = np.cumsum([0, *map(len, sources.values())])
-    total = int(firsts[-1])
+    names = data.class_names if data.num_classes > 1 else ["0", "1"]
+    firsts, total, classes = {}, 0, {}
+    for split, source in sources.items():
+        firsts[split], total = total, total + len(source)
+        classes[split] = dict(zip(names, np.bincount(source.targets, minlength=len(names)).tolist(), strict=True))
     rows = Rows(total)
     progress.begin(total, "pictures")
-    for split, first in zip(sources, firsts.tolist(), strict=False):
-        source = sources[split]
-        for start in range(0, len(source), 256):
-            part = torch.arange(start, min(start + 256, len(source)))
+    for split, source in sources.items():
+        for part in torch.arange(len(source)).split(256):  # type: ignore[no-untyped-call]
             images, part = source.fetch(part)
             height, width = images.shape[-2:]
             for number, image in zip(part.tolist(), images.numpy(), strict=True):
-                pixels = image.tobytes()
-                mode = "L" if len(image) == 1 else "RGB"
+                pixels, mode = image.tobytes(), "L" if len(image) == 1 else "RGB"
                 file = FileReport(len(pixels), width, height, mode, digest(pixels, width, height))
-                rows.set(first + number, file)
+                rows.set(firsts[split] + number, file)
                 progress.advance()
-    names = data.class_names if data.num_classes > 1 else ["0", "1"]
-    targets = np.concatenate([source.targets.numpy() for source in sources.values()])
-    splits = list(sources)
 
-    def split_of(number: int) -> int:
-        return int(np.searchsorted(firsts, number, side="right")) - 1
+    def where(number: int) -> tuple[str, int]:
+        split = next(split for split in reversed(firsts) if firsts[split] <= number)
+        return split, number - firsts[split]
 
-    widths, heights = rows.sizes()
-    return Report(
+    def place(number: int) -> Place:
+        split, own = where(number)
+        return Place(split, names[sources[split].targets[own]])
+
+    return rows.report(
+        lambda number: "{}[{}]".format(*where(number)),
+        place,
         name=name,
-        pictures=total,
-        bytes=rows.bytes,
-        seconds=time.perf_counter() - began,
         workers=0,
         bad=[],
         notes=[],
-        same=_same(
-            rows,
-            lambda number: f"{splits[split_of(number)]}[{number - firsts[split_of(number)]}]",
-            lambda number: Place(splits[split_of(number)], names[targets[number]]),
-        ),
-        classes={
-            split: dict(zip(names, np.bincount(source.targets, minlength=len(names)).tolist(), strict=True))
-            for split, source in sources.items()
-        },
-        widths=widths,
-        heights=heights,
-        modes=rows.modes,
+        classes=classes,
         others=Counter(),
     )
-
-
-def _same(rows: Rows, path: Callable[[int], str], place: Callable[[int], Place]) -> list[Same]:
-    groups = []
-    for group in rows.groups():
-        places = [place(number) for number in group]
-        splits = tuple(dict.fromkeys(place.split for place in places if place.split))
-        labels = tuple(dict.fromkeys(place.label for place in places if place.label))
-        groups.append(Same(tuple(path(number) for number in group), splits, labels))
-    return sorted(groups, key=lambda same: (len(same.splits) < 2, len(same.classes) < 2))
 
 
 def _counts(tree: Tree) -> dict[str, dict[str, int]]:
@@ -257,8 +236,3 @@ def _linked(tree: Tree) -> list[Issue]:
             kind = "in two classes"
         issues.append(Issue(kind, folder, f"is the folder {other or '.'}"))
     return issues
-
-
-def _none(tree: Tree) -> str:
-    others = ", ".join(f"{count:,} {suffix}" for suffix, count in (+tree.others).most_common(5))
-    return f"there are: {others}" if others else "it is empty"

@@ -1,6 +1,7 @@
 """Which pictures there are below a folder, or in a table, and what is wrong before one is opened. No torch here."""
 
 import os
+import stat
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -41,7 +42,6 @@ class Tree:
     others: Counter[str] = field(default_factory=Counter)
     """How many files are no pictures, by suffix."""
     bad: list[Issue] = field(default_factory=list)
-    notes: list[Issue] = field(default_factory=list)
     shared: list[tuple[str, str]] = field(default_factory=list)
     """Folders that are links to one already visited: theirs, and the other's."""
 
@@ -65,8 +65,7 @@ def find(root: str) -> Tree:
     folders, links = [""], deque[str]()
     seen: dict[tuple[int, int], str] = {}
     while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        _visit(tree, folder, seen, folders, links)
+        _visit(tree, folders.pop() if folders else links.popleft(), seen, folders, links)
     for folder, _ in tree.shared:
         tree.labels.pop(folder, None)  # a split that is a link to another has no classes of its own
     for labels in tree.labels.values():
@@ -111,12 +110,8 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
         path = f"{folder}/{entry.name}" if folder else entry.name
         hidden = entry.name.startswith(".")
         try:
-            if not entry.is_symlink():
-                is_folder = entry.is_dir()
-            else:
-                is_folder = os.path.isdir(entry.path)
-                os.stat(entry.path)  # follows the link
-        except OSError as error:
+            is_folder = stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
+        except OSError as error:  # of a link
             if not hidden:
                 tree.bad.append(Issue("bad", path, _link_error(entry.path, error)))
             continue
