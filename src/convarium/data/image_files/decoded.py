@@ -25,8 +25,7 @@ def decoded(files: Files, folder: Path) -> InMemory:
     """
     name = _digest(files)
     array, notes = folder / f"{name}.npy", folder / f"{name}.json"
-    kept = _kept(files, array, notes)
-    if kept is not None:
+    if (kept := _kept(files, array, notes)) is not None:
         return kept
     try:
         _write(files, array, notes)
@@ -44,9 +43,10 @@ def _kept(files: Files, array: Path, notes: Path) -> InMemory | None:
         pixels = np.load(array, mmap_mode="c", allow_pickle=False)  # c: writes, which nobody makes, stay in memory
     except (OSError, ValueError, LookupError, TypeError):  # cut short, or not ours
         return None
-    if pixels.dtype != np.uint8 or pixels.shape != (len(files), *_shape(files)):
+    if pixels.dtype != np.uint8 or pixels.shape != (len(files), *files.shape.pixels):
         return None
-    files.recall(bad)
+    for sample, why in bad.items():
+        files.note_bad(sample, why)
     return drop_samples(torch.from_numpy(pixels), files.targets, bad)
 
 
@@ -55,7 +55,8 @@ def _write(files: Files, array: Path, notes: Path) -> None:
     array.parent.mkdir(parents=True, exist_ok=True)
     temporary = array.with_suffix(f".{os.getpid()}.tmp")
     try:
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(files), *_shape(files)))
+        shape = (len(files), *files.shape.pixels)
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk says so now, not by a signal when the pixels are written
             with temporary.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
@@ -66,11 +67,6 @@ def _write(files: Files, array: Path, notes: Path) -> None:
         os.replace(temporary, notes)  # last: it says that the array is whole
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _shape(files: Files) -> tuple[int, int, int]:
-    channels, side, _ = files.shape
-    return channels, side, side
 
 
 def _digest(files: Files) -> str:

@@ -1,5 +1,6 @@
 """A split that lies in image files: decoded when asked for, by a few threads, only as far as the crop needs it."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,6 +25,11 @@ class Shape(NamedTuple):
     channels: int
     image_size: int
     crop_share: float = 1.0
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.image_size, self.image_size
 
 
 class Files(PictureSource):
@@ -65,13 +71,12 @@ class Files(PictureSource):
     @property
     def bytes_in_memory(self) -> int:
         """What the decoded split would take."""
-        return len(self) * self.shape.channels * self.shape.image_size**2
+        return len(self) * math.prod(self.shape.pixels)
 
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images of those samples that can be read, and which they are. Raises BadFile for the first that cannot,
         with on_bad_file=raise."""
-        images, failed = self._decode(indices, None)
-        return self._read_ones(images, indices, failed)
+        return self._read_ones(*self._decode(indices, None), indices)
 
     def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
         images, failed = self._decode(indices, key)
@@ -79,9 +84,9 @@ class Files(PictureSource):
             return self._replace(images, indices.clone(), failed, key)
         if failed and len(failed) == len(indices):  # a training batch is never empty: one is replaced all the same
             return self._replace(images[:1], indices[:1].clone(), failed[:1], key)
-        return self._read_ones(images, indices, failed)
+        return self._read_ones(images, failed, indices)
 
-    def _read_ones(self, images: Tensor, indices: Tensor, failed: list[int]) -> tuple[Tensor, Tensor]:
+    def _read_ones(self, images: Tensor, failed: list[int], indices: Tensor) -> tuple[Tensor, Tensor]:
         if not failed:
             return images, indices
         kept = _others(len(indices), failed)
@@ -126,13 +131,12 @@ class Files(PictureSource):
                     head.data,
                 )
 
-        def is_read(row: int) -> bool:
-            picture = image(row)
-            if picture is not None:
+        def fails(row: int) -> bool:
+            if (picture := image(row)) is not None:
                 out[row] = picture
-            return picture is not None
+            return picture is None
 
-        return out, [row for row, read in enumerate(self._map(is_read, range(len(samples)))) if not read]
+        return out, [row for row, failed in enumerate(self._map(fails, range(len(samples)))) if failed]
 
     def _head(self, sample: int) -> "_Head | None":
         return self._attempt(sample, lambda data: _Head(data, self.reader.size(data)))
@@ -165,15 +169,11 @@ class Files(PictureSource):
             why = str(error)
         except OSError as error:
             why = error.strerror or str(error)
-        self._note(sample, why)
+        self.note_bad(sample, why)
         return None
 
-    def recall(self, bad: dict[int, str]) -> None:
-        """Take over which samples cannot be read. Raises BadFile as `fetch` does."""
-        for sample, why in bad.items():
-            self._note(sample, why)
-
-    def _note(self, sample: int, why: str) -> None:
+    def note_bad(self, sample: int, why: str) -> None:
+        """A sample that cannot be read. Raises BadFile as `fetch` does."""
         known = self.bad.setdefault(sample, why) is not why
         if not known and self.note is not None:
             self.note(str(self.paths[sample]), why)
@@ -184,8 +184,7 @@ class Files(PictureSource):
 
     def load(self, out: Tensor | None = None) -> InMemory:
         """Decode everything, once, into `out` if it is given; without the samples that cannot be read."""
-        channels, side, _ = self.shape
-        pixels = torch.empty((len(self), channels, side, side), dtype=torch.uint8) if out is None else out
+        pixels = torch.empty((len(self), *self.shape.pixels), dtype=torch.uint8) if out is None else out
         for part in torch.arange(len(self)).split(1024):  # type: ignore[no-untyped-call]
             pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
         return drop_samples(pixels, self.targets, self.bad)

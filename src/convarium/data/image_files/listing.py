@@ -5,6 +5,7 @@ No torch here: a config asks for the classes when it is composed.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from convarium.errors import ConfigError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 """What we take for an image file in a folder; a table may name any."""
+
+
+ACCEPTED = f"a folder of class folders of images, or a table of paths and labels ({' or '.join(tables.SUFFIXES)})"
 
 
 class Listing(NamedTuple):
@@ -48,22 +52,18 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
     folders = set(class_folders(root, split))
     if folders != set(expected):
         more, less = sorted(folders - set(expected)), sorted(set(expected) - folders)
-        differences = [
-            f"{where}: {shortened(labels)}"
-            for where, labels in ((f"only in {split}", more), ("missing there", less))
-            if labels
-        ]
+        differences = [f"only in {split}: {shortened(more)}"] if more else []
+        differences += [f"missing there: {shortened(less)}"] if less else []
         against = "those expected" if split == "train" else "train's"
         raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
-    paths: list[str] = []
-    targets: list[int] = []
+    found = Listing([], [], expected)
     for number, name in enumerate(expected):
         files = image_files(folder / name)
         if not files:
             raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
-        paths += files
-        targets += [number] * len(files)
-    return Listing(paths, targets, expected)
+        found.paths.extend(files)
+        found.targets.extend([number] * len(files))
+    return found
 
 
 def class_names(root: str | Path, num_classes: int | None = None) -> list[str]:
@@ -82,10 +82,7 @@ def is_table(root: str | Path) -> bool:
             return True
         raise ConfigError(f"data.root={root}: no such file")
     if path.is_file():
-        raise ConfigError(
-            f"data.root={root}: a file; accepted: a folder of class folders of images, or a table of paths and labels"
-            f" ({' or '.join(tables.SUFFIXES)})"
-        )
+        raise ConfigError(f"data.root={root}: a file; accepted: {ACCEPTED}")
     return False
 
 
@@ -96,10 +93,7 @@ def split_folder(root: str | Path, split: str) -> Path | None:
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise ConfigError(
-            f"data.root={root}: no such folder; accepted: a folder of class folders of images, or a table of paths and"
-            f" labels ({' or '.join(tables.SUFFIXES)})"
-        )
+        raise ConfigError(f"data.root={root}: no such folder; accepted: {ACCEPTED}")
     if (folder / "train").is_dir():
         return folder / split if (folder / split).is_dir() else None
     return folder if split == "train" else None
@@ -149,26 +143,26 @@ def walk(folder: str | Path) -> Iterator[str]:
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     """What is in a folder, hidden things left out."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot list this folder ({error.strerror})") from None
+    with _naming(folder), os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # which fails for a link to itself
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:
-    try:
+    with _naming(folder):
         status = os.stat(folder)
+        return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _naming(folder: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"{folder}: cannot list this folder ({error.strerror})") from None
-    return status.st_dev, status.st_ino
 
 
 def _listed_by_annotations(root: str | Path, annotations: Path, classes: list[str]) -> Listing:

@@ -44,14 +44,12 @@ def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[
         return None
     if table.numbered:
         _check_range(path, rows, len(known))
-        targets = [int(row.label) for row in rows]
-    else:
-        numbers = {name: number for number, name in enumerate(known)}
-        for row in rows:
-            if row.label not in numbers:
-                _refuse(path, row.line, f"label {row.label}: not among the {len(known)} classes {shortened(known)}")
-        targets = [numbers[row.label] for row in rows]
-    return [row.path for row in rows], targets, known
+        return [row.path for row in rows], [int(row.label) for row in rows], known
+    numbers = {name: number for number, name in enumerate(known)}
+    for row in rows:
+        if row.label not in numbers:
+            _refuse(path, row.line, f"label {row.label}: not among the {len(known)} classes {shortened(known)}")
+    return [row.path for row in rows], [numbers[row.label] for row in rows], known
 
 
 def classes_of(path: Path, num_classes: int | None = None) -> list[str]:
@@ -144,14 +142,11 @@ def _check_repeats(table: Path, rows: list[_Row]) -> None:
     for row in rows:
         before = first.setdefault(row.path, row)
         if before is not row:
-            differs = next(
-                (
-                    f"as {mine}, but in line {before.line} as {theirs}"
-                    for mine, theirs in ((row.label, before.label), (row.split, before.split))
-                    if mine != theirs
-                ),
-                f"again after line {before.line}",
-            )
+            same = row.label == before.label
+            mine, theirs = (row.split, before.split) if same else (row.label, before.label)
+            differs = f"as {mine}, but in line {before.line} as {theirs}"
+            if mine == theirs:
+                differs = f"again after line {before.line}"
             _refuse(table, row.line, f"path {_shown(table, row)}: listed {differs}")
 
 
@@ -165,30 +160,25 @@ def _check_files(table: Path, rows: list[_Row]) -> None:
         if folder not in listed:
             if not _is_below(os.path.realpath(folder), base):
                 _refuse(table, row.line, f"path {_shown(table, row)}: a link leads outside the table's folder")
+            listed[folder] = {}
             try:
                 with os.scandir(folder) as entries:
                     listed[folder] = {entry.name: entry for entry in entries}
             except (FileNotFoundError, NotADirectoryError):
-                listed[folder] = {}
+                pass
             except OSError as error:
                 _refuse(table, row.line, f"path {_shown(table, row)}: {error.strerror}")
         entry = listed[folder].get(name)
         # a file system that ignores case, or writes accents in another way, opens names that it does not list
-        if not (os.path.isfile(row.path) if entry is None else _is_file(entry)):
+        plain = entry is not None and entry.is_file(follow_symlinks=False)
+        if not (plain or os.path.isfile(row.path)):
             _refuse(table, row.line, f"no such file {row.path}")
-        if (entry is None or entry.is_symlink()) and not _is_below(os.path.realpath(row.path), base):
+        if not (plain or _is_below(os.path.realpath(row.path), base)):
             _refuse(table, row.line, f"path {_shown(table, row)}: a link leads outside the table's folder")
 
 
 def _shown(table: Path, row: _Row) -> str:
     return os.path.relpath(row.path, table.parent)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -201,12 +191,10 @@ def _are_numbers(table: Path, rows: list[_Row]) -> bool:
     if len(kinds) == 2:
         early, late = sorted(kinds.values())
         _refuse(table, late.line, f"label {late.label}: but line {early.line} has {early.label}; use names or numbers")
-    if False in kinds:
-        return False
-    below = next((row for row in rows if row.label.startswith("-")), None)
-    if below is not None:
-        _refuse(table, below.line, f"label {below.label}: out of range; accepted: names, or numbers from 0")
-    return True
+    for row in rows if True in kinds else ():
+        if row.label.startswith("-"):
+            _refuse(table, row.line, f"label {row.label}: out of range; accepted: names, or numbers from 0")
+    return True in kinds
 
 
 def text_of(path: Path) -> str:
