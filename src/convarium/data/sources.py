@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from convarium.data.augment.change import AugmentKey, Crop
 from convarium.machine import cores_of_a_rank
@@ -124,9 +125,8 @@ class InMemory(Source):
 
     def __init__(self, images: Tensor, targets: Tensor, *, fit: Callable[[Tensor], Tensor] | None = None) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
-            raise ValueError(
-                f"images: {images.dtype} {tuple(images.shape)}: accepted is uint8 (n, channels, height, width)"
-            )
+            found = f"{images.dtype} {tuple(images.shape)}"
+            raise ValueError(f"images: {found}: accepted is uint8 (n, channels, height, width)")
         if len(images) != len(targets):
             raise ValueError(f"{len(images)} images but {len(targets)} targets")
         self.pixels = images.contiguous()
@@ -164,14 +164,9 @@ class Synthetic(Source):
         self.shape = (channels, image_size, image_size)
         pixels = channels * image_size**2
         grid = integers(129, seed, "synthetic pattern", index=torch.arange(num_classes * channels * 16))
-        self._patterns = (
-            torch.nn.functional.interpolate(
-                grid.view(num_classes, channels, 4, 4).float(), size=(image_size, image_size), mode="bilinear"
-            )
-            .round()
-            .to(torch.uint8)
-            .flatten(1)
-        )
+        coarse = grid.view(num_classes, channels, 4, 4).float()
+        smooth = F.interpolate(coarse, size=(image_size, image_size), mode="bilinear")
+        self._patterns = smooth.round().to(torch.uint8).flatten(1)
         strip = integers(128, seed, "synthetic noise", index=torch.arange(self._OFFSETS + pixels)).to(torch.uint8)
         self._noise = strip.unfold(0, pixels, 1)  # a view: row k is the window that starts at k
         samples = torch.arange(size)

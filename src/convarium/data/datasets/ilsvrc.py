@@ -7,11 +7,10 @@ leave half a dataset behind when they are stopped, and start again from the begi
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,14 +40,7 @@ class Synset(NamedTuple):
     words: str
 
 
-class Devkit(NamedTuple):
-    """The classes that have images, by their id, and the id of each validation image in turn."""
-
-    synsets: list[Synset]
-    truth: list[int]
-
-
-def prepare(archives: Sequence[Path], root: Path, *, md5: Mapping[str, str] = MD5) -> list[str]:
+def prepare(archives: Sequence[Path], root: Path) -> list[str]:
     """Check and unpack any of the three archives; returns what was made, in words.
 
     archives: files by their official names, or folders that hold them.
@@ -61,12 +53,13 @@ def prepare(archives: Sequence[Path], root: Path, *, md5: Mapping[str, str] = MD
     root.mkdir(parents=True, exist_ok=True)
     made = []
     with Progress() as progress:
-        stage = Stage(root, md5, progress)
-        devkit = stage.devkit(given[DEVKIT]) if DEVKIT in given else None
-        if devkit is not None:
-            made.append(f"{len(devkit.synsets):,} classes in {CLASSES}")
-        if VAL in given and devkit is not None:
-            made += stage.val(given[VAL], devkit)
+        stage = Stage(root, progress)
+        if DEVKIT in given:
+            synsets, truth = stage.devkit(given[DEVKIT])
+            made.append(f"{len(synsets):,} classes in {CLASSES}")
+            if VAL in given:
+                wnids = {synset.id: synset.wnid for synset in synsets}
+                made += stage.val(given[VAL], [wnids[number] for number in truth])
         if TRAIN in given:
             made += stage.train(given[TRAIN])
     shutil.rmtree(root / STAGE, ignore_errors=True)
@@ -77,17 +70,14 @@ def find(archives: Sequence[Path]) -> dict[str, Path]:
     """The archives by their official names. Raises ConfigError for a file of another name, or if there is none."""
     files: dict[str, Path] = {}
     for path in archives:
-        if path.is_dir():
-            inside = {name: path / name for name in MD5 if (path / name).is_file()}
-            if not inside:
-                raise ConfigError(f"from={path}: none of {', '.join(MD5)} in this folder")
-            files |= inside
-        elif not path.is_file():
+        inside = [path / name for name in MD5 if (path / name).is_file()] if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(f"from={path}: none of {', '.join(MD5)} in this folder")
+        if not inside[0].is_file():
             raise ConfigError(f"from={path}: no such file")
-        elif path.name not in MD5:
+        if inside[0].name not in MD5:
             raise ConfigError(f"from={path}: not an archive of ILSVRC 2012; accepted: {', '.join(MD5)}")
-        else:
-            files[path.name] = path
+        files |= {file.name: file for file in inside}
     return files
 
 
@@ -108,24 +98,21 @@ def read_classes(root: Path) -> list[Synset]:
 class Stage:
     """Where the archives are checked and unpacked, beside what is whole already."""
 
-    def __init__(self, root: Path, md5: Mapping[str, str], progress: Progress) -> None:
+    def __init__(self, root: Path, progress: Progress) -> None:
         self.root = root
         self.folder = root / STAGE
-        self.md5 = md5
         self.progress = progress
         self.folder.mkdir(exist_ok=True)
 
-    def devkit(self, archive: Path) -> Devkit:
-        """Read the classes and write them to classes.csv."""
+    def devkit(self, archive: Path) -> tuple[list[Synset], list[int]]:
+        """Write the classes to classes.csv; see `read_devkit`."""
         self._check(archive)
-        devkit = read_devkit(archive)
+        synsets, truth = read_devkit(archive)
         path = self.folder / CLASSES
         with path.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(Synset._fields)
-            table.writerows(devkit.synsets)
+            csv.writer(file, lineterminator="\n").writerows([Synset._fields, *synsets])
         path.replace(self.root / CLASSES)
-        return devkit
+        return synsets, truth
 
     def train(self, archive: Path) -> list[str]:
         """Unpack the archive of one archive per class, a class at a time."""
@@ -140,9 +127,7 @@ class Stage:
             missing = {wnid: member for wnid, member in classes.items() if not (train / wnid).is_dir()}
             if not missing:
                 return []
-            self._check(archive)
-            require_room(self.root, sum(member.size for member in missing.values()))
-            self.progress.begin(sum(member.size for member in missing.values()), "bytes", f"unpack {archive.name}")
+            self._begin(archive, sum(member.size for member in missing.values()))
             train.mkdir(exist_ok=True)
             for wnid, member in missing.items():
                 stream = outer.extractfile(member)
@@ -156,36 +141,38 @@ class Stage:
                 folder.replace(train / wnid)
         return [f"{len(missing):,} classes of train"]
 
-    def val(self, archive: Path, devkit: Devkit) -> list[str]:
-        """Unpack the archive of all validation images into a folder per class."""
+    def val(self, archive: Path, wnids: list[str]) -> list[str]:
+        """Unpack the archive of all validation images into a folder per class, given the class of each in turn."""
         if (self.root / "val").is_dir():
             return []
-        self._check(archive)
-        require_room(self.root, archive.stat().st_size)
-        wnids = {synset.id: synset.wnid for synset in devkit.synsets}
-        self.progress.begin(archive.stat().st_size, "bytes", f"unpack {archive.name}")
+        self._begin(archive, archive.stat().st_size)
         folder, count = self._empty("val"), 0
         with unpacking(archive), tarfile.open(archive, "r:") as tape:
             for image in tape:
                 number = int(_require_image(archive, image, _VAL_IMAGE)[1])
-                if not 1 <= number <= len(devkit.truth):
-                    raise ConfigError(f"{archive}: {image.name}: the devkit has {len(devkit.truth)} validation images")
-                tape.extract(image, folder / wnids[devkit.truth[number - 1]], filter="data")
+                if not 1 <= number <= len(wnids):
+                    raise ConfigError(f"{archive}: {image.name}: the devkit has {len(wnids)} validation images")
+                tape.extract(image, folder / wnids[number - 1], filter="data")
                 self.progress.advance(image.size)
                 count += 1
-        if count != len(devkit.truth):
-            raise ConfigError(f"{archive}: has {count:,} images, but the devkit {len(devkit.truth):,}")
+        if count != len(wnids):
+            raise ConfigError(f"{archive}: has {count:,} images, but the devkit {len(wnids):,}")
         folder.replace(self.root / "val")
         return [f"{count:,} images of val"]
+
+    def _begin(self, archive: Path, size: int) -> None:
+        self._check(archive)
+        require_room(self.root, size)
+        self.progress.begin(size, "bytes", f"unpack {archive.name}")
 
     def _check(self, archive: Path) -> None:
         """Once per archive, also if the call is repeated: to read 138 GB takes minutes."""
         record = self.folder / "checked.json"
         checked = json.loads(record.read_text()) if record.exists() else {}
         status = archive.stat()
-        mark = [str(archive.resolve()), status.st_size, status.st_mtime_ns, self.md5[archive.name]]
+        mark = [str(archive.resolve()), status.st_size, status.st_mtime_ns, MD5[archive.name]]
         if checked.get(archive.name) != mark:
-            check_md5(archive, self.md5[archive.name], self.progress)
+            check_md5(archive, MD5[archive.name], self.progress)
             record.write_text(json.dumps({**checked, archive.name: mark}))
 
     def _empty(self, *names: str) -> Path:
@@ -195,24 +182,22 @@ class Stage:
         return folder
 
 
-def read_devkit(archive: Path) -> Devkit:
-    """The classes and the ground truth of validation, without unpacking anything. Raises ConfigError."""
+def read_devkit(archive: Path) -> tuple[list[Synset], list[int]]:
+    """The classes that have images, by their id, and the id of each validation image in turn, without unpacking
+    anything. Raises ConfigError."""
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError:
         raise ConfigError(f"{archive.name}: to read it, scipy is needed: pip install convarium[matlab]") from None
-    inside = {}
+    inside = []
     with unpacking(archive), tarfile.open(archive, "r:gz") as bundle:
         for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
             path = f"ILSVRC2012_devkit_t12/data/{name}"
-            try:
-                stream = bundle.extractfile(path)
-            except KeyError:
-                stream = None
+            stream = bundle.extractfile(path) if path in bundle.getnames() else None
             if stream is None:
                 raise ConfigError(f"{archive}: has no file {path}")
-            inside[name] = stream.read()
-    meta, truth = inside.values()
+            inside.append(stream.read())
+    meta, truth = inside
     try:
         rows = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         leaves = [row for row in rows if int(row["num_children"]) == 0]  # the others are groups of classes
@@ -224,12 +209,12 @@ def read_devkit(archive: Path) -> Devkit:
             raise ValueError("a class with a strange name")
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{archive}: cannot be read ({type(error).__name__}: {error})") from None
-    return Devkit(synsets, ids)
+    return synsets, ids
 
 
 def _require_image(archive: Path, member: tarfile.TarInfo, pattern: re.Pattern[str]) -> re.Match[str]:
     """The name of a member taken apart; nothing but plain files of the expected form is unpacked."""
-    match = pattern.fullmatch(os.fspath(member.name))
+    match = pattern.fullmatch(member.name)
     if match is None or not member.isreg():
         raise ConfigError(f"{archive}: not unpacked: {member.name!r} is not an image of ILSVRC 2012")
     return match

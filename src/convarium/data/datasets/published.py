@@ -60,10 +60,8 @@ class PublishedImages(StoredImages):
 
         kind = getattr(datasets, self.torchvision, None)
         if not (isinstance(kind, type) and issubclass(kind, datasets.VisionDataset)):
-            raise ConfigError(
-                f"data.torchvision={self.torchvision}: no class of torchvision.datasets"
-                f"{nearest(self.torchvision, datasets.__all__)}"
-            )
+            hint = nearest(self.torchvision, datasets.__all__)
+            raise ConfigError(f"data.torchvision={self.torchvision}: no class of torchvision.datasets{hint}")
         return kind
 
     def asked(self, parameters: dict[str, Parameter], train: bool) -> dict[str, Any]:
@@ -119,10 +117,8 @@ class PublishedImages(StoredImages):
                     f" convarium data fetch {self.name} (CONVARIUM_DATA or data.root names another folder)"
                 ) from None
             doing = "download" if download else "read"
-            raise ConfigError(
-                f"data={self.name}: could not {doing} it in {root.absolute()}"
-                f" ({type(error).__name__}: {one_line(error)})"
-            ) from error
+            why = f"{type(error).__name__}: {one_line(error)}"
+            raise ConfigError(f"data={self.name}: could not {doing} it in {root.absolute()} ({why})") from error
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
