@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from convarium.errors import RunError
-from convarium.sweep.controller import GRACE_SECONDS, LEADERBOARD_SECONDS, Controller, Settings
+from convarium.run.devices import Placement, Preflight
+from convarium.sweep.controller import GRACE_SECONDS, LEADERBOARD_SECONDS, Controller
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
-from convarium.sweep.outcome import Ended, Event, Lost, Started, Waiting
+from convarium.sweep.outcome import Ended, Event, Lost, Moved
 from convarium.sweep.plan import Job
 from convarium.sweep.task import Task
 
 CONFIG: dict[str, Any] = {"arch": {}, "data": {}, "seed": 1}
+CHECKED = Preflight(Placement("cpu", 1, 1), 0, 0)
 
 
 @dataclass
@@ -80,19 +82,12 @@ class Sweep:
         run = self.directory.run(job.name)
         run.make(CONFIG, [])
         self.directory.append([{"job": job.name, "status": "queued", "key": job.key, "swept": {}, "words": []}])
-        return Task(number, job, run, Share(0, 1, self.sizes.get(number, 1)), ["cpu", 1, 1, 0, 0])
+        return Task(number, job, run, Share(0, 1, self.sizes.get(number, 1)), CHECKED)
 
     def work(self) -> int:
-        return Controller(
-            self.directory,
-            self.tasks,
-            self,
-            Pool(self.slots),
-            Settings(self.on_error, self.retries, self.timeout),
-            say=self.messages.append,
-            write_leaderboard=self._write_leaderboard,
-            clock=lambda: self.now,
-        ).work()
+        settings = {"on_error": self.on_error, "retries": self.retries, "timeout": self.timeout}
+        outside = {"say": self.messages.append, "write_leaderboard": self._write_leaderboard, "clock": lambda: self.now}
+        return Controller(self.directory, self.tasks, self, Pool(self.slots), settings, **outside).work()
 
     def history(self, number: int) -> list[str]:
         return [entry["status"] for entry in self.directory.entries() if entry["job"] == f"job-{number}"]
@@ -105,16 +100,17 @@ class Sweep:
     # as a starter
 
     def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
-        assert (call, json.loads(arguments[1])) == ("run", ["cpu", 1, 1, 0, 0])
+        assert (call, json.loads(arguments[1])) == ("run", [["cpu", 1, 1], 0, 0])
         if self.directory.manifest_file.is_file():
             self.seen_at_start.append([known.status for known in self.directory.known().values()])
         self.started.append(number)
         life = self.lives[number].pop(0)
         self._running[number] = (self.now + life.waits + life.seconds, life)
         self.most = max(self.most, len(self._running))
-        self._ended.append(Waiting(number, {}) if life.waits else Started(number, {"pid": 1}))
+        started = Moved(number, "running", {"pid": 1})
+        self._ended.append(Moved(number, "queued", {}) if life.waits else started)
         if life.waits:
-            self.at[self.now + life.waits] = lambda: self._ended.append(Started(number, {"pid": 1}))
+            self.at[self.now + life.waits] = lambda: self._ended.append(started)
 
     def signal(self, number: int, signum: int) -> None:
         self.signals.append((self.now, number, signum))

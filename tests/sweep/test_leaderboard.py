@@ -505,8 +505,7 @@ def test_students_t_is_right_to_three_digits_and_beyond_its_table_to_four() -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "text"),
-    [(Spread(3, 0.5, 0.25, 0.12345), "0.5000 ± 0.1235"), (Spread(1, 0.5, 0.0, math.inf), "0.5000")],
+    ("found", "text"), [(Spread(3, 0.5, 0.25, 0.12345), "0.5000 ± 0.1235"), (Spread(1, 0.5, 0.0, math.inf), "0.5000")]
 )
 def test_a_spread_is_shown_by_its_mean_and_half_of_its_interval(found: Spread, text: str) -> None:
     assert str(found) == text

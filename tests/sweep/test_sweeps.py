@@ -240,15 +240,6 @@ def _stop_after_first_checkpoint(jobs: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_sweep_that_ran_by_the_former_local_cluster_is_refused_in_one_line() -> None:
-    directory = SweepDirectory.named("s")
-    directory.make()
-    directory.describe(axes=["seed"], settings={}, site={"slurm": {"cluster": "local"}})
-    directory.append([{"job": "a", "status": "queued", "key": "0", "swept": {"seed": 1}, "words": ["seed=1"]}])
-    with pytest.raises(RunError, match=r"cluster: local is no longer supported; .* without hydra/launcher=slurm$"):
-        resume(directory.path, [])
-
-
 def test_a_job_that_has_begun_keeps_its_threads_and_the_others_share_the_cores_anew(processes: Processes) -> None:
     conf = Conf()
     jobs = plan(conf, *points_of(conf.loader, [*BASE, "seed=1,2", "sweep.jobs=4"])).jobs

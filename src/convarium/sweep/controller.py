@@ -5,10 +5,10 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
@@ -22,9 +22,7 @@ from convarium.sweep.outcome import (
     Event,
     Lost,
     Outcome,
-    Started,
     Starter,
-    Waiting,
     classify_end,
     stamp,
 )
@@ -35,19 +33,11 @@ LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many t
 GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
 
 
-class Settings(NamedTuple):
-    """The answers under `sweep` that the queue needs."""
-
-    on_error: str
-    retries: int
-    timeout: float | None
-
-
 class Controller:
     """Runs tasks until none is left, at most as many at a time as the pool has room for.
 
     Jobs that need more devices come first; what is left is filled with smaller ones. write_leaderboard: called now and
-    then. clock: seconds that never go back.
+    then. settings: the answers under `sweep`. clock: seconds that never go back.
     """
 
     def __init__(
@@ -56,19 +46,14 @@ class Controller:
         tasks: Sequence[Task],
         starter: Starter,
         pool: Pool,
-        settings: Settings,
+        settings: Mapping[str, Any],
         *,
         say: Callable[[str], None],
         write_leaderboard: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.sweep = sweep
-        self.starter = starter
-        self.pool = pool
-        self.settings = settings
-        self.say = say
-        self.write_leaderboard = write_leaderboard
-        self.clock = clock
+        self.sweep, self.starter, self.pool, self.settings = sweep, starter, pool, settings
+        self.say, self.write_leaderboard, self.clock = say, write_leaderboard, clock
         self.queue = deque(sorted(tasks, key=lambda task: -task.share.slots - task.share.gpus))
         self.running: dict[int, Task] = {}
         self.total = len(tasks)
@@ -79,8 +64,7 @@ class Controller:
         self._began = clock()
         self._write_at = clock() + LEADERBOARD_SECONDS
         self._done_when_lost = -1
-        self._entries: list[dict[str, Any]] = []
-        """Lines for the manifest, written together."""
+        self._entries: list[dict[str, Any]] = []  # lines for the manifest, written together
         self._disk_is_full = False
 
     def work(self) -> int:
@@ -126,31 +110,27 @@ class Controller:
             self._handle_lost_starter()
         elif isinstance(event, Ended):
             self._finish(self.running.pop(event.number), event)
-        elif isinstance(event, Started):
-            task = self.running[event.number]
-            task.began = self.clock()
-            self._record(task, "running", **event.facts, attempt=task.attempts)
-        elif isinstance(event, Waiting):
-            task = self.running[event.number]
-            task.began = None
-            self._record(task, "queued", **event.facts)
+        else:
+            task, runs = self.running[event.number], event.status == "running"
+            task.began = self.clock() if runs else None
+            self._record(task, event.status, **event.facts, **({"attempt": task.attempts} if runs else {}))
 
     def _finish(self, task: Task, ended: Ended) -> None:
         assert task.lease is not None
         self.pool.give_back(task.lease)
         task.adopted = False
-        if self.settings.on_error == "continue":
+        if self.settings["on_error"] == "continue":
             self._start_what_fits()  # first of all, so that no device waits for us to write
         outcome = classify_end(task.run, ended, since=task.since, signalled=task.signalled, kills=self._kills)
         self._record(task, outcome.status, code=ended.code, **({"error": outcome.error} if outcome.error else {}))
         failed = outcome.status not in (*SUCCEEDED, "interrupted") and not self._halted
-        again = failed and self.settings.on_error == "retry" and task.attempts <= self.settings.retries
+        again = failed and self.settings["on_error"] == "retry" and task.attempts <= self.settings["retries"]
         self.done += not again
         self.say(self._line(task, outcome, again))
         if again:
             self._record(task, "queued")
             self.queue.appendleft(task)
-        elif failed and self.settings.on_error == "stop":
+        elif failed and self.settings["on_error"] == "stop":
             self.say("sweep.on_error=stop: no more jobs start, others at work save and end; the same command goes on")
             self._stop()
 
@@ -193,7 +173,7 @@ class Controller:
         """End jobs that give no sign of life; write the leaderboard if it is time."""
         self._kills.look()
         now = self.clock()
-        limit = self.settings.timeout or math.inf
+        limit = self.settings["timeout"] or math.inf
         for task in self.running.values():
             if now > task.dies_at:
                 self.starter.signal(task.number, signal.SIGKILL)
@@ -213,13 +193,11 @@ class Controller:
         """Append what was recorded to the manifest; if the disk is full, it is kept for the next time."""
         try:
             self.sweep.append(self._entries)
-            self._entries = []
+            self._entries, self._disk_is_full = [], False
         except OSError as error:
             if not self._disk_is_full:
                 self.say(f"{self.sweep.manifest_file}: cannot be written ({error.strerror}); the jobs go on")
             self._disk_is_full = True
-        else:
-            self._disk_is_full = False
 
     def _line(self, task: Task, outcome: Outcome, again: bool) -> str:
         """What is printed at the end of an attempt."""
@@ -230,7 +208,7 @@ class Controller:
         words += [score if outcome.status in SUCCEEDED else outcome.error or ""]
         words.append(f"{0.0 if task.began is None else now - task.began:.1f} s")
         if again:
-            words.append(f"once more ({task.attempts} of {self.settings.retries})")
+            words.append(f"once more ({task.attempts} of {self.settings['retries']})")
         elif self.done < self.total and not self._halted:
             left = (now - self._began) / self.done * (self.total - self.done)
             words.append(f"{timedelta(seconds=round(left))} to go")

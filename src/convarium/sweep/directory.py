@@ -30,14 +30,10 @@ class Known(NamedTuple):
 
     name: str
     key: str
-    swept: dict[str, Any]
-    """Axis -> value."""
-    words: list[str]
-    """The overrides that set the axes."""
-    status: str
-    """That of its last line."""
-    time: str
-    """When that was written, in ISO format."""
+    swept: dict[str, Any]  # axis -> value
+    words: list[str]  # the overrides that set the axes
+    status: str  # that of its last line
+    time: str  # when that was written, in ISO format
 
 
 class SweepDirectory:
@@ -101,13 +97,14 @@ class SweepDirectory:
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
         """Add lines to the manifest, of this moment unless they have a time, and be sure that they are on the disk."""
-        now = _now()
-        lines = [json.dumps({"time": now, **entry}, ensure_ascii=False) + "\n" for entry in entries]
+        lines = [json.dumps({"time": _now(), **entry}, ensure_ascii=False) + "\n" for entry in entries]
         if not lines:
             return
-        with self.manifest_file.open("ab") as file:
-            if file.tell() and not self._ends_with_a_line():
-                file.write(b"\n")  # a kill cut the last one short
+        with self.manifest_file.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # a kill cut the last one short
             file.write("".join(lines).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -145,11 +142,6 @@ class SweepDirectory:
     def is_locked(self) -> bool:
         """Whether a controller is at work."""
         return is_held(self.lock_file)
-
-    def _ends_with_a_line(self) -> bool:
-        with self.manifest_file.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
 
 
 PLAIN_NAME = re.compile(r"[\w][\w.-]*")

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 
+from convarium.config.overrides import parse
 from convarium.errors import ConfigError
 
 Point = list[str]  # the overrides of one job
@@ -26,15 +27,13 @@ def grid(parsed: Sequence[Override]) -> list[Point]:
     axes = []
     for override in parsed:
         key = override.get_key_element()
-        values = override.sweep_string_iterator() if override.is_sweep_override() else _fixed(override)
-        axes.append([key if value is None else f"{key}={value}" for value in values])
+        if override.is_delete() and override.value() is None:
+            axes.append([key])
+            continue
+        swept = override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        axes.append([f"{key}={value}" for value in values])
     return [list(point) for point in itertools.product(*axes)]
-
-
-def _fixed(override: Override) -> list[str | None]:
-    if override.is_delete() and override.value() is None:
-        return [None]
-    return [override.get_value_element_as_str()]
 
 
 def axes_of(parsed: Sequence[Override]) -> list[str]:
@@ -53,19 +52,14 @@ def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]
 
 def varied(points: Sequence[Point], command: Sequence[str]) -> list[str]:
     """The axes of points that another sweeper has made of a command: the keys that are not as the command sets them."""
-    fixed = values([word for word in command if not _is_sweep(word)])
-    return list(
-        dict.fromkeys(
-            word.partition("=")[0]
-            for point in points
-            for word in point
-            if (key := word.partition("=")[0].lstrip("+~")) not in fixed or values([word])[key] != fixed[key]
-        )
-    )
-
-
-def _is_sweep(word: str) -> bool:
-    return OverridesParser.create().parse_override(word).is_sweep_override()
+    fixed = values([word for word in command if not parse([word])[0].is_sweep_override()])
+    axes = {}
+    for word in itertools.chain(*points):
+        axis = word.partition("=")[0]
+        key = axis.lstrip("+~")
+        if key not in fixed or values([word])[key] != fixed[key]:
+            axes[axis] = None  # once, in the order of the words
+    return list(axes)
 
 
 def on_axes(point: Sequence[str], axes: Sequence[str]) -> Point:
@@ -80,8 +74,7 @@ def off_axes(point: Sequence[str], axes: Sequence[str]) -> Point:
 
 def values(words: Sequence[str]) -> dict[str, Any]:
     """What overrides set, as plain values: 0.1 and 1e-1 are the same."""
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    return {override.get_key_element().lstrip("+"): _plain(override.value()) for override in parsed}
+    return {override.get_key_element().lstrip("+"): _plain(override.value()) for override in parse(words)}
 
 
 def _plain(value: Any) -> Any:

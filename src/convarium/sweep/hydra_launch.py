@@ -4,7 +4,7 @@ Private names of Hydra's: `_return_value` of its JobReturn.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -14,37 +14,22 @@ from convarium.config.compose import Conf
 from convarium.errors import ConfigError
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown
-from convarium.sweep.local.processes import supervised
 from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
 from convarium.sweep.run import run_sweep
-from convarium.sweep.sites import Site, ThisMachine
+from convarium.sweep.sites import Site, site_of
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
 
 
-def run_on_this_machine(
-    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str]
+def run_in_processes(
+    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], slurm: Mapping[str, Any] | None
 ) -> list[JobReturn]:
-    """Run the points in processes of this machine. Raises SystemExit unless all are well in the end."""
-    with supervised(str(OmegaConf.select(config, "sweep.isolation"))) as processes:  # it imports while we compose
-        return _run(config, loader, points, axes, ThisMachine(processes))
-
-
-def run_on_a_cluster(
-    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], options: dict[str, Any]
-) -> list[JobReturn]:
-    """Run the points as jobs of Slurm. Raises SystemExit unless all are well in the end."""
-    from convarium.sweep.slurm.site import cluster_of
-
-    with supervised("spawn") as processes:
-        return _run(config, loader, points, axes, cluster_of(processes, options))
-
-
-def _run(config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], site: Site) -> list[JobReturn]:
-    conf = Conf(loader=loader, root=config.hydra.job.config_name)
-    if code := run_points(conf, points, axes, site, hydra=list(config.hydra.overrides.hydra)):
-        raise SystemExit(code)
+    """Run the points on this machine, or as jobs of Slurm with its options. Raises SystemExit unless all are well."""
+    with site_of(slurm, str(OmegaConf.select(config, "sweep.isolation"))) as site:  # it imports while we compose
+        conf = Conf(loader=loader, root=config.hydra.job.config_name)
+        if code := run_points(conf, points, axes, site, hydra=list(config.hydra.overrides.hydra)):
+            raise SystemExit(code)
     return [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
 
 

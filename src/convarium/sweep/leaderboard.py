@@ -35,13 +35,8 @@ class Row(NamedTuple):
     swept: dict[str, Any]
     status: str
     error: str | None
-    figures: dict[str, Any]
-    """Metrics and FACTS by name."""
+    figures: dict[str, Any]  # metrics and FACTS by name
     path: str
-
-    @property
-    def is_good(self) -> bool:
-        return self.status == "ok"
 
 
 class Spread(NamedTuple):
@@ -49,10 +44,8 @@ class Spread(NamedTuple):
 
     number: int
     mean: float
-    deviation: float
-    """Standard deviation of the sample; 0 of one."""
-    half_width: float
-    """Of the 95 % confidence interval of the mean, by Student's t; infinite of one."""
+    deviation: float  # standard deviation of the sample; 0 of one
+    half_width: float  # of the 95 % confidence interval of the mean, by Student's t; infinite of one
 
     def __str__(self) -> str:
         interval = f" ± {self.half_width:.4f}" if math.isfinite(self.half_width) else ""
@@ -75,6 +68,7 @@ class Leaderboard:
         description = sweep.description()
         self.sweep = sweep
         self.axes: list[str] = description["axes"]
+        self.others = [axis for axis in self.axes if axis != SEED]
         self.monitor: str = description.get("monitor") or "val/acc1"
         self.sign = -1.0 if description.get("mode") == "min" else 1.0
         alive = sweep.is_locked()
@@ -91,9 +85,9 @@ class Leaderboard:
         return list(dict.fromkeys((*first, *(f"{split}/{measure}" for measure, _, split in further))))
 
     def _place(self, row: Row) -> tuple[bool, float]:
-        figures = row.figures if row.is_good else {}
-        score = figures.get(self.metrics[0], figures.get(self.monitor))
-        return not row.is_good, math.inf if score is None else -self.sign * score
+        is_good = row.status == "ok"
+        score = row.figures.get(self.metrics[0], row.figures.get(self.monitor)) if is_good else None
+        return not is_good, math.inf if score is None else -self.sign * score
 
     @property
     def failures(self) -> list[Row]:
@@ -108,19 +102,14 @@ class Leaderboard:
         for row in self.rows:
             others = {axis: value for axis, value in row.swept.items() if axis != SEED}
             groups.setdefault(json.dumps(others, sort_keys=True), []).append(row)
-        result = []
+        result, chief = [], self.metrics[0]
         for key, rows in groups.items():
-            good = [row for row in rows if row.is_good]
-            spreads = {
-                name: spread([row.figures[name] for row in good if row.figures.get(name) is not None])
-                for name in self.metrics
-                if any(row.figures.get(name) is not None for row in good)
-            }
+            good = [row.figures for row in rows if row.status == "ok"]
+            samples = {name: [each[name] for each in good if each.get(name) is not None] for name in self.metrics}
+            spreads = {name: spread(sample) for name, sample in samples.items() if sample}
             result.append(Group(json.loads(key), len(good), len(rows), spreads))
-        chief = self.metrics[0]
-        return sorted(
-            result, key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf
-        )
+        result.sort(key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf)
+        return result
 
     # as files
 
@@ -133,31 +122,26 @@ class Leaderboard:
 
     def as_csv(self) -> str:
         """A row for each job; numbers to the last digit of its result.json, nothing where that has nothing."""
-        head = [*self.axes, "status", *self.metrics, *FACTS, "path", "error"]
-        rows = [
-            [
-                *(written(row.swept.get(axis)) for axis in self.axes),
-                row.status,
-                *(_exact(row.figures.get(name)) for name in (*self.metrics, *FACTS)),
-                row.path,
-                row.error or "",
-            ]
-            for row in self.rows
-        ]
-        return _csv([head, *rows])
+        figures = (*self.metrics, *FACTS)
+        table: list[list[Any]] = [[*self.axes, "status", *figures, "path", "error"]]
+        for row in self.rows:
+            cells = [*(written(row.swept.get(axis)) for axis in self.axes), row.status]
+            table.append([*cells, *(row.figures.get(name) for name in figures), row.path, row.error])
+        return _csv(table)
 
     def seeds_as_csv(self, groups: Sequence[Group]) -> str:
         """A row for each group of seeds: mean, standard deviation and the ends of the 95 % confidence interval."""
-        axes = [axis for axis in self.axes if axis != SEED]
-        names = [name for name in self.metrics if any(name in group.spreads for group in groups)]
-        head = [*axes, "ok", "jobs", *(f"{name} {part}" for name in names for part in ("mean", "std", "low", "high"))]
-        rows = []
+        names = self._measured(groups)
+        parts = [f"{name} {part}" for name in names for part in ("mean", "std", "low", "high")]
+        table: list[list[Any]] = [[*self.others, "ok", "jobs", *parts]]
         for group in groups:
-            cells = [*(written(group.swept.get(axis)) for axis in axes), str(group.good), str(group.jobs)]
-            for name in names:
-                cells += _cells(group.spreads.get(name))
-            rows.append(cells)
-        return _csv([head, *rows])
+            cells = [*(written(group.swept.get(axis)) for axis in self.others), group.good, group.jobs]
+            table.append([*cells, *(cell for name in names for cell in _cells(group.spreads.get(name)))])
+        return _csv(table)
+
+    def _measured(self, groups: Sequence[Group]) -> list[str]:
+        """The metrics that a group has."""
+        return [name for name in self.metrics if any(name in group.spreads for group in groups)]
 
     def as_markdown(self) -> str:
         """Both tables and the failures, for a person."""
@@ -198,15 +182,12 @@ class Leaderboard:
         return head, rows
 
     def _seeds_table(self, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
-        axes = [axis for axis in self.axes if axis != SEED]
-        metrics = [name for name in self.metrics if any(name in group.spreads for group in groups)]
-        head = [*_short(axes), "seeds", *metrics]
-        rows = []
+        metrics, rows = self._measured(groups), []
         for group in groups:
             number = f"{group.good}" if group.good == group.jobs else f"{group.good} of {group.jobs}"
             spreads = [str(group.spreads.get(name, "")) for name in metrics]
-            rows.append([*(written(group.swept.get(axis)) for axis in axes), number, *spreads])
-        return head, rows
+            rows.append([*(written(group.swept.get(axis)) for axis in self.others), number, *spreads])
+        return [*_short(self.others), "seeds", *metrics], rows
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -252,21 +233,14 @@ def _is_outdated(result: dict[str, Any], known: Known, alive: bool) -> bool:
     return datetime.fromisoformat(result["heartbeat"]) < datetime.fromisoformat(known.time).replace(microsecond=0)
 
 
-def _exact(value: Any) -> str:
-    return "" if value is None else json.dumps(value)
-
-
 def _rounded(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _cells(figure: Spread | None) -> list[str]:
-    if figure is None:
-        return [""] * 4
-    if not math.isfinite(figure.half_width):
-        return [repr(figure.mean), "", "", ""]
-    low, high = figure.mean - figure.half_width, figure.mean + figure.half_width
-    return [repr(value) for value in (figure.mean, figure.deviation, low, high)]
+def _cells(figure: Spread | None) -> list[float | None]:
+    if figure is None or not math.isfinite(figure.half_width):
+        return [figure and figure.mean, None, None, None]
+    return [figure.mean, figure.deviation, figure.mean - figure.half_width, figure.mean + figure.half_width]
 
 
 def _short(axes: Sequence[str]) -> list[str]:
@@ -275,7 +249,7 @@ def _short(axes: Sequence[str]) -> list[str]:
     return [word if last.count(word) == 1 else axis for word, axis in zip(last, axes, strict=True)]
 
 
-def _csv(rows: Iterable[Sequence[str]]) -> str:
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

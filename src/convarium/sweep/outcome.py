@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
@@ -24,17 +24,11 @@ class Outcome(NamedTuple):
 OUT_OF_MEMORY = Outcome("oom", "ended by the kernel for lack of memory")
 
 
-class Waiting(NamedTuple):
-    """A job waits for its machine, for the first time or again; `facts` say where."""
+class Moved(NamedTuple):
+    """A job is running, or it is queued: it waits for its machine, for the first time or again; `facts` say where."""
 
     number: int
-    facts: dict[str, Any]
-
-
-class Started(NamedTuple):
-    """A job runs; `facts` say where."""
-
-    number: int
+    status: Literal["queued", "running"]
     facts: dict[str, Any]
 
 
@@ -50,7 +44,7 @@ class Lost(NamedTuple):
     """The process that started the jobs has ended, and they with it."""
 
 
-Event = Waiting | Started | Ended | Lost
+Event = Moved | Ended | Lost
 
 
 class Starter(Protocol):
@@ -99,7 +93,8 @@ def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Stat
     elif ended.outcome is not None:
         outcome = ended.outcome
     elif code < 0:
-        outcome = Outcome("killed", _signal_name(-code))
+        names = {-signum: signum.name for signum in signal.Signals}  # a real-time signal has none
+        outcome = Outcome("killed", names.get(code, f"signal {-code}"))
     else:
         outcome = Outcome("exited", f"exit code {code}{'' if code else ', without a result'}")
     if run.is_locked():  # not by this job, which has ended
@@ -107,10 +102,3 @@ def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Stat
     with suppress(OSError, RunError):  # the folder is gone, or the disk is full: the manifest will have it
         run.close(outcome.status, outcome.error or "")
     return outcome
-
-
-def _signal_name(signum: int) -> str:
-    try:
-        return signal.Signals(signum).name
-    except ValueError:  # a real-time signal
-        return f"signal {signum}"

@@ -11,26 +11,20 @@ from convarium.config.identity import config_hash, determines_result, slug, swee
 from convarium.config.keys import leaves
 from convarium.errors import ConfigError
 from convarium.run.prepare import adapt_to_weights
-from convarium.sweep.directory import Known, SweepDirectory
+from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
 
 MOST_NAMED = 3  # changes of a base in a message
 
 
 class Job(NamedTuple):
-    """One experiment of a sweep."""
+    """One experiment of a sweep; the `key` is the same for the same job, whenever asked for."""
 
-    name: str
-    """Of its folder."""
-    key: str
-    """12 hexadecimal digits, over the config's hash and the swept keys: the same job has the same, whenever asked for.
-    """
-    swept: dict[str, Any]
-    """Axis -> value."""
-    words: Point
-    """The overrides that set the axes."""
-    overrides: Point
-    """All of its overrides."""
+    name: str  # of its folder
+    key: str  # 12 hexadecimal digits, over the config's hash and the swept keys
+    swept: dict[str, Any]  # axis -> value
+    words: Point  # the overrides that set the axes
+    overrides: Point  # all of them
     config: dict[str, Any]
 
     def __str__(self) -> str:
@@ -42,10 +36,8 @@ class Plan(NamedTuple):
 
     jobs: list[Job]
     axes: list[str]
-    fixed: Point
-    """The overrides of every job."""
-    doubles: int
-    """Points that are the same job as an earlier one."""
+    fixed: Point  # the overrides of every job
+    doubles: int  # points that are the same job as an earlier one
 
 
 class AtPoint(ConfigError):
@@ -60,14 +52,12 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
 
     hydra: the overrides of Hydra's own keys, which belong to all points.
     """
-    keys = [axis.lstrip("+") for axis in axes]
     if not points:
         raise ConfigError(f"{' '.join(axes)}: no values, and so no jobs")
     for axis in axes:
+        key = axis.lstrip("+")
         if sum(word.partition("=")[0] == axis for word in points[0]) > 1:
-            key = axis.lstrip("+")
             raise ConfigError(f"{axis}: stands there twice, and is swept; write all in one word, {key}=[a,b],[a,c]")
-    for key in keys:
         if key == "study":
             raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
         if key.startswith("sweep."):
@@ -81,16 +71,11 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
                 raise ConfigError(f"resume={config['resume']}: goes on with one run; without -m")
         except ConfigError as error:
             raise AtPoint(error, number, len(points), words) from error
-        swept = _as_composed(values(words), config, conf.groups)
+        got, asked = leaves(config), values(words)  # 1 of a float is 1.0 then; an answer of a group keeps its name
+        swept = {axis: asked[axis] if axis in conf.groups else got.get(axis, asked[axis]) for axis in sorted(asked)}
         key = job_key(config, swept)
         jobs.setdefault(key, Job(job_name(swept, key), key, swept, words, list(point), config))
     return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), len(points) - len(jobs))
-
-
-def _as_composed(swept: dict[str, Any], config: dict[str, Any], groups: Sequence[str]) -> dict[str, Any]:
-    """The values that keys got (1 of a float is 1.0); an answer of a group keeps its name."""
-    got = leaves(config)
-    return {axis: value if axis in groups else got.get(axis, value) for axis, value in sorted(swept.items())}
 
 
 def job_key(config: dict[str, Any], swept: dict[str, Any]) -> str:
@@ -132,17 +117,14 @@ def check_same_base(sweep: SweepDirectory, conf: Conf, wanted: Plan, hydra: Sequ
         one = next(iter(known.values()))
         both = [(conf.compose([*hydra, *wanted.fixed, *one.words]).config, one)]
     for config, job in both:
-        changed = list(_changes(sweep.run(job.name).config(), config)) if _frozen(sweep, job) else []
+        run = sweep.run(job.name)
+        changed = list(_changes(run.config(), config)) if run.config_file.is_file() else []
         if changed:
             more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
             raise ConfigError(
                 f"sweep.name={sweep.name}: its base has changed: {', '.join(changed[:MOST_NAMED])}{more}"
                 f" (job {shown(job.words)}); choose another sweep.name"
             )
-
-
-def _frozen(sweep: SweepDirectory, job: Known) -> bool:
-    return sweep.run(job.name).config_file.is_file()
 
 
 def _canonical(swept: dict[str, Any]) -> str:

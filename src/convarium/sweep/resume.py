@@ -10,13 +10,9 @@ from convarium.config.overrides import readable
 from convarium.errors import ConfigError, RunError
 from convarium.run.resume import read_overrides
 from convarium.sweep.directory import Known, SweepDirectory
-from convarium.sweep.local.processes import supervised
 from convarium.sweep.plan import Job
 from convarium.sweep.run import run_sweep
-from convarium.sweep.sites import ThisMachine
-from convarium.sweep.slurm.site import cluster_of
-
-PREFIX = "sweep."
+from convarium.sweep.sites import site_of
 
 
 def resume(path: Path, overrides: Sequence[str]) -> int:
@@ -32,32 +28,25 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
     words = readable(overrides)
     for word in words:
         key = word.partition("=")[0]
-        if not key.startswith(PREFIX) or key == "sweep.name":
+        if not key.startswith("sweep.") or key == "sweep.name":
             raise ConfigError(
                 f"{word}: a sweep goes on as it was; only sweep.KEY=VALUE may be given, and no other name"
             )
     given = Conf().compose(words).config["sweep"]
-    changed = {word.partition("=")[0].removeprefix(PREFIX) for word in words}
+    changed = {word.partition("=")[0].removeprefix("sweep.") for word in words}
     settings = {key: given[key] if key in changed else stored.get(key, value) for key, value in given.items()}
     check_values({"sweep": settings})
     known = list(sweep.known().values())
     if not known:
         raise RunError(f"{path}: holds no jobs yet; give its command again")
     slurm = (description.get("site") or {}).get("slurm")
-    if slurm and slurm.get("cluster") == "local":
-        raise RunError(
-            f"{sweep.description_file}: cluster: local is no longer supported; give the sweep's command again without"
-            " hydra/launcher=slurm"
-        )
-    with supervised("spawn" if slurm else settings["isolation"]) as processes:
-        jobs = [_frozen(sweep, job) for job in known if sweep.run(job.name).config_file.is_file()]
-        site = cluster_of(processes, slurm) if slurm else ThisMachine(processes)
+    gone = [job for job in known if not sweep.run(job.name).config_file.is_file()]
+    with site_of(slurm, settings["isolation"]) as site:
+        jobs = [_frozen(sweep, job) for job in known if job not in gone]
         code = run_sweep(sweep, jobs, description["axes"], settings, site, command=description.get("command") or [])
-    for job in known:
-        if not sweep.run(job.name).config_file.is_file():
-            print(f"  left out: {job.name} has no folder any more; the sweep's command makes it anew", file=sys.stderr)
-            code = code or 1
-    return code
+    for job in gone:
+        print(f"  left out: {job.name} has no folder any more; the sweep's command makes it anew", file=sys.stderr)
+    return code or int(bool(gone))
 
 
 def _frozen(sweep: SweepDirectory, known: Known) -> Job:

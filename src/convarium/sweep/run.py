@@ -1,20 +1,19 @@
 """One sweep from its jobs to its table: check the jobs, freeze them, run them, print the table. No torch here."""
 
 import json
-import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.devices import Placement
+from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import as_seen_from_here
-from convarium.sweep.controller import Controller, Settings
-from convarium.sweep.directory import Known, SweepDirectory
+from convarium.sweep.controller import Controller
+from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard
 from convarium.sweep.local.pool import Pool
 from convarium.sweep.local.processes import Processes
@@ -50,13 +49,11 @@ def run_sweep(
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
         adopted = site.still_running(sweep)
-        todo = [
-            job
-            for job in jobs
-            if job.name in adopted or needs_run(states[job.name], retry_failed=settings["retry_failed"])
-        ]
+        again = settings["retry_failed"]
+        todo = [job for job in jobs if job.name in adopted or needs_run(states[job.name], retry_failed=again)]
         tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
-        say(_header(sweep, states, tasks, pool, doubles, settings))
+        at_a_time = f"at a time  {min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}\n" if tasks else ""
+        say(_header(sweep, states, doubles, settings) + at_a_time)
         if settings["dry_run"]:
             say(_job_list(jobs, states))
             return 0
@@ -66,16 +63,12 @@ def run_sweep(
                 stack.enter_context(sweep.locked())
             if sweep.known():
                 raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
-        _freeze(sweep, tasks, known, axes, settings, site, command)
-        stopped_by = Controller(
-            sweep,
-            tasks,
-            site.starter(sweep, tasks, adopted),
-            pool,
-            Settings(settings["on_error"], settings["retries"], settings["timeout"]),
-            say=say,
-            write_leaderboard=lambda: Leaderboard(sweep).write(),
-        ).work()
+        keys = [axis.lstrip("+") for axis in axes]
+        kept = {name: value for name, value in settings.items() if name not in OF_ONE_COMMAND}
+        _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command))
+        starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
+        controller = Controller(sweep, tasks, starter, pool, settings, say=say, write_leaderboard=write)
+        stopped_by = controller.work()
         board = Leaderboard(sweep)
         try:
             board.write()
@@ -86,9 +79,7 @@ def run_sweep(
 
 def needs_run(status: str, *, retry_failed: bool) -> bool:
     """Whether a job of this status is to be run."""
-    if status in ("queued", *RESUMABLE):
-        return True
-    return retry_failed and status not in (*SUCCEEDED, "running")
+    return status in ("queued", *RESUMABLE) or (retry_failed and status not in (*SUCCEEDED, "running"))
 
 
 def plan_tasks(
@@ -96,13 +87,12 @@ def plan_tasks(
 ) -> tuple[list[Task], Pool]:
     """A task for each job that is to run, and the devices for all of them. Raises ConfigError for one that cannot."""
     preflights, gpus = preflight_jobs(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
-    placements = [Placement(*preflight[:3]) for preflight in preflights]
     threads = [_threads(sweep, job) for job in jobs]
-    pool, shares = site.share_out(placements, threads, settings, gpus)
+    pool, shares = site.share_out([preflight.placement for preflight in preflights], threads, settings, gpus)
     tasks = []
     for number, (job, preflight, share, fixed) in enumerate(zip(jobs, preflights, shares, threads, strict=True), 1):
         run = sweep.run(job.name)
-        each = fixed or max(1, share.cores // placements[number - 1].devices)
+        each = fixed or max(1, share.cores // preflight.placement.devices)
         config = {**job.config, "run_dir": str(run.path), "sweep": settings, "threads": each}
         tasks.append(Task(number, job._replace(config=config), run, share, preflight, adopted=job.name in adopted))
     return tasks, pool
@@ -117,42 +107,34 @@ def _threads(sweep: SweepDirectory, job: Job) -> int | None:
     return asked
 
 
-def preflight_jobs(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[list[Any]], int]:
-    """The fields of each job's `Preflight`, by a process that imports torch, and the number of GPUs here.
+def preflight_jobs(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool) -> tuple[list[Preflight], int]:
+    """The `Preflight` of each job, by a process that imports torch, and the number of GPUs here.
 
     elsewhere: the jobs will run on other machines. Raises ConfigError for the first job that cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="convarium-") as folder:
-        asked, answer, log = (os.path.join(folder, name) for name in ("asked.json", "answer.json", "log"))
+        asked, answer, log = (Path(folder, name) for name in ("asked.json", "answer.json", "log"))
         question = {"configs": [job.config for job in jobs], "elsewhere": elsewhere}
-        Path(asked).write_text(json.dumps(question), encoding="utf-8")
-        processes.start(PREFLIGHT, "preflight", [asked, answer], log=log, env={})
+        asked.write_text(json.dumps(question), encoding="utf-8")
+        processes.start(PREFLIGHT, "preflight", [str(asked), str(answer)], log=str(log), env={})
         ended = None
         while ended is None:
             ended = next((event for event in processes.poll(1.0) if isinstance(event, Ended | Lost)), None)
-        if isinstance(ended, Lost) or ended.code or not os.path.exists(answer):
-            tail = Path(log).read_text(errors="replace") if os.path.exists(log) else ""
+        if isinstance(ended, Lost) or ended.code or not answer.exists():
+            tail = log.read_text(errors="replace") if log.exists() else ""
             sys.stderr.write(tail)
             why = (tail.strip().splitlines() or ["its process was ended"])[-1]
             raise RunError(f"the check of the jobs failed: {why}")
-        answered = json.loads(Path(answer).read_text(encoding="utf-8"))
+        answered = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in answered:
         number = answered["job"]
         raise AtPoint(ConfigError(answered["error"]), number + 1, len(jobs), jobs[number].words)
-    return answered["preflights"], answered["gpus"]
+    return [Preflight(Placement(*at), *costs) for at, *costs in answered["preflights"]], answered["gpus"]
 
 
-def _freeze(
-    sweep: SweepDirectory,
-    tasks: Sequence[Task],
-    known: Mapping[str, Known],
-    axes: Sequence[str],
-    settings: dict[str, Any],
-    site: Site,
-    command: Sequence[str],
-) -> None:
+def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str], axes: list[str], **rest: Any) -> None:
     """Write to the disk all that the jobs and a continuation need."""
-    entries: list[dict[str, Any]] = []
+    entries = []
     for task in tasks:
         if task.adopted:
             continue
@@ -164,14 +146,8 @@ def _freeze(
         entries.append(entry)
     watched = next((task.job.config["callbacks"].get("checkpoint") or {} for task in tasks), {})
     before = sweep.description()
-    sweep.describe(
-        axes=[axis.lstrip("+") for axis in axes],
-        monitor=watched.get("monitor", before.get("monitor")),
-        mode=watched.get("mode", before.get("mode")),
-        settings={name: value for name, value in settings.items() if name not in OF_ONE_COMMAND},
-        site=site.description,
-        command=list(command),
-    )
+    chosen_by = {name: watched.get(name, before.get(name)) for name in ("monitor", "mode")}
+    sweep.describe(axes=axes, **chosen_by, **rest)
     sweep.append(entries)  # last of all: what it names is there
 
 
@@ -184,10 +160,8 @@ def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
     say(f"\nsweep: {succeeded} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
     lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
-        lines += [
-            f"  {row.status:<11}  {row.job}  {row.error or ''}",
-            f"{'':15}less {shlex.quote(f'{row.path}/train.log')}",
-        ]
+        log = shlex.quote(f"{row.path}/train.log")
+        lines += [f"  {row.status:<11}  {row.job}  {row.error or ''}", f"{'':15}less {log}"]
     if len(failures) > SHOWN:
         lines.append(f"  ... and {len(failures) - SHOWN} more in leaderboard.md")
     command = f"convarium sweep resume {as_seen_from_here(board.sweep.path)}"
@@ -208,36 +182,21 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(text, file=stream or sys.stdout, flush=True)
 
 
-def _header(
-    sweep: SweepDirectory,
-    states: dict[str, str],
-    tasks: Sequence[Task],
-    pool: Pool,
-    doubles: int,
-    settings: dict[str, Any],
-) -> str:
-    """How many jobs there are to do, and how many at a time on what; printed before the first."""
-    counts = {
-        "new": sum(status == "queued" for status in states.values()),
-        "to go on with": sum(status in RESUMABLE for status in states.values()),
-        "done": sum(status in SUCCEEDED for status in states.values()),
-        "at work": sum(status == "running" for status in states.values()),
-    }
-    failed = len(states) - sum(counts.values())
+def _header(sweep: SweepDirectory, states: dict[str, str], doubles: int, settings: dict[str, Any]) -> str:
+    """How many jobs there are to do; printed before the first."""
+    kinds = {"new": {"queued"}, "to go on with": RESUMABLE, "done": SUCCEEDED, "at work": {"running"}}
+    counts = {name: sum(status in kind for status in states.values()) for name, kind in kinds.items()}
     again = "to run again" if settings["retry_failed"] else "failed (sweep.retry_failed=true runs them again)"
-    text = ", ".join(f"{count} {name}" for name, count in {**counts, again: failed}.items() if count)
-    rows = {"sweep": str(sweep.path), "jobs": f"{len(states)}: {text}"}
-    if doubles:
-        rows["jobs"] += f" ({doubles} more of the points asked for are the same jobs)"
-    if tasks:
-        rows["at a time"] = f"{min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}"
-    return "\n".join(f"{name:>9}  {value}" for name, value in rows.items()) + "\n"
+    counts[again] = len(states) - sum(counts.values())
+    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    more = f" ({doubles} more of the points asked for are the same jobs)" if doubles else ""
+    return f"    sweep  {sweep.path}\n     jobs  {len(states)}: {text}{more}\n"
 
 
 def _devices(tasks: Sequence[Task], settings: dict[str, Any]) -> str:
     if tasks[0].share.part:
         return f"{settings['devices_per_job']} of a GPU"
-    placements = sorted({task.placement for task in tasks})
+    placements = sorted({task.preflight.placement for task in tasks})
     devices = " or ".join(f"{at.ranks} x {at.accelerator}" for at in placements)
     threads = sorted({task.job.config["threads"] for task in tasks})
     return f"{devices} with {' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"

@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-from convarium.run.devices import Placement
+from convarium.run.devices import Preflight
 from convarium.run.directory import RunDirectory, Status
 from convarium.sweep.local.pool import Lease, Share
 from convarium.sweep.outcome import stamp
@@ -19,27 +18,17 @@ class Task:
     job: Job
     run: RunDirectory
     share: Share
-    preflight: list[Any]
-    """The fields of its `Preflight`, flat."""
-    adopted: bool = False
-    """Whether another controller started it and it is still at work."""
+    preflight: Preflight
+    adopted: bool = False  # whether another controller started it and it is still at work
     attempts: int = 0
     lease: Lease | None = None
-    began: float | None = None
-    """When its process began, by the controller's clock; None while it waits for its machine."""
-    since: int = 0
-    """The stamp of its result when this attempt began."""
+    began: float | None = None  # when its process began, by the controller's clock; None while it waits for its machine
+    since: int = 0  # the stamp of its result when this attempt began
     seen: int = 0
     """The last stamp, and `seen_at` when it was new. Stamps are only compared: their clock may be another machine's."""
     seen_at: float = 0.0
-    signalled: Status | None = None
-    """What the controller has signalled it for: interrupted or timeout."""
-    dies_at: float = math.inf
-    """When it is killed, since it hangs."""
-
-    @property
-    def placement(self) -> Placement:
-        return Placement(*self.preflight[:3])
+    signalled: Status | None = None  # what the controller has signalled it for: interrupted or timeout
+    dies_at: float = math.inf  # when it is killed, since it hangs
 
     def silence(self, now: float) -> float:
         """Seconds since its last sign of life; none while it waits for its machine."""

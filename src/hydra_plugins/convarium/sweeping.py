@@ -34,6 +34,8 @@ class GridSweeper(BasicSweeper):
 class LocalLauncher(Launcher):
     """Jobs in processes of their own on this machine, as many at a time as it has devices for."""
 
+    slurm: dict[str, Any] | None = None
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
@@ -47,19 +49,13 @@ class LocalLauncher(Launcher):
 
     def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
-        from convarium.sweep.hydra_launch import run_on_this_machine
+        from convarium.sweep.hydra_launch import run_in_processes
 
-        return run_on_this_machine(self.config, self.hydra_context.config_loader, points, axes)
+        return run_in_processes(self.config, self.hydra_context.config_loader, points, axes, self.slurm)
 
 
 class SlurmLauncher(LocalLauncher):
     """Jobs of a Slurm cluster, in the same sweep directory, with the same statuses and continuation."""
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
-
-    def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
-        """Run points whose axes are known."""
-        from convarium.sweep.hydra_launch import run_on_a_cluster
-
-        return run_on_a_cluster(self.config, self.hydra_context.config_loader, points, axes, self.options)
+        self.slurm = options

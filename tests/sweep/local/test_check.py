@@ -1,11 +1,12 @@
 """What is looked at before the first job of a sweep: everything, and nothing twice."""
 
+import re
 from unittest.mock import Mock
 
 import pytest
 
 from convarium.run import preflight, prepare
-from convarium.sweep.local.check import FailedPreflight, preflight_each
+from convarium.sweep.local.check import check
 from experiments import config_of
 
 
@@ -26,8 +27,7 @@ def test_nothing_is_looked_at_twice(
     look, read = Mock(wraps=preflight.preflight), Mock(wraps=prepare.read_data)
     monkeypatch.setattr(preflight, "preflight", look)
     monkeypatch.setattr(prepare, "read_data", read)
-    done = dict(preflight_each([config_of(first), config_of(second), config_of(first)]))
-    assert sorted(done) == [0, 1, 2]
+    done = check([config_of(first), config_of(second), config_of(first)])["preflights"]
     assert done[0] == done[2]
     assert (look.call_count, read.call_count) == (networks, datasets)
 
@@ -35,6 +35,6 @@ def test_nothing_is_looked_at_twice(
 def test_the_job_that_cannot_run_is_named_by_its_place() -> None:
     good, bad = config_of("data=digits"), config_of("data=digits")
     bad["batch_size"] = 5000
-    with pytest.raises(FailedPreflight, match=r"batch_size=5000: more than the .* training images") as caught:
-        list(preflight_each([good, bad]))
-    assert caught.value.number == 1
+    answer = check([good, bad])
+    assert re.match(r"batch_size=5000: more than the .* training images", answer["error"])
+    assert answer["job"] == 1

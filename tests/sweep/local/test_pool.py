@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from convarium.errors import ConfigError
 from convarium.machine import CORES, cores
 from convarium.run.devices import Placement
-from convarium.sweep.local.pool import Layout, Lease, Pool, Share, memory_available, share_out, visible_gpus
+from convarium.sweep.local.pool import Lease, Pool, Share, memory_available, share_out, visible_gpus
 
 CPU = Placement("cpu", 1, 1)
 TWO_CPUS = Placement("cpu", 2, 1)
@@ -36,7 +36,7 @@ def shared_out(
     gpus: int = 0,
     cores: int = 8,
     memory: int = 1 << 40,
-) -> Layout:
+) -> tuple[int, list[Share]]:
     """`share_out` of a machine with eight cores, no GPU and all the memory there could be."""
     return share_out(
         placements,
@@ -49,8 +49,8 @@ def shared_out(
     )
 
 
-def equal(slots: int, number: int, share: Share) -> Layout:
-    return Layout(slots, [share] * number)
+def equal(slots: int, number: int, share: Share) -> tuple[int, list[Share]]:
+    return (slots, [share] * number)
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,21 @@ def equal(slots: int, number: int, share: Share) -> Layout:
         (
             [CPU] * 8,
             {"threads": [None, 1, 2, 3, 8, 99, None, None]},
-            Layout(8, [Share(0, number, number) for number in (1, 1, 2, 3, 8, 8, 1, 1)]),
+            (8, [Share(0, number, number) for number in (1, 1, 2, 3, 8, 8, 1, 1)]),
         ),
         # jobs of several processes
         ([TWO_CPUS] * 9, {}, equal(4, 9, Share(0, 2, 1))),
-        ([*[CPU] * 8, TWO_CPUS], {}, Layout(8, [*[Share(0, 1, 1)] * 8, Share(0, 2, 2)])),
+        ([*[CPU] * 8, TWO_CPUS], {}, (8, [*[Share(0, 1, 1)] * 8, Share(0, 2, 2)])),
         ([Placement("cpu", 9, 1)] * 3, {}, equal(1, 3, Share(0, 8, 1))),
-        ([], {}, Layout(1, [])),
+        ([], {}, (1, [])),
         # on GPUs: each job has its own, and their part of the cores; memory does not count
         ([CUDA] * 9, {"gpus": 1, "memory": 0}, equal(1, 9, Share(1, 8, 1))),
         ([CUDA] * 9, {"gpus": 4, "memory": 0}, equal(4, 9, Share(1, 2, 1))),
         ([CUDA] * 9, {"gpus": 8}, equal(8, 9, Share(1, 1, 1))),
         ([TWO_GPUS] * 9, {"gpus": 4}, equal(2, 9, Share(2, 4, 1))),
         ([TWO_GPUS] * 9, {"gpus": 5}, equal(2, 9, Share(2, 4, 1))),
-        ([CUDA, TWO_GPUS, CUDA], {"gpus": 3}, Layout(3, [Share(1, 2, 1), Share(2, 4, 2), Share(1, 2, 1)])),
-        ([CUDA, CPU], {"gpus": 2}, Layout(2, [Share(1, 4, 1), Share(0, 4, 1)])),
+        ([CUDA, TWO_GPUS, CUDA], {"gpus": 3}, (3, [Share(1, 2, 1), Share(2, 4, 2), Share(1, 2, 1)])),
+        ([CUDA, CPU], {"gpus": 2}, (2, [Share(1, 4, 1), Share(0, 4, 1)])),
         ([MPS] * 9, {}, equal(1, 9, Share(0, 8, 1))),
         # parts of GPUs; a whole one is no part
         ([CUDA] * 99, {"gpus": 1, "devices_per_job": 0.5}, equal(2, 99, Share(1, 4, 1, part=True))),
@@ -103,7 +103,7 @@ def equal(slots: int, number: int, share: Share) -> Layout:
         ([CUDA] * 9, {"gpus": 2, "devices_per_job": 1.0}, equal(2, 9, Share(1, 4, 1))),
     ],
 )
-def test_how_a_machine_is_shared_out(placements: list[Placement], machine: dict[str, Any], layout: Layout) -> None:
+def test_how_a_machine_is_shared_out(placements: list[Placement], machine: dict[str, Any], layout: Any) -> None:
     assert shared_out(*placements, **machine) == layout
 
 
@@ -126,10 +126,10 @@ def test_a_part_of_what_is_no_single_gpu_is_refused(placements: list[Placement],
 # laws
 
 
-def at_a_time(layout: Layout, gpus: int, parts: int) -> list[Share]:
+def at_a_time(layout: tuple[int, list[Share]], gpus: int, parts: int) -> list[Share]:
     """The shares that a pool gives out at once, asked for in their order."""
-    slots, free, taken = layout.slots, gpus * parts, []
-    for share in layout.shares:
+    slots, free, taken = layout[0], gpus * parts, []
+    for share in layout[1]:
         wanted = share.gpus * (1 if share.part else parts)
         if share.slots <= slots and wanted <= free:
             slots, free = slots - share.slots, free - wanted
@@ -176,8 +176,8 @@ def test_jobs_side_by_side_have_no_more_cores_than_there_are(machine: dict[str, 
 @settings(deadline=None)
 def test_every_job_fits_in_alone(machine: dict[str, Any], jobs: int | str) -> None:
     layout = share_out(**machine, jobs=jobs)
-    for share, placement in zip(layout.shares, machine["placements"], strict=True):
-        assert 1 <= share.slots <= layout.slots
+    for share, placement in zip(layout[1], machine["placements"], strict=True):
+        assert 1 <= share.slots <= layout[0]
         assert 1 <= share.cores <= machine["cores"]
         assert share.gpus == (placement.devices if placement.accelerator == "cuda" else 0)
 
@@ -185,7 +185,7 @@ def test_every_job_fits_in_alone(machine: dict[str, Any], jobs: int | str) -> No
 @given(machines())
 @settings(deadline=None)
 def test_there_are_never_more_places_than_jobs(machine: dict[str, Any]) -> None:
-    assert 1 <= share_out(**machine, jobs="auto").slots <= len(machine["placements"])
+    assert 1 <= share_out(**machine, jobs="auto")[0] <= len(machine["placements"])
 
 
 # leases

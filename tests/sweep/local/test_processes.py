@@ -16,7 +16,7 @@ import pytest
 
 from convarium.errors import RunError
 from convarium.sweep.local.processes import Processes, supervised
-from convarium.sweep.outcome import Ended, Lost, Started
+from convarium.sweep.outcome import Ended, Lost, Moved
 from experiments import config_of
 from sweeps import assert_gone
 
@@ -74,7 +74,7 @@ class Jobs:
 
     def _hear(self) -> None:
         for event in self.processes.poll(0.1):
-            if isinstance(event, Started):
+            if isinstance(event, Moved):
                 self._numbers[event.facts["pid"]] = event.number
             elif isinstance(event, Ended):
                 self.codes[next(pid for pid, number in self._numbers.items() if number == event.number)] = event.code
@@ -195,7 +195,7 @@ def test_a_forked_job_has_the_environment_that_it_is_given(forked: Jobs) -> None
 def test_a_job_that_does_its_work_ends_with_zero(forked: Jobs) -> None:
     Path("asked.json").write_text(question(config_of()))
     assert forked.code(forked.start("asked.json")) == 0
-    assert json.loads(Path("answer.json").read_text())["preflights"] == [["cpu", 1, 1, 1210, 1184]]
+    assert json.loads(Path("answer.json").read_text())["preflights"] == [[["cpu", 1, 1], 1210, 1184]]
 
 
 def test_a_job_that_fails_ends_with_one_and_its_traceback_is_in_its_log(forked: Jobs) -> None:

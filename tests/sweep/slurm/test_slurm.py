@@ -9,21 +9,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import submitit
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.devices import Placement
+from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import RunDirectory
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Share
-from convarium.sweep.local.processes import Processes
-from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Outcome, Started, Waiting
+from convarium.sweep.local.processes import Processes, import_path
+from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Moved, Outcome
 from convarium.sweep.plan import Job
 from convarium.sweep.sites import ThisMachine
 from convarium.sweep.slurm.options import Options, options_of
-from convarium.sweep.slurm.queue import Slurm, State, call_of, check_reachable, importable
+from convarium.sweep.slurm.queue import Slurm, State, call_of, check_reachable
 from convarium.sweep.slurm.site import cluster_of
 from convarium.sweep.slurm.submitted import Submitted
 from convarium.sweep.slurm.watch import ENDING
@@ -56,7 +57,7 @@ class LocalExecutor:
 
     def submit(self, tasks: Sequence[Task], at: Placement) -> list[str]:
         executor = submitit.LocalExecutor(folder=self._folder)
-        with importable():
+        with patch.dict(os.environ, PYTHONPATH=import_path()):
             jobs = {str(job.job_id): job for job in (executor.submit(call_of(task, at)) for task in tasks)}
         self._jobs |= jobs
         return list(jobs)
@@ -125,7 +126,7 @@ def task(number: int, devices: int = 1) -> Task:
     job = Job(f"job-{number}", str(number), {}, [], [], {})
     run = RunDirectory(Path(job.name).absolute())
     (run.path / "ranks").mkdir(parents=True)
-    return Task(number, job, run, Share(0, 1, 1), ["cpu", devices, 1, 0, 0])
+    return Task(number, job, run, Share(0, 1, 1), Preflight(Placement("cpu", devices, 1), 0, 0))
 
 
 @pytest.fixture
@@ -149,14 +150,17 @@ def test_jobs_that_need_the_same_devices_are_submitted_together(queue: Queue) ->
 
 def test_a_job_waits_runs_is_queued_again_and_ends(queue: Queue) -> None:
     submitted = begin(queue, task(1))
-    assert submitted.poll(0) == [Waiting(1, {"slurm": "1"})]
+    assert submitted.poll(0) == [Moved(1, "queued", {"slurm": "1"})]
     events = []
     killed = State("ended", 0, Outcome("killed", "Slurm: NODE_FAIL"))
     for state in (State("running"), State("running"), State("unknown"), State("waiting"), State("running"), killed):
         queue.now["1"] = state
         events += submitted.poll(0)
     facts = {"slurm": "1"}
-    assert events == [Started(1, facts), Waiting(1, facts), Started(1, facts), Ended(1, 0, killed.outcome)]
+    assert events == [
+        *(Moved(1, status, facts) for status in ("running", "queued", "running")),
+        Ended(1, 0, killed.outcome),
+    ]
 
 
 def test_a_job_that_is_refused_has_failed_with_the_reason(queue: Queue) -> None:
@@ -167,7 +171,7 @@ def test_a_job_that_is_refused_has_failed_with_the_reason(queue: Queue) -> None:
 def test_a_job_of_an_earlier_controller_is_not_submitted_again(queue: Queue) -> None:
     queue.now["77"] = State("running")
     submitted = begin(queue, task(1), adopted={"job-1": "77"})
-    assert submitted.poll(0) == [Started(1, {"slurm": "77"})]
+    assert submitted.poll(0) == [Moved(1, "running", {"slurm": "77"})]
     assert queue.submitted == []
 
 

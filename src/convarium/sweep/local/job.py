@@ -6,13 +6,12 @@ import traceback
 from contextlib import nullcontext
 
 from convarium.errors import ConfigError, RunError
-from convarium.run.devices import first_rank
+from convarium.run.devices import Placement, Preflight, first_rank
 from convarium.run.directory import FINISHED, Result, RunDirectory
 from convarium.run.fit import classify_failure
 from convarium.run.launch import built_here, start
 from convarium.run.prepare import prepare
 from convarium.run.worker import run_rank
-from convarium.sweep.local.check import as_preflight
 from convarium.wording import one_line
 
 
@@ -27,8 +26,8 @@ def run(path: str, checked: str) -> int:
     with directory.locked():
         Result(directory, config, anew=not directory.last.is_file()).write()
         try:
-            known = json.loads(checked)
-            prepared = prepare(config, preflight=as_preflight(known) if known else None)
+            at, *costs = json.loads(checked) or (None,)
+            prepared = prepare(config, preflight=Preflight(Placement(*at), *costs) if at else None)
             return start(directory, prepared, built_here(directory, prepared), resume=True)
         except (ConfigError, RunError) as error:
             line = one_line(error)

@@ -18,11 +18,9 @@ MEMORY_OF_A_JOB = 2 << 30  # bytes; fewer jobs side by side on the CPU, if nobod
 class Share(NamedTuple):
     """What a job takes of its machine while it runs."""
 
-    gpus: int
-    """Whole ones, or with `part` one part of one."""
+    gpus: int  # whole ones, or with `part` one part of one
     cores: int
-    slots: int
-    """Of those that `Pool` has for jobs side by side."""
+    slots: int  # of those that `Pool` has for jobs side by side
     part: bool = False
 
 
@@ -39,13 +37,6 @@ class Lease(NamedTuple):
         return {CORES: str(self.share.cores), **visible}
 
 
-class Layout(NamedTuple):
-    """How the jobs of a sweep share a machine."""
-
-    slots: int
-    shares: list[Share]
-
-
 def share_out(
     placements: Sequence[Placement],
     threads: Sequence[int | None],
@@ -55,8 +46,8 @@ def share_out(
     gpus: int,
     cores: int,
     memory: int,
-) -> Layout:
-    """Decide how many jobs run at a time and what each of them takes.
+) -> tuple[int, list[Share]]:
+    """How many jobs run at a time, and what each of them takes.
 
     placements, threads: of each job, null threads being decided here: of the cores of a job, as many as its devices
     leave to each. jobs: how many at a time, or "auto": as many as the GPUs allow, on a CPU as there are cores for their
@@ -87,7 +78,7 @@ def share_out(
         else:
             own = min(cores, fixed * at.devices) if fixed else max(base, min(cores, at.devices))
             shares.append(Share(0, own, min(slots, -(-own // base))))
-    return Layout(slots, shares)
+    return slots, shares
 
 
 class Pool:

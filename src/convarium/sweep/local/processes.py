@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from convarium.errors import RunError
-from convarium.sweep.outcome import Ended, Event, Lost, Started
+from convarium.sweep.outcome import Ended, Event, Lost, Moved
 
 CLOSING_SECONDS = 5.0
 
@@ -94,7 +94,7 @@ class Processes:
         if "pid" in line:
             number, pid = int(str(line["started"])), int(str(line["pid"]))
             self._groups[number] = pid
-            return Started(number, {"pid": pid})
+            return Moved(number, "running", {"pid": pid})
         number, code = int(str(line["ended"])), int(str(line["code"]))
         self._groups.pop(number, None)
         return Ended(number, code)

@@ -17,10 +17,8 @@ class Signals:
     NOTED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.first = 0
-        """The number of the first; 0: none yet."""
-        self.repeated = False
-        """Whether another Ctrl-C or SIGTERM came after it, which was not the same once more."""
+        self.first = 0  # the number of the first; 0: none yet
+        self.repeated = False  # whether another Ctrl-C or SIGTERM came after it, which was not the same once more
         self._clock = clock
         self._first_at = 0.0
 

@@ -39,10 +39,8 @@ class Supervisor:
     """Starts processes, passes on signals to them, and says when they have ended."""
 
     def __init__(self, channel: socket.socket, *, fork: bool) -> None:
-        self.channel = channel
-        self.fork = fork
-        self.jobs: dict[int, int] = {}
-        """Process -> number of the job, as long as it is not reaped."""
+        self.channel, self.fork = channel, fork
+        self.jobs: dict[int, int] = {}  # process -> number of the job, as long as it is not reaped
         self._pid = os.getpid()
         self._unsent = b""
 
@@ -124,13 +122,10 @@ class Supervisor:
         self._selector.close()
         for descriptor in self._inherited:
             os.close(descriptor)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
+        with open(os.devnull) as nothing, open(asked["log"], "ab") as log:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(MORE_TO_BE_SPARED))
         environment = {**os.environ, **asked["env"]}
@@ -225,14 +220,10 @@ def main(channel: str, controller: str, isolation: str) -> int:
         preload()
         threads = Path("/proc/self/task")
         if threads.is_dir() and len(list(threads.iterdir())) > 1:
-            supervisor.channel.sendall(
-                json.dumps({"unfit": "something it imported has started a thread"}).encode() + b"\n"
-            )
+            supervisor.channel.sendall(b'{"unfit": "something it imported has started a thread"}\n')
             return 1
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(
-            PR_SET_PDEATHSIG, 0
-        )  # from here on the closed socket says so, and leaves time to end the jobs
+    if sys.platform == "linux":  # from here on the closed socket says so, and leaves time to end the jobs
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
     supervisor.serve()
     return 0
 

@@ -10,6 +10,8 @@ from convarium.run.devices import Placement
 
 PLAIN = re.compile(r"[\w.,:@/+=\[\]&|!*-]+")  # what may stand in an #SBATCH line: no blank, no new line
 
+NUMBERS = ("minutes", "mem_gb", "cpus_per_device", "save_seconds", "poll_seconds")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -29,16 +31,15 @@ class Options:
     poll_seconds: float
 
     def __post_init__(self) -> None:
-        for name in ("minutes", "mem_gb", "cpus_per_device", "save_seconds", "poll_seconds"):
-            value = getattr(self, name)
-            if not (value is None and name == "mem_gb") and (
-                isinstance(value, bool) or not isinstance(value, int | float) or value <= 0
+        for name, value in vars(self).items():
+            if (
+                name in NUMBERS
+                and not (type(value) in (int, float) and value > 0)
+                and (name, value) != ("mem_gb", None)
             ):
                 raise ConfigError(f"hydra.launcher.{name}={value}: expected a number above 0")
-        for field in fields(self):
-            value = getattr(self, field.name)
             if isinstance(value, str) and not PLAIN.fullmatch(value):
-                raise ConfigError(f"hydra.launcher.{field.name}={value}: not a word that Slurm takes")
+                raise ConfigError(f"hydra.launcher.{name}={value}: not a word that Slurm takes")
 
     def of_job(self, at: Placement) -> dict[str, Any]:
         """What submitit submits for a job: one task, which starts its ranks; on several machines a task for each."""
@@ -60,14 +61,10 @@ class Options:
             asked["additional_parameters"]["reservation"] = self.reservation
         if self.mem_gb:
             asked["mem"] = f"{round(1024 * self.mem_gb)}MB"
-        return asked | {
-            name: getattr(self, name)
-            for name in ("partition", "account", "qos", "constraint", "exclude")
-            if getattr(self, name)
-        }
+        words = {name: getattr(self, name) for name in ("partition", "account", "qos", "constraint", "exclude")}
+        return asked | {name: word for name, word in words.items() if word}
 
 
 def options_of(node: Mapping[str, Any]) -> Options:
     """The options that a launcher's config has."""
-    names = {field.name for field in fields(Options)}
-    return Options(**{name: value for name, value in node.items() if name in names})
+    return Options(**{field.name: node[field.name] for field in fields(Options) if field.name in node})

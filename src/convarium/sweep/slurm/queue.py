@@ -6,8 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -38,13 +37,8 @@ class Slurm:
 
     ACTIVE: ClassVar = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING")
     WAITING: ClassVar = (
-        "PENDING",
-        "CONFIGURING",
-        "REQUEUED",
-        "REQUEUE_HOLD",
-        "REQUEUE_FED",
-        "RESIZING",
-        "SPECIAL_EXIT",
+        *("PENDING", "CONFIGURING", "RESIZING", "SPECIAL_EXIT"),
+        *("REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
     )
     OUTCOMES: ClassVar = {
         "OUT_OF_MEMORY": Outcome("oom", "Slurm: OUT_OF_MEMORY"),
@@ -58,9 +52,7 @@ class Slurm:
     }
 
     def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int) -> None:
-        self._sweep = sweep
-        self._options = options
-        self._most = most_at_a_time
+        self._sweep, self._options, self._most = sweep, options, most_at_a_time
         self._submitted_at: dict[str, float] = {}
 
     def submit(self, tasks: Sequence[Task], at: Placement) -> list[str]:
@@ -69,6 +61,7 @@ class Slurm:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         identities: list[str] = []
+        os.environ["PYTHONPATH"] = import_path()  # a job imports what this program can
         try:
             executor = submitit.SlurmExecutor(folder=self._sweep.path / "slurm" / "%j")
             executor.update_parameters(
@@ -76,8 +69,7 @@ class Slurm:
             )
             for start in range(0, len(tasks), LARGEST_ARRAY):
                 calls = [call_of(task, at) for task in tasks[start : start + LARGEST_ARRAY]]
-                with importable():
-                    identities += [str(job.job_id) for job in executor.submit_array(calls)]
+                identities += [str(job.job_id) for job in executor.submit_array(calls)]
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             self.signal(identities, signal.SIGKILL)
             raise RunError(f"sbatch: {one_line(error).removeprefix('sbatch: error: ')}") from error
@@ -97,9 +89,8 @@ class Slurm:
 
     def _state(self, identity: str, name: str | None) -> State:
         code = 0
-        if name is None or not (name in self.ACTIVE or name in self.WAITING):
-            young = time.monotonic() - self._submitted_at.get(identity, 0) < FORGOTTEN_SECONDS
-            if name is None and young:
+        if name not in (*self.ACTIVE, *self.WAITING):
+            if name is None and time.monotonic() - self._submitted_at.get(identity, 0) < FORGOTTEN_SECONDS:
                 return State("waiting")
             name, code = self._end_of(identity, name)
         if name in self.WAITING:
@@ -115,10 +106,8 @@ class Slurm:
         if not state:
             text = _answer("sacct", "-X", "-n", "-P", "-o", "State,ExitCode", "-j", identity) or ""
             state, code = re.match(r"(\w+)", text), re.search(r"\|(\d+):(\d+)", text)
-        exit_code = 0
-        if code:
-            exit_code = -int(code[2]) if int(code[2]) else int(code[1])
-        return (state[1] if state else name or "NODE_FAIL"), exit_code
+        exit_code, signum = (int(code[1]), int(code[2])) if code else (0, 0)
+        return (state[1] if state else name or "NODE_FAIL"), -signum or exit_code
 
     def signal(self, identities: Sequence[str], signum: int) -> None:
         """Signal all processes of each; SIGKILL takes it from the queue as well."""
@@ -130,20 +119,6 @@ class Slurm:
 def call_of(task: Task, at: Placement) -> Any:
     """What Slurm runs for a task."""
     return partial(watch.run, str(task.run.path), at.nodes, task.share.cores)
-
-
-@contextmanager
-def importable() -> Iterator[None]:
-    """Let what is started meanwhile import what this program can."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = import_path()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 def check_reachable() -> None:

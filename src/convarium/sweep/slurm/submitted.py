@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from convarium.errors import RunError
 from convarium.run.devices import Placement
-from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Event, Outcome, Started, Waiting
+from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Event, Moved, Outcome
 from convarium.sweep.slurm.queue import Slurm, State
 from convarium.sweep.slurm.watch import ENDINGS
 from convarium.sweep.task import Task
@@ -64,7 +64,7 @@ class Submitted:
                 yield Ended(number, -signal.SIGTERM)
                 continue
             task = self._tasks[number]
-            alike.setdefault(task.placement, []).append(task)
+            alike.setdefault(task.preflight.placement, []).append(task)
             for ending in task.run.path.glob(ENDINGS):  # of an earlier attempt
                 ending.unlink(missing_ok=True)
         self._to_submit = []
@@ -76,7 +76,7 @@ class Submitted:
                 continue
             for task, identity in zip(tasks, identities, strict=True):
                 self._identities[task.number] = identity
-                yield Waiting(task.number, {"slurm": identity})
+                yield Moved(task.number, "queued", {"slurm": identity})
 
     def _look(self) -> Iterator[Event]:
         states = self._slurm.states(list(self._identities.values()))
@@ -95,8 +95,7 @@ class Submitted:
                 # one that waits has nothing to save
                 to_signal.setdefault(signum if state.name == "running" else signal.SIGKILL, []).append(identity)
             if state.name != before:
-                kind = Started if state.name == "running" else Waiting
-                yield kind(number, {"slurm": identity})
+                yield Moved(number, "running" if state.name == "running" else "queued", {"slurm": identity})
         for signum, identities in to_signal.items():
             self._slurm.signal(identities, signum)
 

@@ -59,9 +59,9 @@ def _train(path: str, nodes: int, cores: int, log: Path) -> int:
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(TIME_IS_UP, signal.SIG_IGN)  # Slurm may send it to every process of a task
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     os.environ[CORES] = str(cores)
     from convarium.sweep.local.calls import call
 
