@@ -294,3 +294,9 @@ def test_what_is_no_run_is_refused(run: RunDirectory, tmp_path: Path) -> None:
     run.config_file.write_text("arch: {}\ndata: {}\n")
     with pytest.raises(RunError, match="lacks"):
         resume_config(run.path, [])
+
+
+@pytest.mark.parametrize("word", ["+hydra.job.env_set.CONVARIUM_TRUST=os", "hydra.job.env_copy=[HOME]"])
+def test_no_config_changes_the_environment(conf: Conf, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"^hydra\.job\.env_(set|copy): not accepted"):
+        conf.compose([word])

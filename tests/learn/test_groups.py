@@ -1,13 +1,9 @@
-"""Every yaml of the learn groups names something that can be built, and begins by saying what it is."""
+"""What every yaml of the learn groups names does its work."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from convarium.learn.averaging import Averaging
@@ -16,24 +12,11 @@ from convarium.learn.losses import ClassificationLoss
 from convarium.learn.optimizers import build_optimizer
 from convarium.learn.schedules import Schedule, TrainingLength
 
-CONF = Path(__file__).parents[2] / "conf"
 Build = Callable[..., Any]
-GROUPS = ("loss", "optimizer", "schedule", "clip", "average")
-FILES = [path for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
 def run_of(steps: int) -> TrainingLength:
     return TrainingLength(total_steps=steps, steps_per_epoch=10)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
-def test_a_yaml_begins_with_one_line_that_says_what_it_is(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    if lines[0] == "# @package _global_":
-        assert OmegaConf.to_container(OmegaConf.load(path)) == {path.parent.name: None}
-        lines = lines[1:]
-    assert re.match(r"# [A-Z].{8,}", lines[0])
-    assert not lines[1].startswith("#")
 
 
 def test_a_loss_is_built_and_scores_a_batch(

@@ -16,6 +16,7 @@ from convarium.learn.losses import (
     MaximumAPosteriori,
     MeanSquaredError,
     Perceptron,
+    PerHead,
 )
 
 Make = Callable[..., ClassificationLoss]
@@ -155,3 +156,33 @@ def test_the_gradient_of_a_loss_is_that_of_finite_differences(make: Make) -> Non
         nudge[row, column] = step
         slope = (loss(logits + nudge, targets).sum() - loss(logits - nudge, targets).sum()) / (2 * step)
         assert gradient[row, column].item() == pytest.approx(slope.item(), abs=2e-3)
+
+
+def test_each_head_has_a_loss_and_a_weight_of_its_own() -> None:
+    logits, targets, _ = batch()
+    first, second = logits.flip(0), logits.flip(1)
+    loss = PerHead(main=CrossEntropy(), heads=[CrossEntropy(label_smoothing=0.1), Hinge()], weights=[0.5, 0.25])
+    expected = (
+        CrossEntropy()(logits, targets)
+        + 0.5 * CrossEntropy(label_smoothing=0.1)(first, targets)
+        + 0.25 * Hinge()(second, targets)
+    )
+    torch.testing.assert_close(loss(Outputs(logits, (first, second)), targets), expected)
+    torch.testing.assert_close(loss(logits, targets), CrossEntropy()(logits, targets))  # as in evaluation
+
+
+def test_a_loss_per_head_is_for_that_number_of_heads() -> None:
+    loss = PerHead(main=CrossEntropy(), heads=[CrossEntropy()], weights=[0.3])
+    loss.check_heads(1)
+    with pytest.raises(ValueError, match=r"1 losses, but the network has 2 auxiliary classifiers"):
+        loss.check_heads(2)
+    with pytest.raises(ValueError, match=r"2 for 1 heads; accepted: one for each"):
+        PerHead(main=CrossEntropy(), heads=[CrossEntropy()], weights=[0.3, 0.3])
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_a_loss_says_truly_whether_it_is_one_of_probabilities(make: Make) -> None:
+    logits, targets, _ = batch()
+    loss = make()
+    same = torch.allclose(loss(logits.log_softmax(1), targets), loss(logits, targets), atol=1e-5)
+    assert loss.is_of_probabilities(7) == same

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convarium.learn.metrics import Tally
+from convarium.learn.metrics import Accuracy, BalancedAccuracy, MacroF1, Tally
 
 
 def figures(tally: Tally) -> dict[str, float]:
@@ -133,3 +133,50 @@ def test_sums_over_many_batches_keep_float64s_precision() -> None:
     for _ in range(1000):
         tally.update(losses, logits, targets)
     assert tally.sums[0].item() == pytest.approx(5000 * torch.tensor(0.1).item(), rel=1e-12)
+
+
+def classified(classes: int, seen: int) -> tuple[Tensor, Tensor]:
+    """Logits and targets of 200 samples, of only the first `seen` of the classes."""
+    generator = torch.Generator().manual_seed(4)
+    targets = torch.randint(seen, (200,), generator=generator)
+    logits = torch.randn(200, classes, generator=generator)
+    logits[:, seen:] -= 9  # nor predicted
+    logits[torch.arange(100), targets[:100]] += 2
+    return logits, targets
+
+
+def filled(metric: torchmetrics.Metric, logits: Tensor, targets: Tensor) -> float:
+    for rows in torch.arange(len(targets)).split(64):
+        metric.update(logits[rows], targets[rows])
+    return float(metric.compute())
+
+
+@pytest.mark.parametrize("seen", [2, 5, 7])
+def test_the_metrics_are_those_of_torchmetrics(seen: int) -> None:
+    logits, targets = classified(7, seen)
+    theirs = torchmetrics.functional.classification
+    macro = theirs.multiclass_accuracy(logits, targets, num_classes=7, average="macro")
+    assert filled(BalancedAccuracy(num_classes=7), logits, targets) == pytest.approx(macro.item(), rel=1e-6)
+    f1 = theirs.multiclass_f1_score(logits, targets, num_classes=7, average="macro")
+    assert filled(MacroF1(num_classes=7), logits, targets) == pytest.approx(f1.item(), rel=1e-6)
+    top3 = theirs.multiclass_accuracy(logits, targets, num_classes=7, top_k=3, average="micro")
+    assert filled(Accuracy(top=3), logits, targets) == pytest.approx(top3.item(), rel=1e-6)
+
+
+def test_the_metrics_of_a_case_counted_by_hand() -> None:
+    said, targets = torch.tensor([0, 0, 0, 1, 1, 0]), torch.tensor([0, 0, 0, 0, 1, 1])  # class 2 is not there
+    logits = torch.nn.functional.one_hot(said, 3).float()
+    assert filled(Accuracy(), logits, targets) == 4 / 6
+    assert filled(BalancedAccuracy(num_classes=3), logits, targets) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert filled(MacroF1(num_classes=3), logits, targets) == pytest.approx((2 * 3 / (4 + 4) + 2 * 1 / (2 + 2)) / 2)
+
+
+def test_a_class_that_is_predicted_and_never_there_counts_in_macro_f1_alone() -> None:
+    logits, targets = torch.eye(3)[[0, 2]], torch.tensor([0, 0])
+    assert filled(BalancedAccuracy(num_classes=3), logits, targets) == 1 / 2
+    assert filled(MacroF1(num_classes=3), logits, targets) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_metrics_of_nothing_are_nan() -> None:
+    for metric in (Accuracy(), BalancedAccuracy(num_classes=3), MacroF1(num_classes=3)):
+        assert math.isnan(metric.compute())

@@ -51,7 +51,7 @@ def test_a_schedule_has_the_values_of_its_formula(schedule: Schedule, expected: 
     assert {step: schedule.factor(step, RUN) for step in expected} == pytest.approx(expected, abs=1e-12)
 
 
-lengths = st.builds(TrainingLength, total_steps=st.integers(1, 3000), steps_per_epoch=st.integers(1, 200))
+runs = st.builds(TrainingLength, total_steps=st.integers(1, 3000), steps_per_epoch=st.integers(1, 200))
 lengths = st.one_of(
     st.integers(0, 20),
     st.floats(0, 20),
@@ -82,7 +82,7 @@ def fits(schedule: Schedule, length: TrainingLength) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
-@given(schedule=schedules, length=lengths)
+@given(schedule=schedules, length=runs)
 def test_a_factor_lies_between_zero_and_one_at_every_step(schedule: Schedule, length: TrainingLength) -> None:
     assume(fits(schedule, length))
     factors = [
@@ -92,7 +92,7 @@ def test_a_factor_lies_between_zero_and_one_at_every_step(schedule: Schedule, le
 
 
 @settings(max_examples=150, deadline=None)
-@given(schedule=schedules, length=lengths)
+@given(schedule=schedules, length=runs)
 def test_a_warm_up_rises_from_above_zero_to_one_and_nothing_rises_after_it(
     schedule: Schedule, length: TrainingLength
 ) -> None:
@@ -106,7 +106,7 @@ def test_a_warm_up_rises_from_above_zero_to_one_and_nothing_rises_after_it(
 
 
 @settings(max_examples=100, deadline=None)
-@given(schedule=st.one_of(FULL[Polynomial], FULL[Cosine], FULL[OneCycle]), length=lengths)
+@given(schedule=st.one_of(FULL[Polynomial], FULL[Cosine], FULL[OneCycle]), length=runs)
 def test_a_schedule_with_an_end_reaches_it_where_the_run_ends(schedule: Any, length: TrainingLength) -> None:
     assume(fits(schedule, length))
     assert schedule.factor(length.total_steps, length) == pytest.approx(schedule.final)

@@ -299,3 +299,32 @@ def test_a_loss_that_means_nothing_for_one_logit_is_refused(loss: str, accepted:
     else:
         with pytest.raises(ConfigError, match=r"^data.num_classes=1: .*; loss=bce is"):
             preflight(config)
+
+
+@pytest.mark.parametrize("test", ["test.views=10", "test.dense=true", "test.flip=true"])
+@pytest.mark.parametrize(("loss", "accepted"), [("cross_entropy", True), ("hinge", True), ("mse", False)])
+def test_views_are_for_losses_of_probabilities(test: str, loss: str, accepted: bool) -> None:
+    config = compose(["arch=resnet18", "data=imagenet", "data.root=none", f"loss={loss}", test]).config
+    if accepted:
+        preflight(config)
+    else:
+        with pytest.raises(ConfigError, match=rf"^{re.escape(test)}: averages probabilities"):
+            preflight(config)
+
+
+def test_a_metric_of_torchmetrics_is_taken_and_one_of_something_else_refused() -> None:
+    config = config_of()
+    accuracy = {"_target_": "torchmetrics.classification.MulticlassAUROC", "num_classes": 10}
+    preflight({**config, "metrics": {**config["metrics"], "auroc": accuracy}})
+    matrix = {"_target_": "torchmetrics.classification.MulticlassConfusionMatrix", "num_classes": 10}
+    fewer = {"_target_": "torchmetrics.classification.MulticlassAccuracy", "num_classes": 3}
+    for metric in (matrix, fewer):
+        with pytest.raises(ConfigError, match=r"^metrics.mine: does not measure 10 classes by one number"):
+            preflight({**config, "metrics": {"mine": metric}})
+
+
+def test_losses_for_two_heads_are_for_a_network_of_two() -> None:
+    image = ("data=synthetic", "data.image_size=224", "loss=per_head")
+    preflight(compose(["arch=inception_v1", *image]).config)
+    with pytest.raises(ConfigError, match=r"^loss.heads: 2 losses, but the network has 0 auxiliary classifiers"):
+        preflight(compose(["arch=resnet18", *image]).config)

@@ -147,11 +147,6 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return hide
 
 
-def test_a_format_of_another_name_is_refused(digits_run: RunDirectory) -> None:
-    with pytest.raises(ConfigError, match=r"format=onxx: unknown; did you mean 'onnx'\? One of: onnx, torch_export"):
-        export(digits_run, format="onxx")
-
-
 def test_normalization_has_no_part_in_weights_alone(digits_run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match="normalize: has no part in format=safetensors"):
         export(digits_run, format="safetensors", normalize=True)

@@ -18,7 +18,6 @@ from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
 from convarium.learn.dense import dense_logits
 from convarium.learn.losses import ClassificationLoss
-from convarium.learn.metrics import two_columns
 from convarium.run.devices import Placement, Preflight, check_precision, place
 from convarium.wording import one_line
 
@@ -157,14 +156,15 @@ def check_views(config: dict[str, Any], loss: ClassificationLoss) -> None:
 
 def check_metrics(config: dict[str, Any]) -> None:
     """Refuse a metric that does not take logits and class numbers, or whose value is not one number."""
-    logits = two_columns(torch.zeros(2, int(config["data"]["num_classes"])))
+    classes = max(2, int(config["data"]["num_classes"]))
+    logits, targets = torch.eye(classes), torch.arange(classes)  # each class once: no metric warns of one it lacks
     for name, metric in build(config.get("metrics") or {}, "metrics").items():
         try:
-            metric.update(logits, torch.tensor([0, 1]))
+            metric.update(logits, targets)
             float(metric.compute())
         except (RuntimeError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"metrics.{name}: does not measure {len(logits[0])} classes by one number ({one_line(error)})"
+                f"metrics.{name}: does not measure {classes} classes by one number ({one_line(error)})"
             ) from error
 
 
