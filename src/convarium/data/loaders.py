@@ -6,6 +6,7 @@ that every rank computes for itself.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,6 +48,7 @@ def epoch_size(samples: int, batch_size: int, *, parts: int = 1, drop_last: bool
     return EpochSize(full + keeps_last, 0 if keeps_last else last)
 
 
+@dataclass(eq=False, repr=False)
 class TrainBatches:
     """This rank's micro-batches of every epoch, in an order drawn afresh per epoch.
 
@@ -62,40 +64,31 @@ class TrainBatches:
     Raises ValueError if `batch_size` does not divide or exceeds the samples.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        members: Tensor,
-        *,
-        batch_size: int,
-        seed: int,
-        world_size: int = 1,
-        rank: int = 0,
-        accumulate: int = 1,
-        drop_last: bool = True,
-        fixed_order: bool = False,
-    ) -> None:
-        parts = world_size * accumulate
-        if batch_size < 1 or batch_size % parts:
+    source: Source
+    members: Tensor
+    _: KW_ONLY
+    batch_size: int
+    seed: int
+    world_size: int = 1
+    rank: int = 0
+    accumulate: int = 1
+    drop_last: bool = True
+    fixed_order: bool = False
+    epoch: int = field(init=False, default=0)
+    position: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        parts, size, samples = self.world_size * self.accumulate, self.batch_size, len(self.members)
+        if size < 1 or size % parts:
             raise ValueError(
-                f"batch_size={batch_size}: does not divide by {world_size} devices x {accumulate} accumulated"
-                f" micro-batches; nearest that does: {max(round(batch_size / parts), 1) * parts}"
+                f"batch_size={size}: does not divide by {self.world_size} devices x {self.accumulate} accumulated"
+                f" micro-batches; nearest that does: {max(round(size / parts), 1) * parts}"
             )
-        if batch_size > len(members):
-            raise ValueError(f"batch_size={batch_size}: exceeds the {len(members)} training images")
-        self.source = source
-        self.members = members
-        self.batch_size = batch_size
-        self.seed = seed
-        self.world_size = world_size
-        self.rank = rank
-        self.accumulate = accumulate
-        self.fixed_order = fixed_order
-        self.steps, self.remainder = epoch_size(len(members), batch_size, parts=parts, drop_last=drop_last)
-        self._full, last = divmod(len(members), batch_size)
+        if size > samples:
+            raise ValueError(f"batch_size={size}: exceeds the {samples} training images")
+        self.steps, self.remainder = epoch_size(samples, size, parts=parts, drop_last=self.drop_last)
+        self._full, last = divmod(samples, size)
         self._last = last - self.remainder
-        self.epoch = 0
-        self.position = 0
         # Lightning calls set_epoch on `loader.batch_sampler.sampler`; an attribute `sampler` of the loader itself
         # would make `overfit_batches` try to replace it
         self.batch_sampler = SimpleNamespace(sampler=self)

@@ -33,16 +33,13 @@ def _space(*, shear: float, shift: float, degrees: float, tone: float, bits: tup
     """The operations all have in common; `shift` in shares of the image's side up to 1, above in pixels."""
     share = shift <= 1
     return (
-        Choice("shear_x", 0.0, shear, signed=True),
-        Choice("shear_y", 0.0, shear, signed=True),
+        *(Choice(name, 0.0, shear, signed=True) for name in ("shear_x", "shear_y")),
         Choice("translate_x", 0.0, shift, signed=True, times_width=share),
         Choice("translate_y", 0.0, shift, signed=True, times_height=share),
         Choice("rotate", 0.0, degrees, signed=True),
         *(Choice(name, 0.0, tone, signed=True) for name in ("brightness", "color", "contrast", "sharpness")),
         Choice("posterize", *bits, whole=True),
-        Choice("solarize", 1.0, 0.0),
-        Choice("autocontrast"),
-        Choice("equalize"),
+        *(Choice("solarize", 1.0, 0.0), Choice("autocontrast"), Choice("equalize")),
     )
 
 
@@ -67,11 +64,6 @@ class _Magnitudes(NamedTuple):
     signed: Tensor
     """(K,) bool."""
 
-    def of(self, which: Tensor, level: Tensor | int, sign: Tensor) -> Tensor:
-        """The magnitudes of operations (N,) at a level, float64 (N,); a signed one is negative where `sign` < 0.5."""
-        size = self.levels[which, level]
-        return torch.where(self.signed[which] & (sign < 0.5), -size, size)
-
 
 @lru_cache(maxsize=64)  # on a device, a table made anew would be waited for
 def _magnitudes(space: Space, levels: int, height: int, width: int, device: torch.device) -> _Magnitudes:
@@ -84,10 +76,6 @@ def _magnitudes(space: Space, levels: int, height: int, width: int, device: torc
     return _Magnitudes(torch.stack(rows).double().to(device), signed.to(device))
 
 
-def _names(space: Space) -> list[str]:
-    return [choice.operation for choice in space]
-
-
 def _changed(
     policy: "RandAugment | TrivialAugment | AutoAugment | AugMix",
     images: Tensor,
@@ -97,10 +85,11 @@ def _changed(
     level: Tensor | int,
     sign: Tensor,
 ) -> Tensor:
-    """Image i by operation which[i] of the space, at a level below `levels`."""
-    magnitudes = _magnitudes(space, levels, *images.shape[-2:], images.device)
-    operations = named(_names(space), interpolation=policy.interpolation, fill=policy.fill)
-    return each(images, which, magnitudes.of(which, level, sign), operations)
+    """Image i by operation which[i] of the space, at a level below `levels`; a signed one backwards if sign < 0.5."""
+    table, signed = _magnitudes(space, levels, *images.shape[-2:], images.device)
+    magnitudes = torch.where(signed[which] & (sign < 0.5), -table[which, level], table[which, level])
+    operations = named([choice.operation for choice in space], interpolation=policy.interpolation, fill=policy.fill)
+    return each(images, which, magnitudes, operations)
 
 
 def _pick(drawn: Tensor, count: int) -> Tensor:
@@ -143,23 +132,16 @@ class TrivialAugment:
         return _changed(self, images, space, 31, _pick(choice, len(space)), _pick(level, 31), sign)
 
 
-class _Steps(NamedTuple):
-    """A policy of P pairs of steps, as tensors (P, 2)."""
-
-    which: Tensor
-    probability: Tensor
-    level: Tensor
-
-
 @lru_cache(maxsize=16)
-def _steps(policy: str, names: tuple[str, ...], device: torch.device) -> _Steps:
+def _steps(policy: str, names: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """A policy of P pairs of steps: their operations, probabilities and levels, each (P, 2)."""
     from torchvision import transforms  # seconds to import, and needed for its tables only
 
     pairs = transforms.AutoAugment(transforms.AutoAugmentPolicy(policy)).policies  # of steps ("ShearX", 0.9, 4)
     which = torch.tensor([[names.index(re.sub("([XY])$", r"_\1", name).lower()) for name, _, _ in p] for p in pairs])
     probability = torch.tensor([[share for _, share, _ in pair] for pair in pairs], dtype=torch.float64)
     level = torch.tensor([[level or 0 for _, _, level in pair] for pair in pairs])  # None: has no magnitude
-    return _Steps(which.to(device), probability.to(device), level.to(device))
+    return which.to(device), probability.to(device), level.to(device)
 
 
 @dataclass(frozen=True)
@@ -173,13 +155,13 @@ class AutoAugment:
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *USUAL, Choice("invert"))
-        steps = _steps(self.policy, tuple(_names(space)), images.device)
+        steps, probabilities, levels = _steps(self.policy, tuple(choice.operation for choice in space), images.device)
         drawn = uniforms(key, "autoaugment", 5)
-        pair = _pick(drawn[:, 0], len(steps.which))
+        pair = _pick(drawn[:, 0], len(steps))
         for number in range(2):
             taken, sign = drawn[:, 1 + 2 * number], drawn[:, 2 + 2 * number]
-            which = torch.where(taken < steps.probability[pair, number], steps.which[pair, number], 0)  # identity
-            images = _changed(self, images, space, 10, which, steps.level[pair, number], sign)
+            which = torch.where(taken < probabilities[pair, number], steps[pair, number], 0)  # identity
+            images = _changed(self, images, space, 10, which, levels[pair, number], sign)
         return images
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
         return self.channels, self.image_size, self.image_size
 
 
+@dataclass(eq=False, repr=False)
 class Files(PictureSource):
     """Image files and their class numbers.
 
@@ -42,28 +44,21 @@ class Files(PictureSource):
     note: called once for each file that cannot be read, with its path and the reason.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        targets: Tensor,
-        *,
-        shape: Shape,
-        reader: Reader,
-        threads: int = 4,
-        on_bad_file: str = "raise",
-        note: Callable[[str, str], None] | None = None,
-    ) -> None:
-        if len(paths) != len(targets):
-            raise ValueError(f"{len(paths)} files but {len(targets)} targets")
-        self.paths = list(paths)
-        super().__init__(threads)
-        self.targets = targets.to(torch.int64)
-        self.shape = shape
-        self.reader = reader
-        self.on_bad_file = on_bad_file
-        self.note = note
-        self.bad: dict[int, str] = {}
-        """Why samples could not be read, as far as they were asked for."""
+    paths: Sequence[str | Path]
+    targets: Tensor
+    _: KW_ONLY
+    shape: Shape
+    reader: Reader
+    threads: int = 4
+    on_bad_file: str = "raise"
+    note: Callable[[str, str], None] | None = None
+    bad: dict[int, str] = field(init=False, default_factory=dict)
+    """Why samples could not be read, as far as they were asked for."""
+
+    def __post_init__(self) -> None:
+        if len(self.paths) != len(self.targets):
+            raise ValueError(f"{len(self.paths)} files but {len(self.targets)} targets")
+        super().__init__(self.threads)
 
     def __str__(self) -> str:
         return f"files read by {self.reader.name} in {self.threads} threads"

@@ -1,5 +1,6 @@
 """Images out of packed shards, by index, in any order."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -65,31 +66,27 @@ def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDA
     return resized[:, top : top + image_size, left : left + image_size]
 
 
+@dataclass(eq=False, repr=False)
 class Packed(PictureSource):
     """A split in shards of JPEG files (`reader` decodes them) or, with reader=None, of pixels.
 
     threads: how many decode; 0: the one that asks. The images do not depend on it.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        *,
-        channels: int,
-        image_size: int,
-        crop_share: float = 1.0,
-        reader: Reader | None = None,
-        threads: int = 4,
-    ) -> None:
-        super().__init__(threads)
-        self.shards = shards
-        self.targets = torch.from_numpy(shards.index.target.astype(np.int64))
-        self.sizes = torch.from_numpy(np.stack([shards.index.height, shards.index.width], axis=1).astype(np.int64))
+    shards: Shards
+    _: KW_ONLY
+    channels: int
+    image_size: int
+    crop_share: float = 1.0
+    reader: Reader | None = None
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        super().__init__(self.threads)
+        index = self.shards.index
+        self.targets = torch.from_numpy(index.target.astype(np.int64))
+        self.sizes = torch.from_numpy(np.stack([index.height, index.width], axis=1).astype(np.int64))
         """(len, 2) heights and widths of the stored pictures."""
-        self.channels = channels
-        self.image_size = image_size
-        self.crop_share = crop_share
-        self.reader = reader
 
     def __str__(self) -> str:
         kind = "pixels" if self.reader is None else f"JPEG read by {self.reader.name}"

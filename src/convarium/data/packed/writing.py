@@ -5,6 +5,7 @@ import io
 import tarfile
 import zlib
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ import numpy as np
 from convarium.data.packed.shards import COLUMNS, STORES, File, Index, Split
 
 
+@dataclass
 class SplitWriter:
     """Writes a split into `folder`, a new shard where the next sample would make one longer than `shard_bytes`.
 
@@ -20,11 +22,12 @@ class SplitWriter:
     owners; one of pixels is nothing but pixels.
     """
 
-    def __init__(self, folder: Path, split: str, *, store: str, shard_bytes: int) -> None:
-        self.folder = folder
-        self.split = split
-        self.store = store
-        self.shard_bytes = shard_bytes
+    folder: Path
+    split: str
+    store: str
+    shard_bytes: int
+
+    def __post_init__(self) -> None:
         self._rows = array("q")  # the index, row by row: eight bytes a number
         self._shards: list[File] = []
         self._file: BinaryIO | None = None
