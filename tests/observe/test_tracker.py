@@ -18,73 +18,58 @@ from convarium.observe import tracker as tracker_module
 from convarium.observe.tracker import Start, Tracker, redacted, rows_of
 
 
-class Recorder:
-    """A session that keeps what it is told; a tracker to a list."""
+class Recording(Tracker):
+    """A tracker to a list."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[tuple[Any, ...]] = []
 
-    def log_config(self, config: dict[str, Any]) -> None:
-        self.calls.append(("config", config))
+    def open(self, start: Start) -> None:
+        self.start = start
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
         self.calls.append(("metrics", metrics, step))
 
-    def log_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: dict[str, Any]) -> None:
         self.calls.append(("summary", summary))
 
     def close(self, status: str) -> None:
         self.calls.append(("close", status))
 
 
-class Recording(Tracker):
-    def __init__(self) -> None:
-        super().__init__()
-        self.session = Recorder()
-        self.start: Start | None = None
-
-    def _open(self, start: Start) -> Recorder:
-        self.start = start
-        return self.session
-
-
-class HangingOpen(Tracker):
+class HangingOpen(Recording):
     patience, farewell = 0.05, 0.1
 
-    def _open(self, start: Start) -> Recorder:
+    def open(self, start: Start) -> None:
         threading.Event().wait()
-        raise AssertionError
 
 
-class HangingWrite(HangingOpen):
-    def _open(self, start: Start) -> Recorder:
-        session = Recorder()
-        session.log_metrics = lambda metrics, step: threading.Event().wait()  # type: ignore[method-assign, assignment]
-        return session
+class HangingWrite(Recording):
+    patience, farewell = 0.05, 0.1
+
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        threading.Event().wait()
 
 
-class RaisingOpen(Tracker):
-    def _open(self, start: Start) -> Recorder:
+class RaisingOpen(Recording):
+    def open(self, start: Start) -> None:
         raise ConnectionError("no such server\nsecond line")
 
 
-class RaisingImport(Tracker):
+class RaisingImport(Recording):
     def _import(self) -> None:
         raise ImportError("libtracker.so")
 
 
-class RaisingWrite(Tracker):
-    def _open(self, start: Start) -> Recorder:
-        session = Recorder()
-        session.log_metrics = lambda metrics, step: {}[step]  # type: ignore[method-assign, assignment, index]
-        return session
+class RaisingWrite(Recording):
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        {}[step]
 
 
-class ExitingWrite(Tracker):
-    def _open(self, start: Start) -> Recorder:
-        session = Recorder()
-        session.log_metrics = lambda metrics, step: exit(3)  # type: ignore[method-assign, assignment]
-        return session
+class ExitingWrite(Recording):
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        exit(3)
 
 
 class Line(LightningModule):
@@ -137,7 +122,7 @@ def test_calls_arrive_in_order_and_once(tmp_path: Path) -> None:
     tracker.end("ok", {"params": 11})
     tracker.log_metrics({"after": 1.0}, 0)
     rows = [("metrics", {"train/loss": float(step)}, step) for step in range(100)]
-    assert tracker.session.calls == [*rows, ("summary", {"params": 10, "status": "ok"}), ("close", "ok")]
+    assert tracker.calls == [*rows, ("summary", {"params": 10, "status": "ok"}), ("close", "ok")]
     assert tracker.start == Start(run_dir=tmp_path, name="run", config={"a": {"b": 1}})
 
 
@@ -159,7 +144,7 @@ def test_a_broken_tracker_costs_one_line_and_no_weight(
     weights = fit([kind(), recording], tmp_path)
     assert time.monotonic() - began < 10.0
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert len(recording.session.calls) == 22  # the tracker beside it misses nothing
+    assert len(recording.calls) == 22  # the tracker beside it misses nothing
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("convarium")]
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"{kind.__name__.lower()}: given up (")
@@ -171,9 +156,9 @@ def test_a_slow_tracker_drops_rows_and_says_how_many(tmp_path: Path, caplog: pyt
     class Slow(Recording):
         capacity = 10
 
-        def _open(self, start: Start) -> Recorder:
+        def open(self, start: Start) -> None:
             may_open.wait()
-            return super()._open(start)
+            super().open(start)
 
     may_open, tracker = threading.Event(), Slow()
     tracker.begin(run_dir=tmp_path, name="run", config={}, run_id=None)
@@ -183,7 +168,7 @@ def test_a_slow_tracker_drops_rows_and_says_how_many(tmp_path: Path, caplog: pyt
     while not tracker._calls.empty():
         time.sleep(0.01)
     tracker.end("ok", {})
-    assert [call[2] for call in tracker.session.calls if call[0] == "metrics"] == list(range(10))
+    assert [call[2] for call in tracker.calls if call[0] == "metrics"] == list(range(10))
     assert [record.getMessage() for record in caplog.records] == [
         "slow: 15 rows were dropped, it was too slow; metrics.csv has every row"
     ]

@@ -373,10 +373,7 @@ def test_disabled_writes_nothing(
 
 
 def test_a_frozen_service_costs_one_line(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wandb.sdk import wandb_setup
 

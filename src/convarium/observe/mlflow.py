@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from convarium.observe.tracker import Session, Start, Tracker, numbers_of, require
+from convarium.observe.tracker import Start, Tracker, numbers_of, require
 
 STATUSES = {"ok": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # any other is FAILED
 
@@ -46,51 +46,44 @@ class MLflow(Tracker):
         if self._remote is None:
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    def _open(self, start: Start) -> Session:
-        return MLflowSession(self, start)
-
-
-class MLflowSession:
-    """An open MLflow run."""
-
-    def __init__(self, tracker: MLflow, start: Start) -> None:
+    def open(self, start: Start) -> None:
         from lightning.pytorch.loggers import MLFlowLogger
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        uri = tracker._remote or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
+        uri = self._remote or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
         client = MlflowClient(uri)
-        if client.get_experiment_by_name(tracker.experiment) is None:  # Lightning would say so in a line of its own
-            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if tracker._remote is None else None
-            client.create_experiment(tracker.experiment, artifact_location=artifacts)
-        run_id = tracker.run_id
+        if client.get_experiment_by_name(self.experiment) is None:  # Lightning would say so in a line of its own
+            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if self._remote is None else None
+            client.create_experiment(self.experiment, artifact_location=artifacts)
+        run_id = self.run_id
         if run_id is not None:
             try:
                 client.get_run(run_id)
             except MlflowException:  # kept in another store than this one
                 run_id = None
         self._logger = MLFlowLogger(
-            experiment_name=tracker.experiment,
-            run_name=tracker._run_name or start.name,
+            experiment_name=self.experiment,
+            run_name=self._run_name or start.name,
             tracking_uri=uri,
-            tags=tracker._tags,
+            tags=self._tags,
             run_id=run_id,
         )
-        tracker.run_id = self._logger.run_id
+        self.run_id = self._logger.run_id
         if run_id is None:  # parameters of a run are written once; a resumed run may have a longer max_epochs
-            self.log_config(start.config)
+            self.write_config(start.config)
         else:
             client.update_run(run_id, status="RUNNING")
 
-    def log_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: dict[str, Any]) -> None:
         if not self._logger.experiment.get_run(self._logger.run_id).data.params:
             self._logger.log_hyperparams(config)
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
         self._logger.log_metrics(metrics, step)
 
-    def log_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: dict[str, Any]) -> None:
         """Figures become metrics of that name under `summary/`, anything else a tag."""
         figures = numbers_of(summary)
         self._logger.log_metrics(figures)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from convarium.observe.tracker import Session, Start, Tracker, numbers_of, require
+from convarium.observe.tracker import Start, Tracker, numbers_of, require
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -17,23 +17,15 @@ class TensorBoard(Tracker):
         super().__init__()
         require("tensorboard")
         self.flush_seconds = flush_seconds
+        self._logger: TensorBoardLogger | None = None  # opened by the first row: a resumed run goes on at its step
+        self._last_step = 0
 
     def _import(self) -> None:
         import lightning.pytorch.loggers  # noqa: F401
         import torch.utils.tensorboard  # noqa: F401
 
-    def _open(self, start: Start) -> Session:
-        return TensorBoardSession(start, self.flush_seconds)
-
-
-class TensorBoardSession:
-    """The event file of one start of a run, opened by its first row, whose step says where a resumed run goes on."""
-
-    def __init__(self, start: Start, flush_seconds: float) -> None:
-        self._start, self._flush_seconds = start, flush_seconds
-        self._config = start.config
-        self._logger: TensorBoardLogger | None = None
-        self._last_step = 0
+    def open(self, start: Start) -> None:
+        self._start, self._config = start, start.config
 
     def _opened(self, step: int) -> "TensorBoardLogger":
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -46,21 +38,21 @@ class TensorBoardSession:
                 name=folder.name,
                 version="",
                 default_hp_metric=False,
-                flush_secs=self._flush_seconds,
+                flush_secs=self.flush_seconds,
                 purge_step=step if going_on else None,
             )
             text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
             self._logger.experiment.add_text("config", f"```yaml\n{text}\n```", step)
         return self._logger
 
-    def log_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: dict[str, Any]) -> None:
         self._config = config
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
         self._last_step = self._last_step if step is None else step
         self._opened(self._last_step).log_metrics(metrics, self._last_step)
 
-    def log_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: dict[str, Any]) -> None:
         """The row of the run in the HParams tab."""
         self._opened(self._last_step).log_hyperparams(self._config, numbers_of(summary), self._last_step)
 

@@ -18,7 +18,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from lightning.pytorch.loggers import Logger
 
@@ -40,17 +40,10 @@ class Start(NamedTuple):
     rows: Sequence[dict[str, float]] = ()  # what metrics.csv holds of the run that is continued
 
 
-class Session(Protocol):
-    """An open tracker; every method is called from the tracker's own thread, in the order of the calls on `Tracker`."""
-
-    def log_config(self, config: dict[str, Any]) -> None: ...
-    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None: ...
-    def log_summary(self, summary: dict[str, Any]) -> None: ...
-    def close(self, status: str) -> None: ...
-
-
 class Tracker(Logger):
-    """A Lightning logger whose work happens behind a guard; a subclass says how its `Session` is opened.
+    """A Lightning logger whose work happens behind a guard, in methods of the subclass: `open(start)`, then any number
+    of `write_config(config)`, `write_metrics(metrics, step)` and `write_summary(summary)`, then `close(status)`. They
+    are called from the tracker's own thread, in the order of the calls on it, and may raise anything.
 
     It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's
     `finalize` closes nothing, because a test follows the fit.
@@ -71,17 +64,11 @@ class Tracker(Logger):
         self._lost = False
         self._dropped = 0
 
-    # What a subclass says
-
     def _import(self) -> None:
         """Import the tracker's library, in the thread of the run.
 
         Two threads that import at a time may find each other's modules half loaded, and the run's must not.
         """
-
-    def _open(self, start: Start) -> Session:
-        """Connect and return the open session; runs in the tracker's thread and may raise anything."""
-        raise NotImplementedError  # abstract: a tracker says
 
     def _choose_id(self, previous: str | None) -> str | None:
         """The id of this run where it is ours to choose, before the tracker is reached; None where the tracker does."""
@@ -94,8 +81,6 @@ class Tracker(Logger):
     def _rescue(self) -> str:
         """What remains to the person whose tracker was given up, for the one line of log."""
         return "metrics.csv has every row"
-
-    # What the run says
 
     def begin(self, *, run_dir: Path, name: str, config: dict[str, Any], run_id: str | None) -> None:
         """Import the tracker's library and start its thread, on rank 0 only and before the fit; never raises for it.
@@ -120,14 +105,14 @@ class Tracker(Logger):
         self._thread.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._send("log_metrics", {name: float(value) for name, value in metrics.items()}, step)
+        self._send("write_metrics", {name: float(value) for name, value in metrics.items()}, step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        self._send("log_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))
+        self._send("write_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))
 
     def log_summary(self, summary: Mapping[str, Any]) -> None:
         """Figures of the whole run (`best/val/acc1`, parameters, status), one value per name."""
-        self._send("log_summary", dict(summary))
+        self._send("write_summary", dict(summary))
 
     def finalize(self, status: str) -> None:
         """Nothing: Lightning calls it after the fit and again after the test; the run is over at `end`."""
@@ -160,8 +145,6 @@ class Tracker(Logger):
     def save_dir(self) -> str | None:
         return None if self._run_dir is None else str(self._run_dir)
 
-    # The guard
-
     def _send(self, method: str, *args: Any) -> None:
         """Queue a call for the tracker's thread; never waits, never raises."""
         if self._thread is None or self._lost:
@@ -177,13 +160,14 @@ class Tracker(Logger):
 
     def _serve(self, start: Start) -> None:
         try:
-            session = self._open(start)
-            method = ""
-            while method != "close" and not self._lost:
+            method, args = "open", (start,)
+            while True:
+                getattr(self, method)(*args)
+                if method == "close" or self._lost:
+                    return
                 self._call_began = None
                 method, args = self._calls.get()
                 self._call_began = time.monotonic()
-                getattr(session, method)(*args)
         except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
             self._give_up(typed_line(error))
 

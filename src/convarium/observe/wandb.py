@@ -17,14 +17,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from convarium.observe.tracker import Session, Start, Tracker
+from convarium.observe.tracker import Start, Tracker
 from convarium.wording import first_line
-
-if TYPE_CHECKING:
-    from wandb import Run
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +56,7 @@ class Wandb(Tracker):
         self.mode, self._id, self.run_name = mode, id, name
         self._place = {"project": project, "entity": entity, "group": group, "job_type": job_type}
         self._tags = [str(tag) for tag in tags]
-        self._run: Run | None = None
+        self._run: Any = None  # a wandb.Run
         self._environment: list[str] = []
 
     def _choose_id(self, previous: str | None) -> str:
@@ -73,7 +70,7 @@ class Wandb(Tracker):
         import requests  # noqa: F401  # which wandb.init would import in the tracker's thread
         import wandb  # noqa: F401
 
-    def _open(self, start: Start) -> Session:
+    def open(self, start: Start) -> None:
         mode = self.mode
         if mode == "auto":  # the environment's word counts, as everywhere with W&B
             asked = os.environ.get("WANDB_MODE", "")
@@ -94,9 +91,30 @@ class Wandb(Tracker):
                 level, why = (logging.WARNING, f" ({reason})") if reason else (logging.INFO, "")
                 folder = Path(self._run.dir).parent
                 log.log(level, "wandb: offline%s; upload it later with: wandb sync '%s'", why, folder)
-        return WandbSession(self, self._run, start)
+        self._run.define_metric(STEP, hidden=True)
+        self._run.define_metric("*", step_metric=STEP, step_sync=True)
+        if not self._run.resumed:  # offline, or unknown to the server: the upload of an id replaces what was there
+            for row in start.rows:
+                self.write_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
-    def _init(self, start: Start, mode: Any, seconds: float) -> "Run":
+    def write_config(self, config: dict[str, Any]) -> None:
+        self._run.config.update(config, allow_val_change=True)
+
+    def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self._run.log(metrics if step is None else {**metrics, STEP: step})
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self._run.summary.update(summary)
+
+    def close(self, status: str) -> None:
+        import wandb
+
+        self._run.finish(exit_code=EXIT_CODES.get(status, 1))
+        if wandb.setup().most_recent_active_run is None:
+            wandb.teardown()
+        self._restore_environment()
+
+    def _init(self, start: Start, mode: Any, seconds: float) -> Any:
         import wandb
 
         if mode != "disabled":
@@ -135,35 +153,6 @@ class Wandb(Tracker):
     def _restore_environment(self) -> None:
         for name in self._environment:
             os.environ.pop(name, None)
-
-
-class WandbSession:
-    """An open W&B run."""
-
-    def __init__(self, tracker: Wandb, run: "Run", start: Start) -> None:
-        self._tracker, self._run = tracker, run
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
-        if not run.resumed:  # offline, or unknown to the server: the upload of an id replaces what was there
-            for row in start.rows:
-                self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-
-    def log_config(self, config: dict[str, Any]) -> None:
-        self._run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None) -> None:
-        self._run.log(metrics if step is None else {**metrics, STEP: step})
-
-    def log_summary(self, summary: dict[str, Any]) -> None:
-        self._run.summary.update(summary)
-
-    def close(self, status: str) -> None:
-        import wandb
-
-        self._run.finish(exit_code=EXIT_CODES.get(status, 1))
-        if wandb.setup().most_recent_active_run is None:
-            wandb.teardown()
-        self._tracker._restore_environment()
 
 
 def why_offline(seconds: float) -> str | None:
