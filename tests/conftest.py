@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -46,6 +46,28 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         trust.cache_clear()
 
     return set_trust
+
+
+class Outcome(NamedTuple):
+    """What a command left on its way out."""
+
+    code: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def convarium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command in this process."""
+    from convarium.cli import main
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["convarium", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Outcome(end.value.code, *capsys.readouterr())
+
+    return run
 
 
 def forget_trust() -> None:

@@ -5,41 +5,19 @@ import hashlib
 import io
 import json
 import struct
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from convarium.cli import VERBS, find_verb, main
+from convarium.cli import VERBS, find_verb
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
-
-
-class Outcome(NamedTuple):
-    """What a command left on its way out."""
-
-    code: object
-    out: str
-    err: str
-
-
-@pytest.fixture
-def convarium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run a command in this process."""
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["convarium", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Outcome(end.value.code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -57,7 +35,6 @@ VERB = Verb(
     meaning="try it",
     run=lambda words: None,
     positions="RUN",
-    most=1,
     options={"weights": Option("which weights", ("best", "last")), "output": Option("the file"), "format": FORMAT},
     overrides="keys of data",
     example="convarium try RUN output=FILE",
@@ -116,7 +93,7 @@ def test_the_example_of_a_verb_is_one_that_it_reads(name: str) -> None:
 
 
 def test_evaluate_shows_what_it_measured_beside_what_was_logged(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory
+    convarium: Callable[..., Any], digits_run: RunDirectory
 ) -> None:
     outcome = convarium("evaluate", digits_run.path)
     loss, acc1 = (digits_run.result()["metrics"][f"test/{name}"] for name in ("loss", "acc1"))
@@ -131,13 +108,13 @@ def test_evaluate_shows_what_it_measured_beside_what_was_logged(
 
 
 def test_what_was_logged_is_left_out_where_it_means_something_else(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory
+    convarium: Callable[..., Any], digits_run: RunDirectory
 ) -> None:
     for words in (["weights=last"], ["split=val"], ["data.test_size=null"]):
         assert "logged" not in convarium("evaluate", digits_run.path, *words).out
 
 
-def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run: RunDirectory) -> None:
+def test_evaluate_answers_programs(convarium: Callable[..., Any], digits_run: RunDirectory) -> None:
     told = json.loads(convarium("evaluate", digits_run.path, "split=val", "weights=last", "--json").out)
     metrics = told.pop("metrics")
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
@@ -145,7 +122,7 @@ def test_evaluate_answers_programs(convarium: Callable[..., Outcome], digits_run
     assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "views": "1 crop", "overrides": []}
 
 
-def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Any], tmp_path: Path) -> None:
     outcome = convarium("evaluate", "arch=lenet5", "weights=file.pth", "data=digits")
     assert outcome.code == 2
     assert outcome.err.startswith(f"error: weights={tmp_path}/file.pth: no such file; accepted: torchvision:NAME, or a")
@@ -155,7 +132,7 @@ def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[...,
 
 
 def test_predict_prints_the_most_probable_classes(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path
+    convarium: Callable[..., Any], digits_run: RunDirectory, image: Path
 ) -> None:
     name, *guesses = convarium("predict", digits_run.path, image, "top=3").out.splitlines()
     assert name == str(image)
@@ -164,7 +141,7 @@ def test_predict_prints_the_most_probable_classes(
     assert chances == sorted(chances, reverse=True)
 
 
-def test_predict_answers_programs(convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path) -> None:
+def test_predict_answers_programs(convarium: Callable[..., Any], digits_run: RunDirectory, image: Path) -> None:
     [told] = json.loads(convarium("predict", digits_run.path, image, "--json").out)
     assert told["image"] == str(image)
     assert len(told["classes"]) == 5
@@ -186,13 +163,13 @@ def test_predict_answers_programs(convarium: Callable[..., Outcome], digits_run:
     ],
 )
 def test_predict_refuses_in_one_line(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path, word: str, says: str
+    convarium: Callable[..., Any], digits_run: RunDirectory, image: Path, word: str, says: str
 ) -> None:
     assert convarium("predict", digits_run.path, image, word) == (2, "", f"error: {says}\n")
 
 
 def test_an_unreadable_image_ends_in_one_line_with_its_name(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory, image: Path, tmp_path: Path
+    convarium: Callable[..., Any], digits_run: RunDirectory, image: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.png").write_bytes(image.read_bytes()[:40])
     code, out, err = convarium("predict", digits_run.path, image, tmp_path / "broken.png")
@@ -205,7 +182,7 @@ def test_an_unreadable_image_ends_in_one_line_with_its_name(
 
 
 def test_export_says_where_what_and_how_well(
-    convarium: Callable[..., Outcome], digits_run: RunDirectory, tmp_path: Path
+    convarium: Callable[..., Any], digits_run: RunDirectory, tmp_path: Path
 ) -> None:
     outcome = convarium("export", digits_run.path, "format=torch_export", f"output={tmp_path / 'a.pt2'}")
     assert outcome.code == 0
@@ -218,7 +195,7 @@ def test_export_says_where_what_and_how_well(
     assert (tmp_path / "a.pt2").is_file()
 
 
-def test_export_refuses_in_one_line(convarium: Callable[..., Outcome], digits_run: RunDirectory) -> None:
+def test_export_refuses_in_one_line(convarium: Callable[..., Any], digits_run: RunDirectory) -> None:
     for word, says in {
         "format=onxn": "format=onxn: unknown; did you mean 'onnx'? One of: onnx, torch_export, safetensors",
         "normalize=yes": "normalize=yes: unknown. One of: true, false",
@@ -230,14 +207,14 @@ def test_export_refuses_in_one_line(convarium: Callable[..., Outcome], digits_ru
 # Fetch
 
 
-def test_nothing_is_fetched_of_what_is_shipped_or_made(convarium: Callable[..., Outcome]) -> None:
+def test_nothing_is_fetched_of_what_is_shipped_or_made(convarium: Callable[..., Any]) -> None:
     outcome = convarium("data", "fetch", "digits", "synthetic")
     assert outcome.code == 0
     assert [line.partition(":")[0] for line in outcome.out.splitlines()] == ["digits", "synthetic"]
     assert outcome.out.count("nothing to fetch") == 2
 
 
-def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "sets" / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for part, number in (("train", 3), ("t10k", 2)):
@@ -250,7 +227,7 @@ def test_what_is_here_is_not_fetched_again(convarium: Callable[..., Outcome], tm
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist", "emnist", "svhn", "stl10", "usps"])
 def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
-    convarium: Callable[..., Outcome], tmp_path: Path, name: str
+    convarium: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     outcome = convarium("data", "fetch", name, "data.root=sets")
     assert outcome.code == 2
@@ -261,7 +238,7 @@ def test_without_a_network_fetching_ends_in_one_line_and_leaves_nothing(
 
 @pytest.mark.parametrize("name", ["imagenette", "tiny_imagenet"])
 def test_without_a_network_the_relatives_of_imagenet_leave_nothing(
-    convarium: Callable[..., Outcome], tmp_path: Path, name: str
+    convarium: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     outcome = convarium("data", "fetch", name, "data.root=sets/deep")
     assert outcome.code == 2
@@ -283,14 +260,14 @@ def test_without_a_network_the_relatives_of_imagenet_leave_nothing(
     ],
 )
 def test_archives_that_cannot_be_used_are_refused(
-    convarium: Callable[..., Outcome], words: tuple[str, ...], message: str
+    convarium: Callable[..., Any], words: tuple[str, ...], message: str
 ) -> None:
     outcome = convarium("data", "fetch", *words, "data.root=sets")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert outcome.err.startswith(message)
 
 
-def test_a_dataset_is_made_from_an_archive(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_dataset_is_made_from_an_archive(convarium: Callable[..., Any], tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a,b.zip", "w") as bundle:
         for split in ("train", "val"):
             bundle.writestr(f"top/{split}/n1/1.JPEG", b"")
@@ -300,7 +277,7 @@ def test_a_dataset_is_made_from_an_archive(convarium: Callable[..., Outcome], tm
     assert convarium(*words).out == f"tiny_imagenet: is in {tmp_path / 'sets'}\n"
 
 
-def test_imagenet_and_one_s_own_folder_are_not_ours_to_fetch(convarium: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_imagenet_and_one_s_own_folder_are_not_ours_to_fetch(convarium: Callable[..., Any], tmp_path: Path) -> None:
     outcome = convarium("data", "fetch", "imagenet")
     assert outcome.code == 2
     assert "register at image-net.org" in outcome.err

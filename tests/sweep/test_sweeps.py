@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from convarium.run.directory import RunDirectory
 from convarium.run.launch import launch
 from convarium.run.prepare import prepare
 from convarium.sweep import run as run_module
+from convarium.sweep import sites
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of
 from convarium.sweep.local.processes import Processes, supervised
@@ -296,3 +298,25 @@ def test_a_controller_that_comes_second_to_a_new_sweep_is_refused(
     with pytest.raises(RunError, match="another controller has begun it meanwhile"):
         sweep(processes, "seed=1,2,3")
     assert [row["status"] for row in board()] == ["ok", "ok"]
+
+
+@pytest.fixture
+def shared(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps of the command line have the processes that the tests share."""
+    monkeypatch.setattr(sites, "supervised", lambda isolation: nullcontext(processes))
+
+
+def test_a_sweeper_of_hydras_hands_its_points_to_our_launcher(convarium: Callable[..., Any], shared: None) -> None:
+    done = convarium("train", "-m", "hydra/sweeper=basic", "seed=1,2", *BASE, "arch.hidden=[16]", "sweep.name=s")
+    assert done.code == 0, done.err
+    assert statuses("seed") == {"1": "ok", "2": "ok"}
+
+
+def test_a_study_sweeps_without_m_and_an_axis_can_be_replaced(convarium: Callable[..., Any], shared: None) -> None:
+    Path("mine/study").mkdir(parents=True)
+    Path("mine/study/small.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper: {params: {norm: 'paper,batch', seed: '1,2,3'}}\n"
+    )
+    done = convarium("train", "--config-dir", "mine", "study=small", "seed=7", "name=-", "batch_size=0,64")
+    point = "(job 1 of 4: norm=paper batch_size=0)"
+    assert (done.code, done.err) == (2, f"error: batch_size=0: out of range; accepted: at least 1 {point}\n")

@@ -85,13 +85,11 @@ def _inspect_named(
         node = conf.merge(words)["data"]
         kind = find_target({"_target_": node["_target_"]}, "data")
         root = str(node["root"]) if issubclass(kind, FolderImages) else None
-    if root is not None and is_table(root):
-        return inspect_folder(Path(root).expanduser(), workers=workers, progress=progress)
     if root is None:
         config = conf.compose(words, to_train=False).config
         return inspect_dataset(build(config["data"], "data"), name, progress=progress)
     folder = Path(root).expanduser()
-    if not folder.is_dir():
+    if not is_table(root) and not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder")
     return inspect_folder(folder, workers=workers, progress=progress)
 

@@ -63,7 +63,6 @@ VERB = Verb(
     meaning="measure the weights of a run, or of a file, on a split",
     run=run,
     positions="RUN",
-    most=1,
     options={
         "weights": Option(f"of a run {' or '.join(WEIGHTS)}; else a file or torchvision:NAME", default="final"),
         "split": Option("the images to measure on", SPLITS, "test"),

@@ -33,14 +33,11 @@ VERB = Verb(
     meaning="write the network of a run as a file for other programs",
     run=run,
     positions="RUN",
-    most=1,
     options={
         "format": Option("the kind of file", tuple(FORMATS), "onnx"),
         "output": Option("the file to write; RUN/export/model.* if not given"),
         "weights": Option("which weights of the run", WEIGHTS, "final"),
-        "normalize": Option(
-            "whether the network takes images as they are and normalizes them itself", ("true", "false")
-        ),
+        "normalize": Option("whether the network takes images as they are, normalizing them itself", ("true", "false")),
     },
     example="convarium export runs/digits format=torch_export output=digits.pt2",
 )

@@ -50,7 +50,8 @@ def _columns(rows: Mapping[str, str]) -> str:
 def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
     """A line for each network, below its paper, oldest first; texts are wrapped to `width`, None: not at all."""
     papers = sorted(stated.items(), key=lambda item: (item[1].year, item[1].authors, item[1].parameters, item[0]))
-    rows = {name: _row(name, network) for name, network in papers}
+    longest = max(map(len, stated))
+    rows = {name: _row(f"  {name:{longest}}", network) for name, network in papers}
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows.values(), strict=True)]
     gap = "  " if width is None or sum(widths) + 2 * len(widths) <= width else " "
     before = sum(widths) + len(gap) * len(widths)
@@ -83,7 +84,7 @@ def records(stated: Mapping[str, Architecture]) -> dict[str, dict[str, Any]]:
 def _row(name: str, network: Architecture) -> tuple[str, ...]:
     published = network.published
     return (
-        f"  {name}",
+        name,
         f"{network.parameters:,}",
         published.parameters or "",
         f"{network.multiply_adds:,}" if network.multiply_adds is not None else "",
@@ -94,10 +95,7 @@ def _row(name: str, network: Architecture) -> tuple[str, ...]:
 
 
 def _line(cells: tuple[str, ...], widths: list[int], gap: str) -> str:
-    name, *numbers = cells
-    return gap.join(
-        [f"{name:{widths[0]}}", *(f"{cell:>{size}}" for cell, size in zip(numbers, widths[1:], strict=True))]
-    )
+    return gap.join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))
 
 
 VERB = Verb(
@@ -105,7 +103,6 @@ VERB = Verb(
     meaning="print the groups, the answers of one (arch: a table), or what is known about a key",
     run=run,
     positions="[GROUP|KEY]",
-    most=1,
     options={"format": FORMAT},
     example="convarium list norm, or: convarium list trainer.max_epochs",
 )

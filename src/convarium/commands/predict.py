@@ -3,16 +3,11 @@
 import csv
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.trained import WEIGHTS
-
-if TYPE_CHECKING:
-    from convarium.trained.predict import Prediction
 
 
 def run(words: Words) -> int:
@@ -29,28 +24,19 @@ def run(words: Words) -> int:
     from convarium.trained.predict import predict
 
     run, weights = RunDirectory.open(folder), words.value("weights")
-    predictions = predict(run, map(Path, images), weights=weights, top=top)
-    {"text": _print_text, "json": _print_json, "csv": _print_csv}[words.value("format")](predictions)
+    found = predict(run, map(Path, images), weights=weights, top=top)
+    if words.as_json:
+        rows = [{"image": str(image), "classes": [guess._asdict() for guess in guesses]} for image, guesses in found]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif words.value("format") == "csv":
+        table = csv.writer(sys.stdout, lineterminator="\n")
+        table.writerow(("image", "rank", "number", "name", "probability"))
+        for image, guesses in found:
+            table.writerows((image, rank, *guess) for rank, guess in enumerate(guesses, start=1))
+    else:
+        for image, guesses in found:
+            print(image, *(f"  {guess.probability:.4f}  {guess.name}" for guess in guesses), sep="\n")
     return 0
-
-
-def _print_text(predictions: Sequence["Prediction"]) -> None:
-    for image, guesses in predictions:
-        print(image)
-        for guess in guesses:
-            print(f"  {guess.probability:.4f}  {guess.name}")
-
-
-def _print_json(predictions: Sequence["Prediction"]) -> None:
-    rows = [{"image": str(image), "classes": [guess._asdict() for guess in guesses]} for image, guesses in predictions]
-    print(json.dumps(rows, indent=2, ensure_ascii=False))
-
-
-def _print_csv(predictions: Sequence["Prediction"]) -> None:
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(("image", "rank", "number", "name", "probability"))
-    for image, guesses in predictions:
-        table.writerows((image, rank, *guess) for rank, guess in enumerate(guesses, start=1))
 
 
 VERB = Verb(

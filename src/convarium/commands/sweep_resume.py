@@ -1,17 +1,14 @@
 """`convarium sweep resume DIR`: go on with a sweep."""
 
-from pathlib import Path
-
 from convarium.commands.words import Verb, Words
 
 
 def run(words: Words) -> int:
     """Go on from what is frozen in the directory of the sweep."""
-    if not words.positions:
-        raise VERB.misused("no sweep given")
+    folder = VERB.folder(words, "sweep")
     from convarium.sweep.resume import resume
 
-    return resume(Path(words.positions[0]).expanduser(), words.overrides)
+    return resume(folder, words.overrides)
 
 
 VERB = Verb(
@@ -19,7 +16,6 @@ VERB = Verb(
     meaning="go on with a sweep",
     run=run,
     positions="DIR",
-    most=1,
     overrides="other answers under sweep, such as sweep.retries=2",
     example="convarium sweep resume sweeps/NAME",
 )

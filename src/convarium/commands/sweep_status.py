@@ -2,20 +2,18 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 from convarium.commands.words import FORMAT, Verb, Words
 
 
 def run(words: Words) -> int:
     """Print where a sweep stands; 0 if all of its jobs ended well, else 1."""
-    if not words.positions:
-        raise VERB.misused("no sweep given")
+    folder = VERB.folder(words, "sweep")
     from convarium.sweep.directory import SweepDirectory
     from convarium.sweep.leaderboard import Leaderboard
     from convarium.sweep.outcome import SUCCEEDED
 
-    sweep = SweepDirectory.open(Path(words.positions[0]).expanduser())
+    sweep = SweepDirectory.open(folder)
     board = Leaderboard(sweep)
     code = 0 if all(row.status in SUCCEEDED for row in board.rows) else 1
     if words.as_json:
@@ -43,7 +41,6 @@ VERB = Verb(
     meaning="print where a sweep stands",
     run=run,
     positions="DIR",
-    most=1,
     options={"format": FORMAT},
     example="convarium sweep status sweeps/NAME --json",
 )

@@ -17,8 +17,7 @@ class Option(NamedTuple):
     """A key=value word that a verb itself takes."""
 
     meaning: str
-    accepted: tuple[str, ...] = ()
-    """The accepted values; empty: any."""
+    accepted: tuple[str, ...] = ()  # empty: any value
     default: str | None = None
 
 
@@ -30,11 +29,9 @@ class Words:
     """The words of a verb, sorted."""
 
     positions: list[str] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
-    """Those that were given."""
+    options: dict[str, str] = field(default_factory=dict)  # those that were given
     overrides: list[str] = field(default_factory=list)
-    defaults: dict[str, str] = field(default_factory=dict)
-    """Of the other options."""
+    defaults: dict[str, str] = field(default_factory=dict)  # of the other options
 
     def value(self, name: str) -> str:
         """The value of an option that was given or has a default."""
@@ -58,17 +55,12 @@ class Verb:
 
     name: str
     meaning: str
-    run: Callable[[Words], int | None]
-    """From the sorted words to the exit code (None: 0)."""
+    run: Callable[[Words], int | None]  # from the sorted words to the exit code (None: 0)
     positions: str = ""
     """What stands by position, as the usage shows it. Empty: other words than key=value are left to Hydra to refuse."""
-    required: str = ""
-    """The key=value words that the usage shows."""
-    most: int | None = None
-    """How many positions are accepted; None: any number."""
+    required: str = ""  # the key=value words that the usage shows
     options: Mapping[str, Option] = field(default_factory=dict)
-    overrides: str = ""
-    """Which other key=value words are accepted; empty: none."""
+    overrides: str = ""  # which other key=value words are accepted; empty: none
     example: str = ""
 
     @property
@@ -105,8 +97,8 @@ class Verb:
                 result.overrides.append(word)
             else:
                 raise not_accepted(word, self.options)
-        if self.most is not None and len(result.positions) > self.most:
-            raise self.misused(f"{result.positions[self.most]}: one too many")
+        if "..." not in self.positions and len(result.positions) > 1:
+            raise self.misused(f"{result.positions[1]}: one too many")
         return result
 
     def misused(self, message: str) -> ConfigError:
@@ -115,12 +107,16 @@ class Verb:
 
     def run_folder(self, words: Words) -> Path:
         """The first position, which is the folder of a run. Raises ConfigError if there is none."""
-        if not words.positions:
-            raise self.misused("no run given")
-        folder = Path(words.positions[0]).expanduser()
+        folder = self.folder(words, "run")
         if not folder.is_dir():
             raise self.misused(f"{words.positions[0]}: no such run")
         return folder
+
+    def folder(self, words: Words, of: str) -> Path:
+        """The first position as a path. Raises ConfigError if none is given."""
+        if not words.positions:
+            raise self.misused(f"no {of} given")
+        return Path(words.positions[0]).expanduser()
 
     def help(self) -> str:
         """The usage, the options and the values they take, and an example."""

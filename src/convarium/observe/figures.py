@@ -213,7 +213,8 @@ def learning_curves(
 
     figure = _figure(9.0, 3.8)
     loss_axes, metric_axes = (_axes(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
-    steps_per_epoch = _steps_per_epoch(rows)
+    ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
+    steps_per_epoch = max(ends[-1], 1.0) if ends else 1.0  # without a whole epoch the axis shows steps
 
     def curve(name: str) -> tuple[list[float], list[float]]:
         points = [(row["step"] / steps_per_epoch, row[name]) for row in rows if name in row]
@@ -262,12 +263,6 @@ def learning_curves(
             axes.set(xticks=[], yticks=[], xlabel="")
             axes.text(0.5, 0.5, "no whole epoch yet", transform=axes.transAxes, ha="center", va="center", color=QUIET)
     return figure
-
-
-def _steps_per_epoch(rows: Sequence[dict[str, float]]) -> float:
-    """From the last row of a whole epoch; 1 if there is none, so that the axis shows steps."""
-    ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
-    return max(ends[-1], 1.0) if ends else 1.0
 
 
 def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_the_end: bool) -> None:

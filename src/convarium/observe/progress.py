@@ -101,9 +101,10 @@ class Progress(L.Callback):
         facts = _facts(latest, watched_metric(trainer, latest))
         first_step, first_time = self._first
         if step >= total:
-            facts.append(_duration(now - self._started))
+            facts.append(f"{timedelta(seconds=round(now - self._started))}")
         elif total < NEVER and step - first_step >= ETA_AFTER:
-            facts.append(f"{_duration((now - first_time) / (step - first_step) * (total - step))} to go")
+            left = (now - first_time) / (step - first_step) * (total - step)
+            facts.append(f"{timedelta(seconds=round(left))} to go")
         self._show(now, where, facts, step)
 
     def _show(self, now: float, where: str, facts: list[str], done: float) -> None:
@@ -139,7 +140,3 @@ def _total_steps(trainer: L.Trainer) -> float:
 def _of(batch_idx: int, batches: Sequence[float]) -> str:
     total = sum(batches)
     return f"{batch_idx + 1:,}" + (f"/{total:,}" if total < NEVER else "")
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -81,8 +81,6 @@ class Controller:
                 self._check_running()
         return self.stopped_by
 
-    # start
-
     def _start_what_fits(self) -> None:
         if self._halted or not self.pool.slots:
             return
@@ -102,8 +100,6 @@ class Controller:
         self.running[task.number] = task
         arguments = [str(task.run.path), json.dumps(task.preflight)]
         self.starter.start(task.number, "run", arguments, log=str(task.run.log_file), env=lease.environment)
-
-    # end
 
     def _handle_event(self, event: Event) -> None:
         if isinstance(event, Lost):
@@ -147,8 +143,6 @@ class Controller:
             self._finish(task, Ended(task.number, -signal.SIGKILL))
         if not once_more:
             raise RunError("the process that starts the jobs was ended, and again before a job was done")
-
-    # while jobs are at work
 
     def _handle_signals(self, signals: Signals) -> None:
         """Stop the sweep at the first signal; kill the jobs at another one."""

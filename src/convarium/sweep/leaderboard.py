@@ -111,8 +111,6 @@ class Leaderboard:
         result.sort(key=lambda group: -self.sign * group.spreads[chief].mean if chief in group.spreads else math.inf)
         return result
 
-    # as files
-
     def write(self) -> None:
         """Write leaderboard.csv, leaderboard.md and, if seed is an axis, seeds.csv."""
         write_atomically(self.sweep.leaderboard_csv, self.as_csv())
@@ -156,8 +154,6 @@ class Leaderboard:
             parts += ["", "Not ended well", ""]
             parts += [f"- {row.job}: {row.status}{f': {row.error}' if row.error else ''}" for row in self.failures]
         return "\n".join(parts) + "\n"
-
-    # on the screen
 
     def as_text(self, most: int = 40) -> str:
         """Both tables, for a terminal, at most so many rows of each."""

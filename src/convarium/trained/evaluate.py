@@ -37,7 +37,7 @@ from convarium.run.resume import overrides_from_here, read_config
 from convarium.run.worker import start_ranks
 from convarium.trained import SPLITS
 from convarium.trained.load import load_run
-from convarium.wording import nearest, one_line, unknown
+from convarium.wording import nearest, one_line
 
 ACCEPTED = [*names_with(EVALUATE), *(f"{group}.KEY" for group in ("data", "metrics", "precision"))]
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
@@ -46,14 +46,12 @@ INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to:
 class Evaluation(NamedTuple):
     """Which weights are evaluated, on what and where."""
 
-    run: RunDirectory | None
-    """None: the network is that of the config, with the weights that it names."""
+    run: RunDirectory | None  # None: the network is that of the config, with the weights that it names
     weights: str
     split: str
     config: dict[str, Any]
     placement: Placement
-    views: Views | None
-    """None: the image of one crop."""
+    views: Views | None  # None: the image of one crop
 
 
 def prepare(
@@ -65,7 +63,6 @@ def prepare(
     and normalized as in training, unless an override says otherwise. Raises ConfigError for a key that has no part in
     an evaluation, for data of other channels or classes, and for devices or a precision that this machine lacks.
     """
-    _require_split(split)
     config, named = _config(run, overrides)
     return _evaluation(run, weights, split, config, named)
 
@@ -75,7 +72,6 @@ def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation
 
     Raises ConfigError as `prepare` does, and for weights that are missing or do not fit.
     """
-    _require_split(split)
     words = readable(overrides)
     conf = Conf()
     named = _named(conf, words)
@@ -98,11 +94,6 @@ def _evaluation(
     check_views(config, build(config["loss"], "loss"))
     check_dense(without_values(config), config)
     return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks))
-
-
-def _require_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ConfigError(unknown(f"split={split}", split, SPLITS))
 
 
 def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
@@ -134,10 +125,10 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     for key in named:
         if not has_part(key, EVALUATE):
             raise _no_part(key, ("weights", "split", "format", *ACCEPTED))
-    before = overrides_from_here(run, frozen, words)
-    new = conf.compose([*before, *words], to_train=False).config
+    own = overrides_from_here(run, frozen, words)
+    new = conf.compose([*own, *words], to_train=False).config
     try:
-        old = conf.compose(before, to_train=False).config
+        old = conf.compose(own, to_train=False).config
     except ConfigError:  # the run's own data may be gone
         old = frozen
     config = dict(frozen)
@@ -145,12 +136,9 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
         if group in named or frozen[group] is None:
             config[group] = new[group]
         else:
-            asked = {
-                name: value
-                for name, value in new[group].items()
-                if f"{group}.{name}" in named or value != old[group].get(name)
-            }
-            config[group] = frozen[group] | asked
+            before, after = old[group], new[group]
+            asked = [name for name in after if f"{group}.{name}" in named or after[name] != before.get(name)]
+            config[group] = frozen[group] | {name: after[name] for name in asked}
     if "threads" in named:
         config["threads"] = new["threads"]
     config["test"] = frozen["test"] | {name: value for name, value in new["test"].items() if f"test.{name}" in named}
@@ -196,8 +184,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
         answer = Path(folder) / "metrics.json"
         arguments = (evaluation, answer, os.getpid())
         start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
-        metrics: dict[str, float] = json.loads(answer.read_text())
-        return metrics
+        return dict(json.loads(answer.read_text()))
 
 
 @record
@@ -260,35 +247,20 @@ def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
 def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
     """Evaluate in this process, alone or as one rank of several; the metrics are those of all ranks."""
     _, _, split, config, placement, views = evaluation
-    precision = build(config["precision"], "precision")
+    parts = {name: build(config[name], name) for name in ("precision", "loss", "optimizer", "metrics")}
+    precision = parts.pop("precision")
     precision.apply()
     torch.set_num_threads(config["threads"])
-    learner = Learner(
-        net,
-        num_classes=data.num_classes,
-        loss=build(config["loss"], "loss"),
-        optimizer=build(config["optimizer"], "optimizer"),
-        schedule=Constant(),
-        length=TrainingLength(1, 1),
-        metrics=build(config["metrics"], "metrics"),
-    )
+    learner = Learner(net, num_classes=data.num_classes, schedule=Constant(), length=TrainingLength(1, 1), **parts)
     learner.views = views
     with quiet_lightning():
-        trainer = L.Trainer(
-            **trainer_arguments(placement, precision),
-            plugins=[cluster_environment(placement.ranks)],
-            enable_checkpointing=False,
-            **_limits(config["trainer"]),
-        )
+        where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
+        trainer = L.Trainer(**where, **_limits(config["trainer"]), plugins=[here], enable_checkpointing=False)
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
     return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
 
 
 def _limits(trainer: dict[str, Any]) -> dict[str, Any]:
     """What of a training's `trainer` an evaluation's has as well, beside the devices."""
-    known = {name: value for name, value in trainer.items() if row(f"trainer.{name}") is not None}
-    return {
-        name: value
-        for name, value in known.items()
-        if has_part(f"trainer.{name}", EVALUATE) and name not in ("accelerator", "devices")
-    }
+    known = [name for name in trainer if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
+    return {name: trainer[name] for name in known if name not in ("accelerator", "devices")}

@@ -23,7 +23,7 @@ from convarium.run.directory import RunDirectory
 from convarium.trained import FORMATS
 from convarium.trained.load import load_run
 from convarium.trained.predict import class_names
-from convarium.wording import first_line, unknown
+from convarium.wording import first_line
 
 ONE_FILE_LIMIT = 2_000_000_000  # bytes; the weights of a larger network lie in MODEL.onnx.data beside the ONNX file
 TOLERANCE = 1e-3  # of the largest logit, or of 1: by how much an exported network may differ
@@ -37,8 +37,7 @@ class Exported(NamedTuple):
 
     path: Path
     metadata: Metadata
-    difference: float | None
-    """The largest difference between its logits and the network's own; None: it was not run."""
+    difference: float | None  # the largest between its logits and the network's own; None: it was not run
 
 
 class PixelsToLogits(nn.Module):
@@ -73,14 +72,12 @@ def export(
     normalize: whether the network normalizes by itself and takes images as they are, uint8 (N, C, H, W); else it takes
     float32 images normalized as in training. None: it does. N is free, the size is that of training, what comes out
     are logits.
-    Raises ConfigError for a format that is unknown or lacks its packages, and where `output` cannot be written;
-    RunError for a network that cannot be exported, or computes something else when it is.
+    Raises ConfigError for a format that lacks its packages, and where `output` cannot be written; RunError for a
+    network that cannot be exported, or computes something else when it is.
     """
-    if format not in FORMATS:
-        raise ConfigError(unknown(f"format={format}", format, FORMATS))
     if format == "safetensors" and normalize is not None:
         raise ConfigError("normalize: has no part in format=safetensors, which holds the weights alone")
-    if missing := [name for name in PACKAGES.get(format, ()) if find_spec(name) is None]:
+    if format == "onnx" and (missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]):
         raise ConfigError(f"format={format}: needs {' and '.join(missing)}; pip install convarium[export]")
     config = run.config()
     data = config["data"]
@@ -123,8 +120,8 @@ def describe(run: RunDirectory, config: dict[str, Any], *, weights: str, pixels:
 
 def example(config: dict[str, Any], *, pixels: bool) -> Tensor:
     """Three images of noise, as the exported network takes them."""
-    data = config["data"]
-    shape = (3, data["channels"], data["image_size"], data["image_size"])
+    size = config["data"]["image_size"]
+    shape = (3, config["data"]["channels"], size, size)
     noise = torch.Generator().manual_seed(0)
     if pixels:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
@@ -148,16 +145,9 @@ def compare(model: nn.Module, exported: Run | None, images: Tensor) -> float | N
 
 def write_onnx(model: nn.Module, images: Tensor, path: Path, metadata: Metadata) -> Run | None:
     """An ONNX file (and its weights beside it, if they are too many for one); returns how onnxruntime runs it."""
+    names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: "batch"},)}
     try:
-        program = torch.onnx.export(
-            model,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: "batch"},),
-            verbose=False,
-        )
+        program = torch.onnx.export(model, (images,), dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
     except torch.onnx.errors.OnnxExporterError as error:
         raise RunError(f"format=onnx: this network cannot be exported ({first_line(error)})") from error
     assert program is not None
@@ -182,10 +172,8 @@ def write_torch_export(model: nn.Module, images: Tensor, path: Path, metadata: M
 
 def write_safetensors(model: nn.Module, images: Tensor, path: Path, metadata: Metadata) -> None:
     """The weights by their names in the state_dict; nothing that could be run."""
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()}, path, {"format": "pt", **metadata}
-    )
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, path, {"format": "pt", **metadata})
 
 
 WRITERS = {"onnx": write_onnx, "torch_export": write_torch_export, "safetensors": write_safetensors}
-PACKAGES = {"onnx": ("onnx", "onnxscript")}

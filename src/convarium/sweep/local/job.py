@@ -35,11 +35,7 @@ def run(path: str, checked: str) -> int:
             directory.close("failed", line)
             return 1
         except BaseException as failure:
-            ending = classify_failure(failure)
-            traceback.print_exc()
-            if directory.result().get("status") not in FINISHED:
-                directory.close(ending.status, ending.error or "")
-            return ending.code
+            return _close(directory, failure, writes=True)
 
 
 def rank(path: str) -> int:
@@ -53,8 +49,13 @@ def rank(path: str) -> int:
         try:
             return run_rank(directory, None, resume=True)
         except BaseException as failure:
-            ending = classify_failure(failure)
-            traceback.print_exc()
-            if first and directory.written_result().get("status") not in FINISHED:
-                directory.close(ending.status, ending.error or "")
-            return ending.code
+            return _close(directory, failure, writes=first)
+
+
+def _close(directory: RunDirectory, failure: BaseException, *, writes: bool) -> int:
+    """The exit code of a run that failed; result.json says why, if we may write it and the run has not done so."""
+    ending = classify_failure(failure)
+    traceback.print_exc()
+    if writes and directory.written_result().get("status") not in FINISHED:
+        directory.close(ending.status, ending.error or "")
+    return ending.code

@@ -95,14 +95,19 @@ class Pool:
         """Take a share, if so much is free."""
         if share.slots > self.slots:
             return None
-        gpus: tuple[str, ...] = ()
-        if share.gpus:
-            free = self._part() if share.part else self._whole(share.gpus)
-            if free is None:
-                return None
-            gpus = free
+        takes, taken = 1 if share.part else self._parts, list[str]()
+        # a part of one that is in use already, if there is one: it leaves the others whole
+        for gpu in sorted(self._free, key=lambda gpu: self._free[gpu]) if share.part else self._free:
+            if len(taken) < share.gpus and self._free[gpu] >= takes and (gpu in self._held or self._lock(gpu)):
+                taken.append(gpu)
+        if len(taken) < share.gpus:
+            for gpu in taken:
+                self._held.pop(gpu).close()
+            return None
+        for gpu in taken:
+            self._free[gpu] -= takes
         self.slots -= share.slots
-        return Lease(share, gpus)
+        return Lease(share, tuple(taken))
 
     def give_back(self, lease: Lease) -> None:
         """The job has ended."""
@@ -111,27 +116,6 @@ class Pool:
             self._free[gpu] += 1 if lease.share.part else self._parts
             if self._free[gpu] == self._parts:
                 self._held.pop(gpu).close()
-
-    def _part(self) -> tuple[str, ...] | None:
-        """One of a GPU that is in use already, if there is one: it leaves the others whole."""
-        for gpu in sorted(self._free, key=lambda gpu: self._free[gpu]):
-            if self._free[gpu] and (gpu in self._held or self._lock(gpu)):
-                self._free[gpu] -= 1
-                return (gpu,)
-        return None
-
-    def _whole(self, number: int) -> tuple[str, ...] | None:
-        taken: list[str] = []
-        for gpu, free in self._free.items():
-            if len(taken) < number and free == self._parts and self._lock(gpu):
-                taken.append(gpu)
-        if len(taken) < number:
-            for gpu in taken:
-                self._held.pop(gpu).close()
-            return None
-        for gpu in taken:
-            self._free[gpu] = 0
-        return tuple(taken)
 
     def _lock(self, gpu: str) -> bool:
         """Keep other controllers from it; the lock ends with this process. Raises RunError for a folder not our own."""

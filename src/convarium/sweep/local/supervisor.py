@@ -142,34 +142,27 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Report the jobs that have ended; what one left behind in its group ends as well."""
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            pid = ended.si_pid
-            if pid in self.jobs:
-                _signal_group(pid, signal.SIGKILL)  # while nobody else can have the number
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            if pid in self.jobs:
-                self.report(ended=self.jobs.pop(pid), code=code)
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                pid = ended.si_pid
+                if pid in self.jobs:
+                    _signal_group(pid, signal.SIGKILL)  # while nobody else can have the number
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                if pid in self.jobs:
+                    self.report(ended=self.jobs.pop(pid), code=code)
 
     def _end_all(self) -> None:
         """End the jobs, then what left their groups and becomes ours as they die, until nobody is left."""
         for pid in self.jobs:
             _signal_group(pid, signal.SIGKILL)
         end = time.monotonic() + ENDING_SECONDS
-        while time.monotonic() < end:
-            for pid in _children():
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            try:
+        with suppress(ChildProcessError):
+            while time.monotonic() < end:
+                for pid in _children():
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
                     time.sleep(0.01)
-            except ChildProcessError:
-                return
 
 
 def _signal_group(pid: int, signum: int) -> None:

@@ -81,7 +81,7 @@ class Slurm:
         if not identities:
             return {}
         user = f"--user={getpass.getuser()}"
-        listed = _answer("squeue", "--noheader", "--array", user, "--states=all", "--format=%i %T")
+        listed = watch.answer_of("squeue", "--noheader", "--array", user, "--states=all", "--format=%i %T")
         if listed is None:  # the daemon does not answer now; no news
             return {identity: State("unknown") for identity in identities}
         names = dict(line.split()[:2] for line in listed.splitlines() if len(line.split()) >= 2)
@@ -101,10 +101,10 @@ class Slurm:
 
     def _end_of(self, identity: str, name: str | None) -> tuple[str, int]:
         """State and exit code of a job that squeue no longer counts; as long as scontrol remembers, else accounting."""
-        text = _answer("scontrol", "--oneliner", "show", "job", identity) or ""
+        text = watch.answer_of("scontrol", "--oneliner", "show", "job", identity) or ""
         state, code = re.search(r"\bJobState=(\w+)", text), re.search(r"\bExitCode=(\d+):(\d+)", text)
         if not state:
-            text = _answer("sacct", "-X", "-n", "-P", "-o", "State,ExitCode", "-j", identity) or ""
+            text = watch.answer_of("sacct", "-X", "-n", "-P", "-o", "State,ExitCode", "-j", identity) or ""
             state, code = re.match(r"(\w+)", text), re.search(r"\|(\d+):(\d+)", text)
         exit_code, signum = (int(code[1]), int(code[2])) if code else (0, 0)
         return (state[1] if state else name or "NODE_FAIL"), -signum or exit_code
@@ -113,7 +113,7 @@ class Slurm:
         """Signal all processes of each; SIGKILL takes it from the queue as well."""
         how = [] if signum == signal.SIGKILL else [f"--signal={signal.Signals(signum).name.removeprefix('SIG')}"]
         for start in range(0, len(identities), LARGEST_ARRAY):
-            _answer("scancel", *how, *identities[start : start + LARGEST_ARRAY])
+            watch.answer_of("scancel", *how, *identities[start : start + LARGEST_ARRAY])
 
 
 def call_of(task: Task, at: Placement) -> Any:
@@ -133,12 +133,3 @@ def check_reachable() -> None:
         raise RunError("hydra/launcher=slurm: squeue gets no answer within a minute") from error
     if done.returncode:
         raise RunError(f"hydra/launcher=slurm: {(done.stderr.strip().splitlines() or ['squeue fails'])[-1]}")
-
-
-def _answer(*command: str) -> str | None:
-    """What a command prints; None if it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

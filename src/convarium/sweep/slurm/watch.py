@@ -20,6 +20,7 @@ from types import FrameType
 
 from convarium.machine import CORES, die_with_parent
 from convarium.out_of_memory import Kills
+from convarium.run.directory import RunDirectory
 
 TIME_IS_UP = signal.SIGUSR2  # what submitit lets Slurm send some time before the limit
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGABRT, TIME_IS_UP)
@@ -45,7 +46,8 @@ def run(path: str, nodes: int, cores: int) -> None:
     code, lacked_memory, signals = _watch(child)
     with suppress(OSError):
         ending.write_text(json.dumps({"code": code, "oom": lacked_memory}))
-    if signals and rank == 0 and _was_interrupted(directory) and (TIME_IS_UP in signals or _is_preempted()):
+    interrupted = RunDirectory(directory).written_result().get("status") == "interrupted"
+    if signals and rank == 0 and interrupted and (TIME_IS_UP in signals or _is_preempted()):
         from submitit import JobEnvironment
 
         JobEnvironment()._requeue(1)  # Slurm itself only does so to what does not end by itself
@@ -80,30 +82,25 @@ def _watch(child: int) -> tuple[int, bool, list[int]]:
     for signum in PASSED_ON:
         signal.signal(signum, pass_on)
     kills = Kills()
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            break
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         kills.look()
         time.sleep(LOOK_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(ended[1])
     return code, code == -signal.SIGKILL and kills.take(), signals
 
 
 def _is_preempted() -> bool:
     """Whether Slurm wants the machine for another job; one that a person has cancelled is not to come back."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return False
-    command = ["scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"]]
-    with suppress(OSError, subprocess.TimeoutExpired):
-        text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-        return re.search(r"\bPreemptTime=\d", text) is not None and "JobState=CANCELLED" not in text
-    return False
+    text = answer_of("scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", "")) or ""
+    return re.search(r"\bPreemptTime=\d", text) is not None and "JobState=CANCELLED" not in text
 
 
-def _was_interrupted(directory: Path) -> bool:
-    with suppress(OSError, ValueError):
-        return bool(json.loads((directory / "result.json").read_text())["status"] == "interrupted")
-    return False
+def answer_of(*command: str) -> str | None:
+    """What a command prints; None if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
