@@ -44,7 +44,7 @@ class Recorded:
 
 CHANGES = [
     RandAugment(),
-    RandAugment(3, 30, "bilinear"),
+    RandAugment(3, 30, interpolation="bilinear"),
     TrivialAugment(fill=99),
     *(AutoAugment(name) for name in POLICIES),
     AugMix(),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.draws import normals, uniforms
+from convarium.data.augment.erase import inside
 from convarium.randomness import uniform
 
 
@@ -55,15 +56,14 @@ class CutMix:
     def mix(self, images: Tensor, targets: Tensor, key: AugmentKey) -> Mixed:
         _, _, height, width = images.shape
         part = (1 - beta(self.alpha, key, "cutmix")).sqrt()
-        inside = []
+        corners, sides = [], []
         for side, name in ((height, "row"), (width, "column")):
             centre = (uniform(key.seed, f"cutmix {name}", epoch=key.epoch, index=key.index) * side).floor()
             half = (part * side).floor().div(2, rounding_mode="floor")
-            at = torch.arange(side, device=images.device)
-            inside.append((at >= (centre - half).unsqueeze(1)) & (at < (centre + half).unsqueeze(1)))
-        rows, columns = inside
-        pasted = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)  # (N, 1, H, W)
-        share = 1 - rows.sum(1) * columns.sum(1) / (height * width)
+            corners.append(centre - half)
+            sides.append(2 * half)
+        pasted = inside(torch.stack(corners + sides, 1), height, width)
+        share = 1 - pasted.sum((1, 2, 3)) / (height * width)
         return Mixed(torch.where(pasted, images.roll(1, 0), images), targets.roll(1), share)
 
 

@@ -1,7 +1,7 @@
 """Operations picked at random for each sample, by rules that were searched for, tuned or neither."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -76,60 +76,57 @@ def _magnitudes(space: Space, levels: int, height: int, width: int, device: torc
     return _Magnitudes(torch.stack(rows).double().to(device), signed.to(device))
 
 
-def _changed(
-    policy: "RandAugment | TrivialAugment | AutoAugment | AugMix",
-    images: Tensor,
-    space: Space,
-    levels: int,
-    which: Tensor,
-    level: Tensor | int,
-    sign: Tensor,
-) -> Tensor:
-    """Image i by operation which[i] of the space, at a level below `levels`; a signed one backwards if sign < 0.5."""
-    table, signed = _magnitudes(space, levels, *images.shape[-2:], images.device)
-    magnitudes = torch.where(signed[which] & (sign < 0.5), -table[which, level], table[which, level])
-    operations = named([choice.operation for choice in space], interpolation=policy.interpolation, fill=policy.fill)
-    return each(images, which, magnitudes, operations)
-
-
 def _pick(drawn: Tensor, count: int) -> Tensor:
     """Numbers in [0, 1) to one of `count`, int64."""
     return (drawn * count).long()
 
 
-@dataclass(frozen=True)
-class RandAugment:
-    """`num_ops` operations in a row, each any of fourteen, all of one magnitude (Cubuk et al. 2019, arXiv:1909.13719).
-
-    magnitude: from 0 to 30 (in the paper's runs 5 to 28); fill: the level of what is moved in from outside.
-    """
+@dataclass(frozen=True, kw_only=True)
+class _Policy:
+    """interpolation: nearest or bilinear; fill: the level of what is moved in from outside."""
 
     order = 30
-    num_ops: int = 2
-    magnitude: int = 9
     interpolation: str = "nearest"
     fill: int = 0
+
+    def _change(self, images: Tensor, space: Space, levels: int, *chosen: Tensor | int) -> Tensor:
+        """Image i by operation which[i] of the space, at a level below `levels`; a signed one backwards if sign < 0.5.
+
+        chosen: which (N,), the level, (N,) or one for all, and sign (N,).
+        """
+        which, level, sign = chosen
+        table, signed = _magnitudes(space, levels, *images.shape[-2:], images.device)
+        magnitudes = torch.where(signed[which] & (sign < 0.5), -table[which, level], table[which, level])
+        names = [choice.operation for choice in space]
+        return each(images, which, magnitudes, named(names, interpolation=self.interpolation, fill=self.fill))
+
+
+@dataclass(frozen=True)
+class RandAugment(_Policy):
+    """`num_ops` operations in a row, each any of fourteen, all of one magnitude (Cubuk et al. 2019, arXiv:1909.13719).
+
+    magnitude: from 0 to 30 (in the paper's runs 5 to 28).
+    """
+
+    num_ops: int = 2
+    magnitude: int = 9
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *USUAL)
         for number in range(self.num_ops):
             choice, sign = uniforms(key, f"randaugment {number}", 2).unbind(1)
-            images = _changed(self, images, space, 31, _pick(choice, len(space)), self.magnitude, sign)
+            images = self._change(images, space, 31, _pick(choice, len(space)), self.magnitude, sign)
         return images
 
 
 @dataclass(frozen=True)
-class TrivialAugment:
+class TrivialAugment(_Policy):
     """One operation, any of fourteen, of any magnitude (Mueller and Hutter 2021, arXiv:2103.10158, the wide space)."""
-
-    order = 30
-    interpolation: str = "nearest"
-    fill: int = 0
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *WIDE)
         choice, level, sign = uniforms(key, "trivialaugment", 3).unbind(1)
-        return _changed(self, images, space, 31, _pick(choice, len(space)), _pick(level, 31), sign)
+        return self._change(images, space, 31, _pick(choice, len(space)), _pick(level, 31), sign)
 
 
 @lru_cache(maxsize=16)
@@ -145,13 +142,10 @@ def _steps(policy: str, names: tuple[str, ...], device: torch.device) -> tuple[T
 
 
 @dataclass(frozen=True)
-class AutoAugment:
+class AutoAugment(_Policy):
     """One of 25 pairs of steps, each taken with its own probability (Cubuk et al. 2018, arXiv:1805.09501, appendix)."""
 
-    order = 30
     policy: str = "imagenet"
-    interpolation: str = "nearest"
-    fill: int = 0
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *USUAL, Choice("invert"))
@@ -161,12 +155,12 @@ class AutoAugment:
         for number in range(2):
             taken, sign = drawn[:, 1 + 2 * number], drawn[:, 2 + 2 * number]
             which = torch.where(taken < probabilities[pair, number], steps[pair, number], 0)  # identity
-            images = _changed(self, images, space, 10, which, levels[pair, number], sign)
+            images = self._change(images, space, 10, which, levels[pair, number], sign)
         return images
 
 
 @dataclass(frozen=True)
-class AugMix:
+class AugMix(_Policy):
     """The image mixed with chains of operations on it (Hendrycks et al. 2019, arXiv:1912.02781), without its loss.
 
     severity: magnitudes are drawn from the weakest so many of ten; width: how many chains; depth: how many operations
@@ -176,13 +170,11 @@ class AugMix:
     whole levels.
     """
 
-    order = 30
     severity: int = 3
     width: int = 3
     depth: int = 0
     all_ops: bool = False
-    interpolation: str = "bilinear"
-    fill: int = 0
+    interpolation: str = field(default="bilinear", kw_only=True)
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
         space = (IDENTITY, *(choice for choice in MIXED if self.all_ops or choice.operation not in TEST_SET_TONES))
@@ -193,7 +185,7 @@ class AugMix:
             which = 1 + _pick(choice, len(space) - 1)
             if not self.depth:
                 which = torch.where(number < length, which, 0)
-            chains = _changed(self, chains, space, 10, which, _pick(level, self.severity), sign)
+            chains = self._change(chains, space, 10, which, _pick(level, self.severity), sign)
         return self._mixed(images, chains, key)
 
     def _drawn(self, key: AugmentKey, purpose: str, count: int) -> Tensor:

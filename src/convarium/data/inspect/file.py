@@ -15,16 +15,10 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPIm
 from convarium.wording import one_line
 
 FORMATS = {
-    ".jpg": ("JPEG", "MPO"),  # MPO: a camera's JPEG with more pictures behind the first
-    ".jpeg": ("JPEG", "MPO"),
-    ".png": ("PNG",),
-    ".bmp": ("BMP",),
-    ".gif": ("GIF",),
-    ".ppm": ("PPM",),
+    **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", "MPO")),  # MPO: a camera's JPEG with more pictures behind the first
+    **{f".{name.lower()}": (name,) for name in ("PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")},
     ".pgm": ("PPM",),
     ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-    ".webp": ("WEBP",),
 }
 """Pillow's names of the formats that a suffix stands for. No other is opened: Pillow hands PostScript to a program."""
 _OPENED = tuple(dict.fromkeys(names[0] for names in FORMATS.values()))  # Pillow finds out by itself that it is an MPO

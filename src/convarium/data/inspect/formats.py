@@ -5,7 +5,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,8 @@ CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 def as_text(report: Report, to: Path | None = None) -> str:
     """The page; lists are cut, unless `to` names the file that has all."""
-    parts = [
-        _totals(report),
-        _classes(report),
-        _sizes(report),
-        _bad(report),
-        *_same(report),
-        _notes(report),
-        [_conclusion(report) + (f"; all issues are in {to}" if to else "")],
-    ]
+    end = _conclusion(report) + (f"; all issues are in {to}" if to else "")
+    parts = [_totals(report), _classes(report), _sizes(report), _bad(report), *_same(report), _notes(report), [end]]
     page = "\n\n".join("\n".join(part) for part in parts if part)
     return printable(page if to is None else page.replace(" (to=FILE.csv writes all)", ""))
 
@@ -77,7 +69,7 @@ def as_csv(report: Report) -> str:
     for same in report.same:
         first, *others = same.paths
         classes = f" ({' and '.join(same.classes)})" if len(same.classes) > 1 else ""
-        table.writerows((_kind(same), path, f"same pixels as {first}{classes}") for path in others)
+        table.writerows((same.kind, path, f"same pixels as {first}{classes}") for path in others)
     table.writerows([*report.lacking, *report.notes])
     return printable(file.getvalue())
 
@@ -85,12 +77,6 @@ def as_csv(report: Report) -> str:
 def printable(text: str) -> str:
     """File names may hold bytes that are no text."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _kind(same: Same) -> str:
-    if len(same.splits) > 1:
-        return "in two splits"
-    return "in two classes" if len(same.classes) > 1 else "twice"
 
 
 def _totals(report: Report) -> list[str]:
@@ -115,9 +101,7 @@ def _classes(report: Report) -> list[str]:
         even = counts[least] == counts[most]
         ends = ("all alike", f"{counts[most]:,}") if even else (f"{counts[n]:,} {_short(n)}" for n in (least, most))
         rows.append((split or "all", f"{sum(counts.values()):,}", f"{len(counts):,}", *ends, ratio))
-    lines = _columns(rows, "<>><<>")
-    lines += _list("without pictures", [issue.path for issue in report.lacking])
-    return lines
+    return _columns(rows, "<>><<>") + _list("without pictures", [issue.path for issue in report.lacking])
 
 
 def _sizes(report: Report) -> list[str]:
@@ -134,12 +118,9 @@ def _sizes(report: Report) -> list[str]:
         f"most common   {size}: {count / len(shorter):.0%}",
     ]
     counts, _ = np.histogram(shorter, EDGES)
-    rows = [
-        (f"  {_bin(low, high)}", f"{number:,}", "█" * round(BAR * number / counts.max()) or "▏")
-        for (low, high), number in zip(pairwise(EDGES), counts.tolist(), strict=True)
-        if number
-    ]
-    return lines + _columns(rows, ">><")
+    bars = ["█" * round(BAR * number / counts.max()) or "▏" for number in counts]
+    rows = zip(map(_bin, EDGES, EDGES[1:]), map("{:,}".format, counts), bars, strict=False)
+    return lines + _columns([row for row in rows if row[1] != "0"], ">><")
 
 
 def _bad(report: Report) -> list[str]:
@@ -153,7 +134,7 @@ def _same(report: Report) -> list[list[str]]:
     parts = []
     for kind in (*LINKED, "twice"):
         lines = [f"{note.path}  {note.detail}" for note in report.notes if note.kind == kind]
-        lines += [_equal(same) for same in report.same if _kind(same) == kind]
+        lines += [_equal(same) for same in report.same if same.kind == kind]
         parts.append(_list(f"the same picture {kind}: {len(lines):,}", lines))
     return parts
 
@@ -173,13 +154,11 @@ def _notes(report: Report) -> list[str]:
     for note in report.notes:
         if note.kind not in LINKED:
             kinds.setdefault(note.kind, []).append(note)
-    if not kinds:
-        return []
     rows = [
         (f"  {kind}", f"{len(notes):,}", f"{notes[0].path}  {notes[0].detail}" + (", ..." if notes[1:] else ""))
         for kind, notes in kinds.items()
     ]
-    return ["odd, but no error", *_columns(rows, "<><")]
+    return ["odd, but no error", *_columns(rows, "<><")] if rows else []
 
 
 def _conclusion(report: Report) -> str:
@@ -200,8 +179,6 @@ def _list(heading: str, lines: Sequence[str], length: int | None = None) -> list
 
 
 def _columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
-    if not rows:
-        return []
     rows = [[cell.translate(CONTROL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -211,11 +188,9 @@ def _columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
 
 
 def _spread(values: NDArray[Any]) -> dict[str, Any]:
-    if not len(values):
-        return {"smallest": None, "median": None, "largest": None}
-    middle = np.sort(values)[len(values) // 2]
-    spread = {"smallest": values.min(), "median": middle, "largest": values.max()}
-    return {name: round(value.item(), 4) for name, value in spread.items()}
+    ranked = np.sort(values)
+    places = {"smallest": 0, "median": len(ranked) // 2, "largest": -1}
+    return {name: round(ranked[at].item(), 4) if len(ranked) else None for name, at in places.items()}
 
 
 def _common_sizes(report: Report, number: int) -> list[tuple[str, int]]:
@@ -228,8 +203,8 @@ def _common_sizes(report: Report, number: int) -> list[tuple[str, int]]:
 
 def _bin(low: int, high: int) -> str:
     if high == EDGES[-1]:
-        return f"{low:,} and more"
-    return f"{low:,}" if high == low + 1 else f"{low:,}-{high - 1:,}"
+        return f"  {low:,} and more"
+    return f"  {low:,}" if high == low + 1 else f"  {low:,}-{high - 1:,}"
 
 
 def _number(count: int, noun: str) -> str:

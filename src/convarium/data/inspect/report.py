@@ -31,6 +31,12 @@ class Same(NamedTuple):
     """The different ones, "" left out."""
     classes: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        if len(self.splits) > 1:
+            return "in two splits"
+        return "in two classes" if len(self.classes) > 1 else "twice"
+
 
 @dataclass
 class Report:

@@ -121,14 +121,14 @@ def ctrl_c_waits() -> Iterator[None]:
 def _begin() -> None:
     """In a new process: leave Ctrl-C to the one that started it, and end when that one is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _inspect_all(inspect: Inspect, paths: Sequence[str]) -> list[FileReport]:
