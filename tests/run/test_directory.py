@@ -19,7 +19,11 @@ from convarium.files import write_atomically
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run import directory as record
 from convarium.run.directory import Result, RunDirectory
+from convarium.run.launch import launch
 from convarium.run.metrics_file import MetricsTable
+from convarium.run.prepare import prepare as prepare_run
+from convarium.run.resume import resume_config
+from convarium.trained.evaluate import evaluate, prepare
 from convarium.trained.load import load_run
 from experiments import config_of, experiment
 
@@ -353,3 +357,20 @@ def test_a_config_that_is_none_is_refused(text: str, run: RunDirectory) -> None:
     run.config_file.write_text(text)
     with pytest.raises(RunError, match=r"config.yaml: (cannot be read|not the config of a run)"):
         run.config()
+
+
+def test_a_run_of_before_its_classes_moved_is_read(tmp_path: Path) -> None:
+    run = experiment("arch=lenet5", "data=digits", "data.image_size=32", "data.channels=1")
+    config = run.config_file.read_text()
+    older = re.sub(r"convarium\.data\.datasets\.", "convarium.data.", config)
+    older = older.replace("convarium.run.devices.Precision", "convarium.run.precision.Precision")
+    older = re.sub(r"(?ms)^metrics:\n(?: .*?\n)+", "", older)
+    older = re.sub(r"(?m)^    (monitor|mode): .*\n", "", older)
+    assert "metrics:" not in older
+    assert "data.digits.Digits" in older
+    assert "run.precision.Precision" in older
+    run.config_file.write_text(older)
+    assert evaluate(prepare(run)) == {k: v for k, v in run.result()["metrics"].items() if k.startswith("test/")}
+    config, *_ = resume_config(run.path, ["trainer.max_epochs=2"])
+    assert launch(prepare_run(config), [], resume=run.path) == 0
+    assert run.result()["epochs"] == 2

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -27,6 +28,10 @@ Status = Literal[
 FINISHED = frozenset({"ok", "failed", "exited", "oom", "diverged", "timeout", "interrupted", "pruned"})
 VERSIONS = ("convarium", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
 HEARTBEAT_SECONDS = 10.0
+MOVED = (  # where classes that older runs name have gone
+    (r"\bconvarium\.data\.(digits|folder|imagenet|published|synthetic)\.", r"convarium.data.datasets.\1."),
+    (r"\bconvarium\.run\.precision\.", "convarium.run.devices."),
+)
 YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 
 
@@ -78,7 +83,10 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved config that the run was started with. Raises RunError if it cannot be read."""
         try:
-            config = yaml.load(self.config_file.read_text(encoding="utf-8"), YamlLoader)
+            text = self.config_file.read_text(encoding="utf-8")
+            for before, now in MOVED:
+                text = re.sub(before, now, text)
+            config = yaml.load(text, YamlLoader)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RunError(f"{self.config_file}: cannot be read ({type(error).__name__})") from error
         if not isinstance(config, dict) or "arch" not in config or "data" not in config:

@@ -113,7 +113,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         length=prepared.length,
         clip=build(config["clip"], "clip"),
         decay=config["decay"],
-        metrics=build(config.get("metrics"), "metrics"),
+        metrics=build(config["metrics"], "metrics"),
         seed=config["seed"],
     )
     callbacks = list(build(config["callbacks"], "callbacks").values())

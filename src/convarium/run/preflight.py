@@ -158,7 +158,7 @@ def check_metrics(config: dict[str, Any]) -> None:
     """Refuse a metric that does not take logits and class numbers, or whose value is not one number."""
     classes = max(2, int(config["data"]["num_classes"]))
     logits, targets = torch.eye(classes), torch.arange(classes)  # each class once: no metric warns of one it lacks
-    for name, metric in build(config.get("metrics") or {}, "metrics").items():
+    for name, metric in build(config["metrics"], "metrics").items():
         try:
             metric.update(logits, targets)
             float(metric.compute())
