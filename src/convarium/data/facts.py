@@ -14,8 +14,7 @@ from convarium.data.image_files.listing import class_folders, class_names, is_ta
 from convarium.data.image_files.tables import training_files
 from convarium.errors import ConfigError
 
-DEFAULT_IMAGE_SIZE = 224
-"""For folders whose images are of several sizes or not square."""
+DEFAULT_IMAGE_SIZE = 224  # for folders whose images are of several sizes or not square
 _SAMPLED = 32
 _PASSED_OVER = 8  # bad files in a row
 

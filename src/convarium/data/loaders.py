@@ -35,10 +35,8 @@ def _fetched(fetch: Callable[[Tensor], T], chunks: Sequence[Tensor], *, ahead: b
 class EpochSize(NamedTuple):
     """How long an epoch of training is."""
 
-    steps: int
-    """Optimizer steps."""
-    remainder: int
-    """Samples that are not trained on, because they do not fill a batch."""
+    steps: int  # optimizer steps
+    remainder: int  # samples that are not trained on, because they do not fill a batch
 
 
 def epoch_size(samples: int, batch_size: int, *, parts: int = 1, drop_last: bool = True) -> EpochSize:
@@ -165,8 +163,7 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         source = self.source
-        fetched = _fetched(source.fetch, self._chunks, ahead=source.prefetches)
-        for number, (images, index) in enumerate(fetched):
+        for number, (images, index) in enumerate(_fetched(source.fetch, self._chunks, ahead=source.prefetches)):
             if len(index):  # else none could be read
                 yield Batch(images, source.targets.index_select(0, index), index, 0, number)
 

@@ -21,10 +21,8 @@ from convarium.data.splits import carve
 class Samples(NamedTuple):
     """Some training images before and after."""
 
-    stored: list[Tensor]
-    """uint8 (C, H, W), each of its own size."""
-    seen: list[Tensor]
-    """Of each epoch what the network sees of them: uint8 (n, C, image_size, image_size)."""
+    stored: list[Tensor]  # uint8 (C, H, W), each of its own size
+    seen: list[Tensor]  # of each epoch what the network sees of them: uint8 (n, C, image_size, image_size)
     labels: list[str]
 
 
@@ -36,15 +34,12 @@ class ImageData(L.LightningDataModule):
     `test_dataloader` alone.
     """
 
-    num_classes: int
-    """1: binary data for a network with one logit, of class numbers 0 and 1."""
+    num_classes: int  # 1: binary data for a network with one logit, of class numbers 0 and 1
     channels: int
     image_size: int
-    mean: list[float]
-    """Per channel (or one for all), of pixels scaled to 0..1, over the training split before carving."""
+    mean: list[float]  # per channel (or one for all), of pixels scaled to 0..1, over the training split before carving
     std: list[float]
-    classes: list[str] | None = None
-    """Names in the order of the class numbers; None: the numbers."""
+    classes: list[str] | None = None  # names in the order of the class numbers; None: the numbers
     train_size: int | None = None
     """Images of the training split before carving, checked when it is read; None: not known beforehand."""
     test_size: int | None = None
@@ -52,14 +47,10 @@ class ImageData(L.LightningDataModule):
     """Share of the training split set aside for validation where the dataset brings no validation split."""
     split_seed: int = 0
     """Chooses which images are set aside; apart from `seed`, so that runs of several seeds share their validation."""
-    batch_size: int = 64
-    """Global: devices x nodes x accumulated micro-batches x images per micro-batch."""
-    eval_batch_size: int = 64
-    """Global as well; each device takes its part."""
-    seed: int = 1
-    """Of the sample order and the augmentation."""
-    augment: Mapping[str, Any] | None = None
-    """The parts of the augmentation by name, see `Pipeline`; None: none."""
+    batch_size: int = 64  # global: devices x nodes x accumulated micro-batches x images per micro-batch
+    eval_batch_size: int = 64  # global as well; each device takes its part
+    seed: int = 1  # of the sample order and the augmentation
+    augment: Mapping[str, Any] | None = None  # the parts of the augmentation by name, see `Pipeline`; None: none
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
     whole: bool = field(init=False, default=False)

@@ -19,8 +19,7 @@ from convarium.randomness import integers
 S = TypeVar("S")
 T = TypeVar("T")
 
-ON_DEVICE_LIMIT = 2 << 30
-"""Bytes up to which a split in memory moves to the GPU as a whole."""
+ON_DEVICE_LIMIT = 2 << 30  # bytes up to which a split in memory moves to the GPU as a whole
 
 
 class Source(ABC):
@@ -28,10 +27,8 @@ class Source(ABC):
 
     prefetches: bool = False
     """Whether `fetch` takes long enough that a loader should ask for the next batches in threads."""
-    crops: bool = False
-    """Whether its pictures may be of any size, and a crop is made as they are read (`for_training`)."""
-    targets: Tensor
-    """(len,) int64."""
+    crops: bool = False  # whether its pictures may be of any size, and a crop is made as they are read (`for_training`)
+    targets: Tensor  # (len,) int64
 
     def __len__(self) -> int:
         return len(self.targets)

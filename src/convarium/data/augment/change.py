@@ -12,12 +12,10 @@ class AugmentKey:
 
     seed: int
     epoch: int
-    index: Tensor
-    """(N,) int64 sample numbers, on the images' device."""
+    index: Tensor  # (N,) int64 sample numbers, on the images' device
 
 
-LAST = 100
-"""The `order` of a change whose class has none: after all of ours, before the mix."""
+LAST = 100  # the `order` of a change whose class has none: after all of ours, before the mix
 
 
 class Change(Protocol):

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-AT_ONCE = 1 << 18
-"""Values (of N x C x H x W) that a CPU handles together."""
+AT_ONCE = 1 << 18  # values (of N x C x H x W) that a CPU handles together
 
 
 def chunk_size(images: Tensor) -> int:

@@ -16,12 +16,9 @@ from convarium.randomness import uniform
 class Mixed(NamedTuple):
     """What became of a batch: the images, and what the partners' classes have a share in."""
 
-    images: Tensor
-    """(N, C, H, W) float32."""
-    partners: Tensor
-    """(N,) int64: the partners' class numbers."""
-    share: Tensor
-    """(N,) float32: the share of the sample's own class in its target, the rest is the partner's."""
+    images: Tensor  # (N, C, H, W) float32
+    partners: Tensor  # (N,) int64: the partners' class numbers
+    share: Tensor  # (N,) float32: the share of the sample's own class in its target, the rest is the partner's
 
 
 @runtime_checkable

@@ -18,8 +18,7 @@ class Pipeline:
     """
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
-        self.crop: Crop | None = None
-        """Cuts the image out of the stored picture, whatever its size."""
+        self.crop: Crop | None = None  # cuts the image out of the stored picture, whatever its size
         self.mixer: Mix | None = None
         changes: list[tuple[int, str, Change]] = []
         for name, part in parts.items():

@@ -46,8 +46,7 @@ def _space(*, shear: float, shift: float, degrees: float, tone: float, bits: tup
 IDENTITY = Choice("identity")
 USUAL = _space(shear=0.3, shift=150 / 331, degrees=30, tone=0.9, bits=(8, 4))
 """Cubuk et al. 2018 and 2019; shifts by 150 pixels of 331, in shares of the image."""
-WIDE = _space(shear=0.99, shift=32, degrees=135, tone=0.99, bits=(8, 2))
-"""Mueller and Hutter 2021, the wide space."""
+WIDE = _space(shear=0.99, shift=32, degrees=135, tone=0.99, bits=(8, 2))  # Mueller and Hutter 2021, the wide space
 MIXED = _space(shear=0.3, shift=1 / 3, degrees=30, tone=0.9, bits=(4, 0))
 """Hendrycks et al. 2019, as torchvision has it."""
 
@@ -59,10 +58,8 @@ TEST_SET_TONES = ("brightness", "color", "contrast", "sharpness")
 class _Magnitudes(NamedTuple):
     """Of a space of K operations, at B levels."""
 
-    levels: Tensor
-    """(K, B) float64."""
-    signed: Tensor
-    """(K,) bool."""
+    levels: Tensor  # (K, B) float64
+    signed: Tensor  # (K,) bool
 
 
 @lru_cache(maxsize=64)  # on a device, a table made anew would be waited for

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -13,8 +12,7 @@ from pathlib import Path
 from convarium.errors import ConfigError
 from convarium.progress_bar import Progress
 
-STAGE = ".fetch"
-"""The folder in a dataset's root where things lie until they are whole; a hidden folder is never read."""
+STAGE = ".fetch"  # the folder in a dataset's root where things lie until they are whole; a hidden folder is never read
 _CHUNK = 1 << 22
 
 
@@ -46,13 +44,6 @@ def unpacking(archive: Path) -> Iterator[None]:
     except OSError as error:
         full = "; what is whole is kept: make room and repeat" if error.errno == errno.ENOSPC else ""
         raise ConfigError(f"{archive}: cannot be unpacked ({error}){full}") from None
-
-
-def require_room(root: Path, size: int) -> None:
-    """Raise ConfigError if the disk of `root`, a folder that exists, has fewer than `size` bytes left."""
-    free = shutil.disk_usage(root).free
-    if free < size:
-        raise ConfigError(f"{root}: {size / 1e9:.1f} GB are needed there, {free / 1e9:.1f} GB are free")
 
 
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:

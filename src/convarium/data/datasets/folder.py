@@ -18,8 +18,7 @@ from convarium.data.sources import Source, decoding_threads
 from convarium.errors import ConfigError
 from convarium.machine import cores_of_a_rank
 
-IN_MEMORY_LIMIT = 4 << 30
-"""Bytes up to which a split is decoded once and kept when `in_memory` is not set."""
+IN_MEMORY_LIMIT = 4 << 30  # bytes up to which a split is decoded once and kept when `in_memory` is not set
 
 BAD_FILES = "bad_files.csv"
 """In a run directory: path, why it could not be read, and what was done (one line each, as they were met)."""
@@ -34,19 +33,15 @@ class FolderImages(ImageData):
     """
 
     root: str
-    crop_share: float = 1.0
-    """Side of the central square as a share of the resized shorter side."""
+    crop_share: float = 1.0  # side of the central square as a share of the resized shorter side
     in_memory: bool | None = None
     """Whether a split is decoded once and kept; None: if that takes at most 4 GiB, and a crop of the augmentation would
     not find larger pictures in the files."""
-    cache: str | None = None
-    """The folder where what was decoded is kept for the next run; None: nowhere."""
+    cache: str | None = None  # the folder where what was decoded is kept for the next run; None: nowhere
     num_workers: int | None = None
     """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
-    reader: str = "auto"
-    """The library that decodes, see `convarium.data.readers.choice`."""
-    on_bad_file: str = "raise"
-    """What becomes of a file that cannot be read, see `Files`."""
+    reader: str = "auto"  # the library that decodes, see `convarium.data.readers.choice`
+    on_bad_file: str = "raise"  # what becomes of a file that cannot be read, see `Files`
 
     def __post_init__(self) -> None:
         super().__post_init__()

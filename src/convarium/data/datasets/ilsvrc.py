@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from convarium.data.datasets.archives import STAGE, check_md5, require_room, unpacking
+from convarium.data.datasets.archives import STAGE, check_md5, unpacking
 from convarium.errors import ConfigError
 from convarium.progress_bar import Progress
 
@@ -25,8 +25,7 @@ MD5 = {
     DEVKIT: "fa75699e90414af021442c21a62c3abf",
 }
 """As published at image-net.org."""
-CLASSES = "classes.csv"
-"""In the dataset's root: the devkit's classes in the order of their ILSVRC2012_ID."""
+CLASSES = "classes.csv"  # in the dataset's root: the devkit's classes in the order of their ILSVRC2012_ID
 _WNID = re.compile(r"n\d{8}")
 _TRAIN_IMAGE = re.compile(r"n\d{8}_\d+\.JPEG")
 _VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
@@ -162,7 +161,9 @@ class Stage:
 
     def _begin(self, archive: Path, size: int) -> None:
         self._check(archive)
-        require_room(self.root, size)
+        free = shutil.disk_usage(self.root).free
+        if free < size:
+            raise ConfigError(f"{self.root}: {size / 1e9:.1f} GB are needed there, {free / 1e9:.1f} GB are free")
         self.progress.begin(size, "bytes", f"unpack {archive.name}")
 
     def _check(self, archive: Path) -> None:

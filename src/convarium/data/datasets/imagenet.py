@@ -23,8 +23,7 @@ class OfficialFolders(FolderImages):
     With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone.
     """
 
-    name: str
-    """What the dataset is called in `data=...`, for the command that fetches it."""
+    name: str  # what the dataset is called in `data=...`, for the command that fetches it
 
     def read(self, split: str) -> Source | None:
         self._require()
@@ -111,10 +110,8 @@ class ImageNet(OfficialFolders):
 class DownloadedFolders(OfficialFolders):
     """A smaller relative of ImageNet: one archive that anybody may download."""
 
-    archive: str
-    """Where it is."""
-    md5: str
-    """The archive's, as published."""
+    archive: str  # where it is
+    md5: str  # the archive's, as published
     wnids: list[str] | None = None
     """The class folders in the order of the class numbers and of `classes`; None: those of train, sorted."""
 

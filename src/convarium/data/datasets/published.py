@@ -29,10 +29,8 @@ class PublishedImages(StoredImages):
     before it opens them.
     """
 
-    name: str
-    """What the dataset is called in `data=...`, for the command that fetches it."""
-    torchvision: str
-    """The class in torchvision.datasets that reads and downloads it."""
+    name: str  # what the dataset is called in `data=...`, for the command that fetches it
+    torchvision: str  # the class in torchvision.datasets that reads and downloads it
     root: str
     """The folder of all datasets, in which most of these classes make one of their own; of the others, their own."""
 
@@ -134,8 +132,7 @@ class STL10(PublishedImages):
 class EMNIST(PublishedImages):
     """Letters and digits; the files hold them with rows and columns exchanged, here they stand upright."""
 
-    split: str = "balanced"
-    """Which classes, and how many of each: balanced, byclass, bymerge, letters, digits or mnist."""
+    split: str = "balanced"  # which classes, and how many of each: balanced, byclass, bymerge, letters, digits or mnist
 
     def correct(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return images.transpose(2, 3).contiguous(), targets - 1 if self.split == "letters" else targets  # from 1

@@ -20,8 +20,7 @@ class StoredImages(ImageData):
     """Images that lie on disk as `stored_size` pixels and are brought to `image_size` by `resize`."""
 
     stored_size: int
-    resize: str = "bilinear"
-    """pad (centred in background, pixel value 0) or bilinear."""
+    resize: str = "bilinear"  # pad (centred in background, pixel value 0) or bilinear
 
     def __post_init__(self) -> None:
         super().__post_init__()

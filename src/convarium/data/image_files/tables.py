@@ -31,8 +31,7 @@ class _Row(NamedTuple):
 
 class _Table(NamedTuple):
     rows: list[_Row]
-    numbered: bool
-    """Whether the labels are class numbers."""
+    numbered: bool  # whether the labels are class numbers
 
 
 def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[str], list[int], list[str]] | None:

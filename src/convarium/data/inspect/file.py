@@ -23,8 +23,7 @@ FORMATS = {
 """Pillow's names of the formats that a suffix stands for. No other is opened: Pillow hands PostScript to a program."""
 _OPENED = tuple(dict.fromkeys(names[0] for names in FORMATS.values()))  # Pillow finds out by itself that it is an MPO
 
-_BAND = 1 << 22
-"""Pixels converted at a time."""
+_BAND = 1 << 22  # pixels converted at a time
 
 _HEADS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file",
@@ -44,17 +43,12 @@ _HEADS = {
 class FileReport(NamedTuple):
     """An image file, decoded and thrown away. Of one that does not decode `bad` says why, and pixels are not known."""
 
-    stored: int = 0
-    """Bytes of the file."""
-    width: int = 0
-    """As a person sees it, turned as its EXIF orientation says."""
+    stored: int = 0  # bytes of the file
+    width: int = 0  # as a person sees it, turned as its EXIF orientation says
     height: int = 0
-    mode: str = ""
-    """Pillow's."""
-    digest: bytes = b""
-    """16 bytes, the same for the same pixels: as stored, in colour of 8 bits, without transparency."""
-    notes: tuple[tuple[str, str], ...] = ()
-    """What is odd about it, as kind and detail."""
+    mode: str = ""  # Pillow's
+    digest: bytes = b""  # 16 bytes, the same for the same pixels: as stored, in colour of 8 bits, without transparency
+    notes: tuple[tuple[str, str], ...] = ()  # what is odd about it, as kind and detail
     bad: str = ""
 
 

@@ -15,8 +15,7 @@ from convarium.data.inspect.report import Report, Same
 from convarium.data.inspect.tree import Issue
 from convarium.wording import file_size
 
-LISTED = 10
-"""Lines of a list on the page."""
+LISTED = 10  # lines of a list on the page
 EDGES = (1, 2, 8, 16, 32, 64, 96, 128, 192, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096, 1 << 32)
 """The bins of the shorter side: at what networks take."""
 BAR = 32

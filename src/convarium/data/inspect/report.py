@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convarium.data.image_files.listing import is_table
+from convarium.data.image_files.tables import SPLITS
 from convarium.data.inspect.file import FileReport, digest
-from convarium.data.inspect.tree import SPLITS, Issue, Place, Tree, find, find_table
+from convarium.data.inspect.tree import Issue, Place, Tree, find, find_table
 from convarium.data.inspect.workers import CHUNK, inspect_files
 from convarium.errors import ConfigError
 from convarium.machine import cores
@@ -43,24 +44,19 @@ class Report:
     """What a dataset looks like."""
 
     name: str
-    pictures: int
-    """Those that do not decode included, here and in `classes`."""
+    pictures: int  # those that do not decode included, here and in `classes`
     bytes: int
     seconds: float
     workers: int
     bad: list[Issue]
     notes: list[Issue]
-    same: list[Same]
-    """Those in several splits first, then those in several classes."""
+    same: list[Same]  # those in several splits first, then those in several classes
     classes: dict[str, dict[str, int]]
     """Pictures by split ("": no splits) and class; a class of another split, or an empty folder, counts 0."""
-    widths: NDArray[np.uint32]
-    """Of those that decode."""
+    widths: NDArray[np.uint32]  # of those that decode
     heights: NDArray[np.uint32]
-    modes: Counter[str]
-    """Pillow's modes."""
-    others: Counter[str]
-    """Files that are no pictures, by suffix."""
+    modes: Counter[str]  # Pillow's modes
+    others: Counter[str]  # files that are no pictures, by suffix
 
     @property
     def across(self) -> list[Same]:

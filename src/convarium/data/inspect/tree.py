@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from convarium.data.image_files.listing import SUFFIXES, listing
-
-SPLITS = ("train", "val", "test")
+from convarium.data.image_files.tables import SPLITS
 
 
 class Issue(NamedTuple):
@@ -31,16 +30,12 @@ class Tree:
     """The pictures below a folder, not yet opened."""
 
     root: str
-    splits: tuple[str, ...] = ()
-    """Those it has; none if it is one set of class folders, or of pictures."""
-    paths: list[str] = field(default_factory=list)
-    """Relative to the root."""
-    places: list[Place] = field(default_factory=list)
-    """Of each path."""
+    splits: tuple[str, ...] = ()  # those it has; none if it is one set of class folders, or of pictures
+    paths: list[str] = field(default_factory=list)  # relative to the root
+    places: list[Place] = field(default_factory=list)  # of each path
     labels: dict[str, list[str]] = field(default_factory=dict)
     """The class folders of each split, with or without pictures."""
-    others: Counter[str] = field(default_factory=Counter)
-    """How many files are no pictures, by suffix."""
+    others: Counter[str] = field(default_factory=Counter)  # how many files are no pictures, by suffix
     bad: list[Issue] = field(default_factory=list)
     shared: list[tuple[str, str]] = field(default_factory=list)
     """Folders that are links to one already visited: theirs, and the other's."""

@@ -18,10 +18,8 @@ from typing import Any, TypeVar
 from convarium.data.inspect.file import FileReport, inspect_file
 from convarium.errors import RunError
 
-CHUNK = 32
-"""Files that a process is sent at once: a message costs about as much as decoding two small pictures."""
-AHEAD = 2
-"""Chunks under way for each process, so that it need not wait for us."""
+CHUNK = 32  # files that a process is sent at once: a message costs about as much as decoding two small pictures
+AHEAD = 2  # chunks under way for each process, so that it need not wait for us
 
 T = TypeVar("T")
 Inspect = Callable[[str], FileReport]

@@ -28,16 +28,13 @@ class PackedImages(ImageData):
     """
 
     root: str
-    crop_share: float = 1.0
-    """Side of the central square as a share of the resized shorter side."""
-    reader: str = "auto"
-    """What decodes JPEG shards."""
+    crop_share: float = 1.0  # side of the central square as a share of the resized shorter side
+    reader: str = "auto"  # what decodes JPEG shards
     num_workers: int | None = None
     """Threads that decode; None: one per core, at most 16; 0: none beside the one that trains."""
     cache_dir: str | None = None
     """A folder on this machine's disk that keeps the samples that came from elsewhere; None: nothing is kept."""
-    cache_gb: float | None = None
-    """How much it keeps at most, in 10^9 bytes; None: everything."""
+    cache_gb: float | None = None  # how much it keeps at most, in 10^9 bytes; None: everything
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +106,7 @@ class PackedImages(ImageData):
             height, width = stored_size(*decoder.size(data), self._header.size)
             stored = decoder.read(data, None, (height, width), channels=self.channels)
             cut = central(height, width, self.image_size, self.crop_share)
-            return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut, self.image_size).copy())
+            return torch.from_numpy(cut_out(stored.permute(1, 2, 0).numpy(), cut).copy())
 
         return read_file(path, decode)
 

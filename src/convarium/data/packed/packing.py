@@ -19,8 +19,9 @@ from PIL import Image
 
 from convarium.data.datasets.folder import FolderImages
 from convarium.data.image_files.files import Files
+from convarium.data.image_files.tables import SPLITS
 from convarium.data.module import ImageData
-from convarium.data.packed.shards import HEADER, LARGEST_SIDE, SPLITS, Header, Split
+from convarium.data.packed.shards import HEADER, LARGEST_SIDE, Header, Split
 from convarium.data.packed.source import resize, stored_size
 from convarium.data.packed.storage import is_url
 from convarium.data.packed.writing import SplitWriter
@@ -56,10 +57,8 @@ class Packing:
     """What was packed."""
 
     path: Path
-    images: dict[str, int]
-    """Per split."""
-    bad: list[Bad]
-    """Left out."""
+    images: dict[str, int]  # per split
+    bad: list[Bad]  # left out
     bytes: int
     seconds: float
 

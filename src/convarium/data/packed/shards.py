@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from convarium.data.image_files.tables import SPLITS
 from convarium.data.packed.storage import Bytes, Range, Read, Storage, is_url, open_storage
 from convarium.errors import ConfigError, MissingData
 
@@ -27,9 +28,7 @@ HEADER = "packed.json"
 FORMAT = "convarium packed"
 VERSION = 1
 STORES = {"jpeg": ".tar", "raw": ".raw"}
-SPLITS = ("train", "val", "test")
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-"""Of a file: no separator, so that it lies in the folder."""
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a file: no separator, so that it lies in the folder
 LARGEST_SIDE = 1 << 16
 
 
@@ -55,12 +54,9 @@ class Split:
 class Header:
     """What is in a packed dataset."""
 
-    store: str
-    """jpeg or raw."""
-    size: int | None
-    """The shorter side of a stored picture is at most this; None: as it came."""
-    quality: int | None
-    """Of the JPEG files that were encoded here."""
+    store: str  # jpeg or raw
+    size: int | None  # the shorter side of a stored picture is at most this; None: as it came
+    quality: int | None  # of the JPEG files that were encoded here
     channels: int
     image_size: int
     crop_share: float
@@ -178,12 +174,10 @@ class Index:
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
     length: NDArray[np.int32]
-    height: NDArray[np.int32]
-    """Of the stored picture as a person sees it."""
+    height: NDArray[np.int32]  # of the stored picture as a person sees it
     width: NDArray[np.int32]
     target: NDArray[np.int32]
-    crc: NDArray[np.uint32]
-    """CRC-32 of the sample's bytes, to notice what a network or a cache did to them."""
+    crc: NDArray[np.uint32]  # CRC-32 of the sample's bytes, to notice what a network or a cache did to them
 
     def __len__(self) -> int:
         return len(self.target)

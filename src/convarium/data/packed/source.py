@@ -18,19 +18,20 @@ from convarium.data.sources import PictureSource
 
 
 class Cut(NamedTuple):
-    """How an image is made of a stored picture: `box` of it resized to `size`; the image begins there at `corner`."""
+    """How an image is made of a stored picture: `box` of it resized to `size`, and some rows and columns of that."""
 
     box: Box
     size: tuple[int, int]
-    corner: tuple[int, int] = (0, 0)
+    rows: slice = slice(None)
+    columns: slice = slice(None)
 
 
 def central(height: int, width: int, image_size: int, crop_share: float) -> Cut:
     """The shorter side resized to image_size / crop_share and the central square cut out, as `read_picture` does."""
-    size, corner = square_of(height, width, image_size, crop_share)
+    size, (top, left) = square_of(height, width, image_size, crop_share)
     if size == (height, width):  # nothing to resize: the square alone
-        return Cut(Box(*corner, image_size, image_size), (image_size, image_size))
-    return Cut(Box(0, 0, height, width), size, corner)
+        return Cut(Box(top, left, image_size, image_size), (image_size, image_size))
+    return Cut(Box(0, 0, height, width), size, slice(top, top + image_size), slice(left, left + image_size))
 
 
 def stored_size(height: int, width: int, size: int | None) -> tuple[int, int]:
@@ -53,17 +54,10 @@ def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return resized
 
 
-def cut_out(picture: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
-    """The image in a picture; (H, W, C) to (C, image_size, image_size), or with None all of what was resized."""
+def cut_out(picture: NDArray[np.uint8], cut: Cut) -> NDArray[np.uint8]:
+    """The image in a picture; (H, W, C) to (C, rows, columns)."""
     top, left, height, width = cut.box
-    return _square(resize(picture[top : top + height, left : left + width], cut.size), cut, image_size)
-
-
-def _square(resized: NDArray[np.uint8], cut: Cut, image_size: int | None) -> NDArray[np.uint8]:
-    if image_size is None:
-        return resized
-    top, left = cut.corner
-    return resized[:, top : top + image_size, left : left + image_size]
+    return resize(picture[top : top + height, left : left + width], cut.size)[:, cut.rows, cut.columns]
 
 
 @dataclass(eq=False, repr=False)
@@ -115,7 +109,7 @@ class Packed(PictureSource):
 
         def fill(rows: range) -> None:
             for row in rows:
-                pixels[row] = self._image(samples[row], cuts[row], reads[row], self.image_size)
+                pixels[row] = self._image(samples[row], cuts[row], reads[row])
 
         shares = min(len(samples), max(1, 4 * self.threads))  # a few large ones, not a task per image
         self._map(fill, [range(share, len(samples), shares) for share in range(shares)])
@@ -127,7 +121,7 @@ class Packed(PictureSource):
         for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
             height, width = self.sizes[sample].tolist()
             whole = Cut(Box(0, 0, height, width), (height, width))
-            pictures.append(torch.from_numpy(self._image(sample, whole, read, None).copy()))
+            pictures.append(torch.from_numpy(self._image(sample, whole, read).copy()))
         return pictures, indices
 
     def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:
@@ -135,13 +129,13 @@ class Packed(PictureSource):
         row = int(self.shards.index.width[sample]) * self.channels
         return cut.box.top * row, (cut.box.top + cut.box.height) * row
 
-    def _image(self, sample: int, cut: Cut, read: Read, image_size: int | None) -> NDArray[np.uint8]:
+    def _image(self, sample: int, cut: Cut, read: Read) -> NDArray[np.uint8]:
         data = read()
         if self.reader is None:
             rows = data.reshape(cut.box.height, -1, self.channels)
-            return cut_out(rows, cut._replace(box=cut.box._replace(top=0)), image_size)
+            return cut_out(rows, cut._replace(box=cut.box._replace(top=0)))
         try:
             resized = self.reader.read(data.tobytes(), cut.box, cut.size, channels=self.channels).numpy()
         except Unreadable as error:
             raise self.shards.error(sample, f"unreadable image ({error})") from None
-        return _square(resized, cut, image_size)
+        return resized[:, cut.rows, cut.columns]

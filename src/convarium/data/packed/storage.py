@@ -22,12 +22,10 @@ Bytes = NDArray[np.uint8]
 Read = Callable[[], Bytes]
 """Waits for the bytes of a range, one-dimensional. Raises ConfigError, naming the file, if they cannot be had."""
 
-OPEN_FILES = 256
-"""Files kept open at a time; a dataset may have more shards than a process may open files."""
+OPEN_FILES = 256  # files kept open at a time; a dataset may have more shards than a process may open files
 CONNECTIONS = 8
 """Requests for ranges under way, each of a share of a batch; an asynchronous file system opens more by itself."""
-PAUSES = (0.5, 2.0, 5.0)
-"""Seconds before a range that could not be read is asked for again."""
+PAUSES = (0.5, 2.0, 5.0)  # seconds before a range that could not be read is asked for again
 
 
 class Range(NamedTuple):

@@ -7,8 +7,7 @@ from convarium.data.packed.shards import File, read_header, read_index, require_
 from convarium.data.packed.storage import Range, Storage, open_storage
 from convarium.errors import ConfigError
 
-PIECE = 8 << 20
-"""Bytes that are read at a time."""
+PIECE = 8 << 20  # bytes that are read at a time
 
 
 def verify(root: str, *, threads: int = 4) -> list[str]:

@@ -12,8 +12,7 @@ from convarium.data.readers.reader import Box, Unreadable, checked
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 SCAN, TAGS = 0xDA, 0xE1
-FRAMES = {0xC0, 0xC1, 0xC2}
-"""Baseline, extended and progressive by Huffman codes; what is rarer is Pillow's."""
+FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive by Huffman codes; what is rarer is Pillow's
 OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 
 
@@ -23,8 +22,7 @@ class Head(NamedTuple):
     height: int
     width: int
     components: int
-    tagged: bool
-    """Whether it has EXIF or XMP tags."""
+    tagged: bool  # whether it has EXIF or XMP tags
 
 
 def head(data: bytes) -> Head:
@@ -102,8 +100,7 @@ class JpegReader(ABC):
     """A reader of JPEG files alone; any other is Unreadable. Raises ImportError without its library."""
 
     name: str
-    needs: str
-    """The library, in words."""
+    needs: str  # the library, in words
 
     def size(self, data: bytes) -> tuple[int, int]:
         header = head(data)

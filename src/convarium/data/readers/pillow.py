@@ -1,28 +1,23 @@
 """Pillow: reads every format, and has the last word on whether a file is a picture."""
 
-import functools
 import warnings
 from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from convarium.data.readers.reader import Box, Unreadable, checked
 from convarium.wording import one_line
 
-MODES = {1: "L", 3: "RGB"}
-"""Pillow's mode for the channels a dataset can have."""
+MODES = {1: "L", 3: "RGB"}  # Pillow's mode for the channels a dataset can have
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"),
     *("TGA", "PCX", "ICO", "SGI", "PSD", "QOI", "DDS", "SPIDER", "XBM"),
 )
 """What is opened, likely ones first. Not all that Pillow knows: to read EPS, for one, it starts another program."""
-
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,7 +82,8 @@ def opened(data: bytes) -> Image.Image:
     if not data:
         raise Unreadable("empty: 0 bytes")
     try:
-        picture = Image.open(BytesIO(data), formats=_formats())
+        Image.init()
+        picture = Image.open(BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         raise Unreadable("not a picture in a format we know") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -96,13 +92,6 @@ def opened(data: bytes) -> Image.Image:
         raise Unreadable(one_line(error)) from None
     refuse_huge(picture.height, picture.width)
     return picture
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Of FORMATS those that this Pillow has."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def refuse_huge(height: int, width: int) -> None:
@@ -115,7 +104,7 @@ def refuse_huge(height: int, width: int) -> None:
 def orientation(picture: Image.Image) -> int:
     """1 to 8 as in EXIF; 1, upright, also where the tag is absent or damaged."""
     try:
-        tag = picture.getexif().get(ORIENTATION, 1)
+        tag = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # the picture is whole where its tags are not
         return 1
     return tag if tag in TURNS else 1

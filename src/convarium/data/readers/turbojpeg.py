@@ -27,8 +27,7 @@ RGB, GREY = 0, 6
 BLOCK_WIDTHS = {0: 8, 1: 16, 2: 16, 3: 8, 4: 8, 5: 32, 6: 8}
 """Columns of the smallest piece that can be decoded alone, by subsampling (4:4:4, 4:2:2, 4:2:0, grey, 4:4:0, ...)."""
 
-NEIGHBOURS = 2
-"""Columns on the right that smooth upsampling of the colours takes into account."""
+NEIGHBOURS = 2  # columns on the right that smooth upsampling of the colours takes into account
 
 NAMES = {"linux": ("libturbojpeg.so.0",), "darwin": ("libturbojpeg.dylib",), "win32": ("turbojpeg.dll",)}
 PLACES = {
