@@ -17,8 +17,8 @@ RANK_PREFIXES = ("MASTER_", "TORCHELASTIC_", "PL_", "ROLE_")
 
 def cores() -> int:
     """The processor cores that this process may use, or those that it was told to use."""
-    told = os.environ.get(CORES, "")
-    return int(told) if told.isdecimal() and int(told) > 0 else available_cores()
+    given = os.environ.get(CORES, "")
+    return int(given) if given.isdecimal() and int(given) > 0 else available_cores()
 
 
 def available_cores() -> int:

@@ -75,12 +75,12 @@ def _of_control_group(root: Path) -> list[Path]:
     except OSError:
         return []
     mounted = root / "sys/fs/cgroup"
-    found = []
+    counts = []
     for line in lines:
         number, controllers, path = line.split(":", 2)
         group = path.lstrip("/")
         if number == "0":
-            found.append(mounted / group / "memory.events")
+            counts.append(mounted / group / "memory.events")
         elif controllers == "memory":
-            found.append(mounted / "memory" / group / "memory.oom_control")
-    return found
+            counts.append(mounted / "memory" / group / "memory.oom_control")
+    return counts

@@ -22,8 +22,8 @@ def groups() -> list[str]:
 
 def files(group: str) -> dict[str, Path]:
     """The yaml file of each answer of a group, sorted; one's own (`convarium.config.trust`) before ours."""
-    found = {path.stem: path for root in (conf_dir(), *trust().folders) for path in (root / group).glob("*.yaml")}
-    return dict(sorted(found.items()))
+    by_name = {path.stem: path for root in (conf_dir(), *trust().folders) for path in (root / group).glob("*.yaml")}
+    return dict(sorted(by_name.items()))
 
 
 def members(group: str) -> dict[str, str]:
@@ -46,13 +46,13 @@ def first_comment(path: Path) -> str:
 
 def opening_comments(path: Path) -> list[str]:
     """The comment lines at the start of a yaml, its `@package` left out."""
-    found = []
+    opening = []
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if not line.startswith("#"):
                 break
-            found.append(line.lstrip("# ").rstrip())
-    return [line for line in found if not line.startswith("@package")]
+            opening.append(line.lstrip("# ").rstrip())
+    return [line for line in opening if not line.startswith("@package")]
 
 
 class Published(NamedTuple):
@@ -95,25 +95,26 @@ PUBLISHED = {
 
 def architectures() -> dict[str, Architecture]:
     """What the yamls of conf/arch state; one that states nothing of the kind is left out."""
-    return {name: found for name, path in files("arch").items() if (found := read_architecture(opening_comments(path)))}
+    stated = {name: read_architecture(opening_comments(path)) for name, path in files("arch").items()}
+    return {name: architecture for name, architecture in stated.items() if architecture}
 
 
 def read_architecture(comments: list[str]) -> Architecture | None:
     """The statement in a yaml's opening comments; None if the first is not of that form."""
-    found = ARCHITECTURE.fullmatch(comments[0] if comments else "")
-    if found is None:
+    match = ARCHITECTURE.fullmatch(comments[0] if comments else "")
+    if match is None:
         return None
     numbers = {
-        name: int(found[name].replace(",", ""))
+        name: int(match[name].replace(",", ""))
         for name in ("year", "parameters", "channels", "size", "classes", "multiply_adds")
-        if found[name]
+        if match[name]
     }
     line = next((line for line in comments[1:] if line.startswith("Published: ")), "")
     return Architecture(
-        title=found["title"],
-        authors=found["authors"],
+        title=match["title"],
+        authors=match["authors"],
         year=numbers["year"],
-        where=found["where"],
+        where=match["where"],
         parameters=numbers["parameters"],
         channels=numbers["channels"],
         image_size=numbers["size"],
@@ -127,7 +128,7 @@ def read_published(line: str) -> Published:
     """The items of a `# Published:` line; what is none of the figures is the protocol."""
     fields: dict[str, str] = {}
     for item in filter(None, (item.strip() for item in line.split(";"))):
-        known = [(name, found[1]) for name, form in PUBLISHED.items() if (found := form.fullmatch(item))]
+        known = [(name, match[1]) for name, form in PUBLISHED.items() if (match := form.fullmatch(item))]
         name, value = known[0] if known else ("protocol", item)
         fields[name] = f"{fields[name]}; {value}" if name in fields else value
     return Published(**fields)

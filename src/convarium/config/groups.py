@@ -102,16 +102,16 @@ class Groups:
     def baseline(self, overrides: Sequence[str]) -> Baseline:
         groups, _ = self._split([word for word in overrides if not word.startswith("~")])
         if groups not in self._baselines:
-            found = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
-            kept = [item for item in found.defaults if not (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
+            defaults = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
+            kept = [item for item in defaults.defaults if not (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
             _, repository = self.loader._parse_overrides_and_create_caching_repo(self.root, list(groups))
             cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
             cfg.pop("hydra", None)
             choices: Choices = {}
-            for group, member in found.overrides.known_choices.items():
+            for group, member in defaults.overrides.known_choices.items():
                 if member is not None and not group.startswith("hydra/"):
                     choices[group] = member
-            for group, members in _several(found.defaults, self.root).items():
+            for group, members in _several(defaults.defaults, self.root).items():
                 choices[group] = members
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
             self._baselines[groups] = Baseline(cfg, plain, choices)

@@ -80,8 +80,8 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 
 def _unreadable(word: str, groups: Groups) -> str:
     if "=" not in word.lstrip("=") and not word.startswith("~"):
-        found = [f"{group}={word}" for group in groups.groups if word in groups.members(group)]
-        return f"{word}: not of the form key=value{f'; did you mean {found[0]}?' if found else ''}"
+        meant = [f"{group}={word}" for group in groups.groups if word in groups.members(group)]
+        return f"{word}: not of the form key=value{f'; did you mean {meant[0]}?' if meant else ''}"
     return f"{word}: cannot be read as key=value; put the value in quotes inside the shell's: \"key='...'\""
 
 
@@ -125,22 +125,22 @@ def _composition(
 
     if isinstance(cause, OmegaConfBaseException) and not text:
         return first_line(cause)
-    if found := re.match(r"Could not override '(.+?)'", text):
-        return _no_such_key(found[1], getattr(cause, "full_key", None) or found[1], groups, parsed, overrides)
-    if found := re.match(r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)", text):
-        return added(found[1])
-    if found := re.match(r"Could not append to config. An item is already at '(.+?)'", text):
-        return added(found[1], " exists already;")
-    if found := re.match(r"force-add of config groups is not supported: '\++(.+?)'", text):
-        return f"++{found[1]}: write {found[1]}"
-    if found := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", text):
-        return f"{found[1]}={found[2]}: several values are a sweep: add -m; one list is {found[1]}=[{found[2]}]"
-    if found := re.match(r"Sweep parameters '(.+?)' requires --multirun", text):
-        return f"{found[1]}: several values are a sweep: add -m"
-    if found := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text):
-        group = found[1].partition("=")[0]
+    if match := re.match(r"Could not override '(.+?)'", text):
+        return _no_such_key(match[1], getattr(cause, "full_key", None) or match[1], groups, parsed, overrides)
+    if match := re.match(r"(?:Multiple values for )?(\S+?)\.?(?: To override| appears more than once)", text):
+        return added(match[1])
+    if match := re.match(r"Could not append to config. An item is already at '(.+?)'", text):
+        return added(match[1], " exists already;")
+    if match := re.match(r"force-add of config groups is not supported: '\++(.+?)'", text):
+        return f"++{match[1]}: write {match[1]}"
+    if match := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", text):
+        return f"{match[1]}={match[2]}: several values are a sweep: add -m; one list is {match[1]}=[{match[2]}]"
+    if match := re.match(r"Sweep parameters '(.+?)' requires --multirun", text):
+        return f"{match[1]}: several values are a sweep: add -m"
+    if match := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text):
+        group = match[1].partition("=")[0]
         none = f"; write {group}=[]" if group in RULES and RULES[group].entries else ""
-        return f"~{found[1]}: cannot be removed{none}" if group in groups.groups else f"~{found[1]}: no such key"
+        return f"~{match[1]}: cannot be removed{none}" if group in groups.groups else f"~{match[1]}: no such key"
     if isinstance(cause, OmegaConfBaseException):
         return f"{text.removeprefix('Error merging override ')}: {first_line(cause)}"
     return first_line(error)

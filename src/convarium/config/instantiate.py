@@ -131,10 +131,10 @@ def _in_terms_of_keys(key: str, node: dict[str, Any], message: str) -> str:
     """What a constructor objects to, by the key that a person would change, with the nearest of what it accepts."""
     if message.startswith((f"{key}.", *(f"{part}: " for part in PARTS))):
         return message
-    found = re.match(r"(\w+)=(.*?): ", message)
-    if found is None or found[1] not in node:
+    match = re.match(r"(\w+)=(.*?): ", message)
+    if match is None or match[1] not in node:
         return f"{key}: {message}"
-    name, value = found.groups()
+    name, value = match.groups()
     accepted = message.partition(": accepted are ")[2].split(", ")
     hint = nearest(value, accepted).removesuffix(".")
     changed = FROM_DATA.get(name, f"{key}.{name}") if key == "arch" else f"{key}.{name}"
@@ -148,27 +148,28 @@ def find_target(node: dict[str, Any], key: str) -> Any:
     path: str = node["_target_"]
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        target = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{key}._target_={path}: not found ({error})") from error
-    if not inspect.isclass(found) and not inspect.isfunction(found):
+    if not inspect.isclass(target) and not inspect.isfunction(target):
         raise ConfigError(f"{key}._target_={path}: neither a class nor a function")
-    home = f"{found.__module__}.{found.__qualname__}"
-    if "." in found.__qualname__ or not home.startswith((*rule.prefixes, *trust().prefixes)):
+    home = f"{target.__module__}.{target.__qualname__}"
+    if "." in target.__qualname__ or not home.startswith((*rule.prefixes, *trust().prefixes)):
         raise ConfigError(f"{key}._target_={path}: is really {home}, which is not allowed there")
     for kind in _kinds(home, key, rule):
-        if not (_is_of_kind(found, _import(kind)) or (inspect.isfunction(found) and home.startswith(trust().prefixes))):
+        own_function = inspect.isfunction(target) and home.startswith(trust().prefixes)
+        if not own_function and not _is_of_kind(target, _import(kind)):
             raise ConfigError(f"{key}._target_={path}: is not a {kind}")
     if home.startswith("torchvision.") and "weights" in node:
         raise ConfigError(f"{key}.weights: has no place there; write weights=torchvision:NAME, or a file")
-    return found
+    return target
 
 
-def _is_of_kind(found: Any, kind: type) -> bool:
+def _is_of_kind(target: Any, kind: type) -> bool:
     """Whether a class is of a kind, or a function says that it returns one."""
-    if inspect.isfunction(found):
-        found = typing.get_type_hints(found).get("return")
-    return inspect.isclass(found) and issubclass(found, kind)
+    if inspect.isfunction(target):
+        target = typing.get_type_hints(target).get("return")
+    return inspect.isclass(target) and issubclass(target, kind)
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:

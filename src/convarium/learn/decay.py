@@ -21,13 +21,13 @@ class Role(NamedTuple):
 def roles(net: nn.Module) -> list[Role]:
     """The trainable parameters of `net` in the order of `named_parameters()`, each once."""
     owners = dict(net.named_modules())
-    found = []
+    each = []
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
             owner = owners[name.rpartition(".")[0]]
             decays = parameter.ndim >= 2 and isinstance(owner, _ConvNd | nn.Linear)
-            found.append(Role(name, parameter, owner, decays))
-    return found
+            each.append(Role(name, parameter, owner, decays))
+    return each
 
 
 def parameter_groups(net: nn.Module, *, weight_decay: float, decay: Decay = "weights") -> list[dict[str, Any]]:

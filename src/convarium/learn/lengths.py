@@ -55,12 +55,12 @@ def parse_length(written: LengthLike) -> Length:
 
 @functools.lru_cache(maxsize=256, typed=True)  # schedules ask at every step
 def _parse(written: LengthLike) -> Length:
-    found = _WRITTEN.fullmatch(str(written).strip())
-    if found is None:
+    match = _WRITTEN.fullmatch(str(written).strip())
+    if match is None:
         raise ValueError(f"length {written!r} is not {ACCEPTED}")
-    amount = float(found["amount"])
+    amount = float(match["amount"])
     unit: Literal["epochs", "steps", "%"]
-    match (found["unit"] or "epochs").lower()[0]:
+    match (match["unit"] or "epochs").lower()[0]:
         case "%":
             unit = "%"
         case "s":

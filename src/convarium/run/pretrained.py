@@ -125,10 +125,10 @@ def open_weights(config: dict[str, Any]) -> Opened:
             layout = download.layout
         else:
             theirs = read_file(Path(source))
-            found = recognize(theirs)
-            if found is None:
+            known = recognize(theirs)
+            if known is None:
                 return Opened(OURS, theirs, {}, {}, {})
-            layout, view = found, found.view(theirs)
+            layout, view = known, known.view(theirs)
         names = {ours: key for key, ours in layout.ours(theirs).items()}
         return Opened(layout.name, layout.translate(theirs), names, layout.sets(theirs), view)
     except ValueError as error:

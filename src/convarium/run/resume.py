@@ -101,13 +101,13 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
     """
     named = keys_of(overrides)
     then, before, now = leaves(frozen), leaves(old.config), leaves(new.config)
-    found = []
+    changes = []
     for key in sorted(dict.fromkeys([*now, *then]), key=lambda key: key.count(".")):  # a source before its copies
         asked = any(key == name or key.startswith(f"{name}.") for name in named)
         moved = now.get(key, MISSING) != before.get(key, MISSING)
         if (asked or moved) and now.get(key, MISSING) != then.get(key, MISSING) and key not in ("run_dir", "resume"):
-            found.append(Change(key, then.get(key, MISSING), now.get(key, MISSING)))
-    return found
+            changes.append(Change(key, then.get(key, MISSING), now.get(key, MISSING)))
+    return changes
 
 
 def _allow(change: Change) -> None:
