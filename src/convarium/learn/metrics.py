@@ -48,7 +48,8 @@ class Accuracy(Sums):
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Add a batch: (N, classes) logits, (N,) class numbers."""
-        right = rank(logits, targets) <= self.top
+        classes = logits.shape[1]
+        right = beaten(logits, targets, torch.arange(classes, device=logits.device)) > classes - self.top
         self.sums.add_(torch.stack((right, torch.ones_like(right))).sum(1, dtype=self.sums.dtype))
 
     def compute(self) -> Tensor:
@@ -56,12 +57,11 @@ class Accuracy(Sums):
         return self.sums[0] / self.sums[1]
 
 
-def rank(logits: Tensor, targets: Tensor) -> Tensor:
-    """The place of each sample's class among its logits (N, classes), from 1, by the rules of `Accuracy`; (N,)."""
-    target, classes = targets[:, None], torch.arange(logits.shape[1], device=logits.device)
+def beaten(logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+    """How many of the `classes`, (classes,) numbers from 0, each sample's own ranks before or is; (N,)."""
+    target = targets[:, None]
     score = logits.gather(1, target)
-    beaten = torch.where(classes >= target, logits <= score, logits < score).sum(1)  # itself included
-    return logits.shape[1] + 1 - beaten
+    return torch.where(classes >= target, logits <= score, logits < score).sum(1)
 
 
 class PerClass(Sums):
@@ -127,10 +127,7 @@ class Tally(Sums):
             self._must_beat = self._must_beat.to(logits.device)
         if self.num_classes == 1:
             logits = two_columns(logits)
-        target = targets[:, None]
-        score = logits.gather(1, target)
-        beaten = torch.where(self._classes >= target, logits <= score, logits < score).sum(1)  # itself included
-        rows = torch.cat((losses[None], beaten > self._must_beat))
+        rows = torch.cat((losses[None], beaten(logits, targets, self._classes) > self._must_beat))
         self.sums.add_(rows.sum(1, dtype=self.sums.dtype))
 
     def compute(self) -> dict[str, Tensor]:
