@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -198,22 +197,23 @@ def test_an_offline_run_reads_back_as_it_was_logged(tmp_path: Path, caplog: pyte
     assert numbers(history(records)) == numbers(ROWS)
     [run] = records["run"]
     assert run["run_id"] == tracker.run_id == tracker.version
-    assert (run["display_name"], run["run_group"], run["job_type"], run["tags"]) == (
-        "lenet5-digits",
-        "sweep",
-        "train",
-        ["x"],
-    )
+    shown = {name: run[name] for name in ("display_name", "run_group", "job_type", "tags")}
+    assert shown == {"display_name": "lenet5-digits", "run_group": "sweep", "job_type": "train", "tags": ["x"]}
     config = run["config"]["update"]
-    assert {key: config[key] for key in CONFIG if key != "note"} == {
-        key: CONFIG[key] for key in CONFIG if key != "note"
-    }
+    assert {key: config[key] for key in CONFIG} == CONFIG | {"note": config["note"]}
     summary = {key: value for record in records["summary"] for key, value in record.get("update", {}).items()}
     assert (summary["best/val/acc1"], summary["params"], summary["status"]) == (0.75, 61706, "ok")
     assert [record.get("exit_code", 0) for record in records["exit"]] == [0]
     assert not (tmp_path / "home").exists()
     assert services() == []
     assert not any(name.startswith("WANDB") for name in os.environ)
+
+
+def only_line(run_dir: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """What a run says that is offline."""
+    assert len(offline_folders(run_dir)) == 1
+    [line] = messages(caplog)
+    return line
 
 
 def test_the_status_becomes_the_exit_code() -> None:
@@ -285,17 +285,14 @@ def test_online_without_a_key_asks_nobody(
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     track(Wandb(mode="online"), tmp_path)
-    assert len(offline_folders(tmp_path)) == 1
-    [line] = messages(caplog)
-    assert line.startswith("wandb: offline (no API key: ")
+    assert only_line(tmp_path, caplog).startswith("wandb: offline (no API key: ")
 
 
 def test_a_refused_key_means_offline(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server.accepts_key = False
     track(Wandb(), tmp_path)
-    assert len(offline_folders(tmp_path)) == 1
-    [line] = messages(caplog)
-    assert line.startswith(f"wandb: offline (http://127.0.0.1:{server.server_port} refuses the API key); upload")
+    reason = f"http://127.0.0.1:{server.server_port} refuses the API key"
+    assert only_line(tmp_path, caplog).startswith(f"wandb: offline ({reason}); upload")
 
 
 def test_a_malformed_key_means_offline(
@@ -303,8 +300,7 @@ def test_a_malformed_key_means_offline(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "too-short")
     track(Wandb(), tmp_path)
-    assert len(offline_folders(tmp_path)) == 1
-    [line] = messages(caplog)
+    line = only_line(tmp_path, caplog)
     assert line.startswith("wandb: offline (WANDB_API_KEY invalid:")
     assert "too-short" not in line
 
@@ -320,9 +316,7 @@ def test_no_network_means_offline_at_once(
     began = time.monotonic()
     track(Wandb(), tmp_path)
     assert time.monotonic() - began < 10.0
-    assert len(offline_folders(tmp_path)) == 1
-    [line] = messages(caplog)
-    assert line.startswith(f"wandb: offline ({address} does not answer); upload")
+    assert only_line(tmp_path, caplog).startswith(f"wandb: offline ({address} does not answer); upload")
 
 
 def test_a_silent_server_means_offline_within_the_time_limit(
@@ -399,28 +393,32 @@ def test_a_frozen_service_costs_one_line(
     assert "WANDB_SERVICE" not in os.environ
 
 
+BEGUN = """
+import os, signal, sys, time
+from pathlib import Path
+from convarium.observe.wandb import Wandb
+Wandb.farewell = 6.0
+tracker = Wandb(mode="offline")
+tracker.begin(run_dir=Path(sys.argv[1]), name="n", config={}, run_id=None)
+tracker.log_metrics({"loss": 1.0}, 0)
+while tracker._run is None: time.sleep(0.05)
+from wandb.sdk import wandb_setup
+pid = wandb_setup._singleton._connection._proc._process.pid
+print(pid, flush=True)
+"""
+"""A process that tracks a run, and says which is W&B's."""
+
+
+def in_a_process(code: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BEGUN + code, str(run_dir)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
 @pytest.mark.slow
 def test_a_frozen_service_does_not_hold_up_the_exit(tmp_path: Path) -> None:
-    code = textwrap.dedent(
-        """
-        import os, signal, subprocess, sys, time
-        from pathlib import Path
-        from convarium.observe.wandb import Wandb
-        Wandb.farewell = 6.0
-        tracker = Wandb(mode="offline")
-        tracker.begin(run_dir=Path(sys.argv[1]), name="n", config={}, run_id=None)
-        tracker.log_metrics({"loss": 1.0}, 0)
-        while tracker._run is None: time.sleep(0.05)
-        from wandb.sdk import wandb_setup
-        pid = wandb_setup._singleton._connection._proc._process.pid
-        os.kill(pid, signal.SIGSTOP)
-        began = time.monotonic()
-        tracker.end("ok", {})
-        print(pid, time.monotonic() - began)
-        """
-    )
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    freeze = "os.kill(pid, signal.SIGSTOP); began = time.monotonic(); tracker.end('ok', {})\n"
+    done = in_a_process(freeze + "print(time.monotonic() - began)", tmp_path)
     pid, waited = done.stdout.split()
     assert done.returncode == 0, done.stderr
     assert float(waited) < 7.0
@@ -435,20 +433,7 @@ def test_a_frozen_service_does_not_hold_up_the_exit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_service_ends_with_a_killed_run(tmp_path: Path) -> None:
-    code = textwrap.dedent(
-        """
-        import os, signal, sys, time
-        from pathlib import Path
-        from convarium.observe.wandb import Wandb
-        tracker = Wandb(mode="offline")
-        tracker.begin(run_dir=Path(sys.argv[1]), name="n", config={}, run_id=None)
-        while tracker._run is None: time.sleep(0.05)
-        from wandb.sdk import wandb_setup
-        print(wandb_setup._singleton._connection._proc._process.pid, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-        """
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, timeout=120)
+    done = in_a_process("os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
     assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:

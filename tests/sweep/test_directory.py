@@ -81,12 +81,10 @@ def test_jobs_stay_in_the_order_in_which_they_came(sweep: SweepDirectory) -> Non
     assert list(sweep.known()) == ["a", "b", "0"]
 
 
-def test_nothing_is_known_of_a_sweep_without_a_manifest() -> None:
-    assert SweepDirectory.named("new").known() == {}
-
-
 def test_lines_are_added_and_none_is_changed(sweep: SweepDirectory) -> None:
     before = sweep.manifest_file.read_bytes()
+    sweep.append([])
+    assert sweep.manifest_file.read_bytes() == before
     sweep.append([{"job": "a", "status": "running"}])
     assert sweep.manifest_file.read_bytes().startswith(before)
 
@@ -104,12 +102,6 @@ def test_a_line_is_one_line_of_plain_text(sweep: SweepDirectory) -> None:
     line = sweep.manifest_file.read_text(encoding="utf-8").split("\n")[-2]
     assert json.loads(line)["error"] == "Größe:\nzwei\tZeilen"
     assert "Größe" in line
-
-
-def test_nothing_to_add_adds_nothing(sweep: SweepDirectory) -> None:
-    before = sweep.manifest_file.read_bytes()
-    sweep.append([])
-    assert sweep.manifest_file.read_bytes() == before
 
 
 # after a kill
@@ -169,8 +161,8 @@ def test_a_description_is_read_as_it_was_written(sweep: SweepDirectory) -> None:
     assert sweep.description() == fields
 
 
-def test_a_sweep_without_a_file_has_no_description_yet() -> None:
-    assert SweepDirectory.named("new").description() == {}
+def test_a_sweep_without_files_has_no_description_and_no_jobs_yet() -> None:
+    assert (SweepDirectory.named("new").description(), SweepDirectory.named("new").known()) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -202,42 +194,30 @@ def test_a_description_that_is_a_folder_is_refused(sweep: SweepDirectory) -> Non
 # the folder
 
 
-def test_a_sweep_lies_below_the_current_folder(own_directory: Path) -> None:
-    assert SweepDirectory.named("s").path == own_directory / "sweeps" / "s"
-
-
-def test_a_sweep_is_found_from_anywhere_once_it_is_open(
-    sweep: SweepDirectory, own_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = SweepDirectory.open("sweeps/s")
-    monkeypatch.chdir("/")
-    assert found.description() == {"axes": ["seed"]}
-
-
 def test_making_a_sweep_again_keeps_what_is_in_it(sweep: SweepDirectory) -> None:
     sweep.make()
     assert states(sweep) == {"a": "queued", "b": "queued"}
 
 
-def test_the_directory_of_a_job_is_below_jobs(sweep: SweepDirectory) -> None:
-    assert sweep.run("a").path == sweep.path / "jobs" / "a"
-
-
-def test_a_sweep_that_is_not_there_cannot_be_opened() -> None:
-    with pytest.raises(RunError, match=r"^sweeps/new: no such sweep directory$"):
-        SweepDirectory.open("sweeps/new")
-
-
-def test_a_sweep_is_where_it_is_however_its_path_is_written(sweep: SweepDirectory) -> None:
-    sweep.describe(axes=[])
+def test_a_sweep_is_where_it_is_however_its_path_is_written(
+    sweep: SweepDirectory, own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("other").mkdir()
-    assert SweepDirectory.open("other/../sweeps/./s/").path == sweep.path
+    found = SweepDirectory.open("other/../sweeps/./s/")
+    monkeypatch.chdir("/")
+    assert found.description() == {"axes": ["seed"]}
+    assert (found.path, found.run("a").path) == (sweep.path, own_directory / "sweeps/s/jobs/a")
 
 
-def test_another_folder_cannot_be_opened_as_a_sweep() -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("new", "no such sweep directory"), ("other", "not a sweep directory (it has no sweep.yaml)")],
+)
+def test_what_is_no_sweep_cannot_be_opened(name: str, message: str) -> None:
     Path("other").mkdir()
-    with pytest.raises(RunError, match=r"^other: not a sweep directory \(it has no sweep\.yaml\)$"):
-        SweepDirectory.open("other")
+    with pytest.raises(RunError) as caught:
+        SweepDirectory.open(name)
+    assert str(caught.value) == f"{name}: {message}"
 
 
 def test_a_sweep_that_cannot_be_made_is_the_fault_of_its_name() -> None:
@@ -251,11 +231,12 @@ def test_a_sweep_that_cannot_be_made_is_the_fault_of_its_name() -> None:
 
 
 def test_a_sweep_is_locked_while_somebody_works_on_it(sweep: SweepDirectory) -> None:
+    (sweep.path / ".lock").write_text("process 1 on another machine")  # an earlier one
     seen = [sweep.is_locked()]
     with sweep.locked():
         seen.append(sweep.is_locked())
-    seen.append(sweep.is_locked())
-    assert seen == [False, True, False]
+        assert (sweep.path / ".lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}"
+    assert [*seen, sweep.is_locked()] == [False, True, False]
 
 
 def test_the_second_controller_gets_the_name_of_the_first(sweep: SweepDirectory) -> None:
@@ -264,12 +245,6 @@ def test_the_second_controller_gets_the_name_of_the_first(sweep: SweepDirectory)
     assert (
         str(caught.value) == f"{sweep.path}: this sweep is being run by process {os.getpid()} on {os.uname().nodename}"
     )
-
-
-def test_the_lock_of_an_earlier_controller_does_not_count(sweep: SweepDirectory) -> None:
-    (sweep.path / ".lock").write_text("process 1 on another machine")
-    with sweep.locked():
-        assert (sweep.path / ".lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def test_the_lock_ends_with_the_process_that_holds_it(sweep: SweepDirectory) -> None:

@@ -1,6 +1,5 @@
 """Evaluating a run gives what the run measured, and says no to what would make it another experiment."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
 from convarium.run.preflight import Placement
 from convarium.trained.evaluate import evaluate, prepare
-from processes import convarium, run
 from runs import trained, untrained
 
 GPUS = torch.cuda.device_count()
@@ -73,15 +71,12 @@ def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
     assert {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")} == before
 
 
-def test_two_processes_measure_the_same(digits_run: RunDirectory, own_directory: Path) -> None:
-    log = own_directory / "log"
-    devices = ("trainer.accelerator=cpu", "trainer.devices=2")
-    assert run(convarium, "evaluate", str(digits_run.path), *devices, "--json", log=log) == 0, log.read_text()
-    told = json.loads(log.read_text())
-    assert told["device"] == "2 x cpu"
-    assert told["metrics"]["test/loss"] == pytest.approx(logged(digits_run, "test")["test/loss"], rel=1e-6)
-    for name in ("test/acc1", "test/acc5"):
-        assert told["metrics"][name] == logged(digits_run, "test")[name]
+def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
+    evaluation = prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=2"])
+    assert evaluation.placement.description == "2 x cpu"
+    metrics, expected = evaluate(evaluation), logged(digits_run, "test")
+    assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
+    assert metrics == expected
 
 
 # What may be changed

@@ -17,10 +17,8 @@ def run(words: Words) -> int:
     board = Leaderboard(sweep)
     code = 0 if all(row.status in SUCCEEDED for row in board.rows) else 1
     if words.as_json:
-        jobs = [
-            {"job": row.job, "swept": row.swept, "status": row.status, "error": row.error, **row.figures}
-            for row in board.rows
-        ]
+        names = ("job", "swept", "status", "error")
+        jobs = [{name: getattr(row, name) for name in names} | row.figures for row in board.rows]
         answer = {"path": str(sweep.path), "at_work": sweep.is_locked(), "jobs": jobs}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return code

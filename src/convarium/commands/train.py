@@ -48,7 +48,6 @@ def run(argv: Sequence[str]) -> int:
     from convarium.config.overrides import readable, values_of
 
     arguments = _read_arguments(argv)
-    _refuse_what_is_ours(arguments.overrides)
     words = readable(arguments.overrides)
     only_shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
     resumed = values_of([word for word in words if word.startswith("resume=")]).get("resume")
@@ -126,7 +125,7 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
 
 
 def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own options, wherever they stand among the overrides; ConfigError for one it does not have."""
+    """Hydra's own options, wherever they stand among the overrides; ConfigError for what it, or we, do not take."""
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
@@ -144,11 +143,8 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("--experimental-rerun: unpickles a file; write resume=RUN")
     if arguments.config_path is not None:
         raise ConfigError("--config-path: would hide our own groups; --config-dir FOLDER adds yours to them")
-    return arguments
-
-
-def _refuse_what_is_ours(overrides: Sequence[str]) -> None:
-    for word in overrides:
+    for word in arguments.overrides:
         key = word.lstrip("+~").partition("=")[0]
         if key in OURS:
             raise ConfigError(f"{key}: is set by the platform; write {OURS[key]}")
+    return arguments

@@ -40,9 +40,8 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     axes.set(xlim=(0, width), ylim=(height, 0))
     draw_pixels(axes, sheet)
     step = CELL + 2 * GAP
-    axes.set_xticks(
-        [step * (k + 0.5) for k in range(len(stored))], [legible(label, 16) for label in labels], fontsize=8
-    )
+    columns = [step * (k + 0.5) for k in range(len(stored))]
+    axes.set_xticks(columns, [legible(label, 16) for label in labels], fontsize=8)
     axes.xaxis.tick_top()
     tops = [step / 2, *(step * (k + 1.5) + 2 * GAP for k in range(len(seen)))]
     axes.set_yticks(tops, ["stored", *(f"epoch {k + 1}" for k in range(len(seen)))], fontsize=8)

@@ -8,8 +8,9 @@ pyplot's state.
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -29,22 +30,18 @@ log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION, WRONG, QUIET = "#4c78a8", "#e4572e", "#b2182b", "#6b7280"
 STYLE: dict[str, Any] = {
-    "text.usetex": False,
+    **dict.fromkeys(("text.usetex", "axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), "white"),
     "text.hinting": "none",  # a tenth of the drawing, and hardly to be seen at 150 dots per inch
     "font.family": "sans-serif",
     "font.size": 10.0,
     "axes.titlesize": 11.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.edgecolor": "#9ca3af",
     "axes.axisbelow": True,
     "grid.color": "#e5e7eb",
     "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
@@ -52,7 +49,8 @@ PALEST_SCALE = 0.1  # share of a class; the red of a confusion matrix is full at
 MOST_COUNTED = 20  # classes; a confusion matrix of more has no numbers in its cells
 
 
-class Mistake(NamedTuple):
+@dataclass(frozen=True)
+class Mistake:
     """A misclassified test image."""
 
     image: Tensor  # (C, H, W): normalized, as drawn uint8
@@ -142,7 +140,7 @@ class Figures(L.Callback):
         mistakes = sorted((mistake for _, kept in collected for mistake in kept), key=lambda mistake: -mistake.loss)
 
         def draw_mistakes() -> "Figure":
-            shown = [m._replace(image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[: self.worst]]
+            shown = [replace(m, image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[: self.worst]]
             return worst_mistakes(shown, names, total=int(counts.sum()), wrong=int(counts.sum() - counts.trace()))
 
         self._draw(trainer, "confusion_matrix", lambda: confusion_matrix(counts, names))
@@ -232,8 +230,8 @@ def learning_curves(
             if not x:
                 continue
             drawn += 1
-            look = {"label": "training" if split == "train" else "validation", "marker": "o" if len(x) <= 30 else None}
-            axes.plot(x, y, color=color, linewidth=1.8, markersize=3.5, **look)
+            label, marker = "training" if split == "train" else "validation", "o" if len(x) <= 30 else None
+            axes.plot(x, y, color=color, linewidth=1.8, markersize=3.5, marker=marker, label=label)
             finite = [value for value in y if value == value]
             if split == "val" and finite:
                 at = x[y.index(best(finite))]
@@ -269,7 +267,7 @@ def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_t
     """Ring the best validation value and write it below or above the ring; at the end of the curve within the edge."""
     axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
     side, offset = ("right", 6) if at_the_end else ("center", 0)
-    place = {"xytext": (offset, -14 if below else 9), "textcoords": "offset points", "ha": side}
+    place: Any = {"xytext": (offset, -14 if below else 9), "textcoords": "offset points", "ha": side}
     axes.annotate(text, (x, y), color=VALIDATION, fontsize=9, **place)
 
 

@@ -63,13 +63,8 @@ class MLflow(Tracker):
                 client.get_run(run_id)
             except MlflowException:  # kept in another store than this one
                 run_id = None
-        self._logger = MLFlowLogger(
-            experiment_name=self.experiment,
-            run_name=self._run_name or start.name,
-            tracking_uri=uri,
-            tags=self._tags,
-            run_id=run_id,
-        )
+        name = self._run_name or start.name
+        self._logger = MLFlowLogger(self.experiment, name, tracking_uri=uri, tags=self._tags, run_id=run_id)
         self.run_id = self._logger.run_id
         if run_id is None:  # parameters of a run are written once; a resumed run may have a longer max_epochs
             self.write_config(start.config)

@@ -32,15 +32,9 @@ class TensorBoard(Tracker):
 
         if self._logger is None:
             folder = self._start.run_dir / "tensorboard"
-            going_on = folder.is_dir() and any(folder.iterdir())
-            self._logger = TensorBoardLogger(
-                save_dir=self._start.run_dir,
-                name=folder.name,
-                version="",
-                default_hp_metric=False,
-                flush_secs=self.flush_seconds,
-                purge_step=step if going_on else None,
-            )
+            first = step if folder.is_dir() and any(folder.iterdir()) else None
+            writer: Any = {"flush_secs": self.flush_seconds, "purge_step": first, "default_hp_metric": False}
+            self._logger = TensorBoardLogger(self._start.run_dir, folder.name, version="", **writer)
             text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
             self._logger.experiment.add_text("config", f"```yaml\n{text}\n```", step)
         return self._logger

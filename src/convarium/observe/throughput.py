@@ -36,7 +36,7 @@ class Throughput(L.Callback):
         self._reset()
         self._row_step = trainer.global_step
 
-    def _stop_the_clock(self, *_: Any) -> None:
+    def _stop_the_clock(self, *_: Any, **__: Any) -> None:
         self._ended = None
 
     on_train_epoch_start = on_validation_start = on_save_checkpoint = _stop_the_clock

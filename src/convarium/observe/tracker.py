@@ -88,8 +88,6 @@ class Tracker(Logger):
         `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one.
         metrics.csv of a continued run must already be cut back to its checkpoint.
         """
-        if self._thread is not None:
-            raise RuntimeError(f"{self.name} tracks {self.run_id} already")
         self.run_id, self._run_dir = self._choose_id(run_id), run_dir
         start = Start(run_dir, name, redacted(config))
         if run_id is not None:

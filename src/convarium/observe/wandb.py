@@ -54,8 +54,8 @@ class Wandb(Tracker):
         if id is not None and (not id or set(id) & set("/\\#?%:")):
             raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
         self.mode, self._id, self.run_name = mode, id, name
-        self._place = {"project": project, "entity": entity, "group": group, "job_type": job_type}
-        self._tags = [str(tag) for tag in tags]
+        self._place: Any = {"project": project, "entity": entity, "group": group, "job_type": job_type}
+        self._place["tags"] = [*map(str, tags)]
         self._run: Any = None  # a wandb.Run
         self._environment: list[str] = []
 
@@ -119,26 +119,11 @@ class Wandb(Tracker):
 
         if mode != "disabled":
             wandb.setup(wandb.Settings(silent=True))  # its service, and no line but ours
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,  # a remote's address may hold a password
-            init_timeout=seconds,
-            finish_timeout=self.farewell - 5.0,
-        )
-        return wandb.init(
-            **self._place,
-            tags=self._tags,
-            id=self.run_id,
-            name=self.run_name or start.name,
-            config=start.config,
-            dir=start.run_dir,
-            mode=mode,
-            resume="allow",
-            reinit="create_new",
-            save_code=False,
-            settings=settings,
-        )
+        quiet: Any = {"silent": True, "console": "off", "disable_git": True}  # a remote's address may hold a password
+        settings = wandb.Settings(**quiet, init_timeout=seconds, finish_timeout=self.farewell - 5.0)
+        run: Any = {"id": self.run_id, "name": self.run_name or start.name, "config": start.config, **self._place}
+        how: Any = {"mode": mode, "resume": "allow", "reinit": "create_new", "save_code": False, "settings": settings}
+        return wandb.init(**run, **how, dir=start.run_dir)
 
     def _abandon(self) -> None:
         end_service()

@@ -53,7 +53,7 @@ def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]
 def varied(points: Sequence[Point], command: Sequence[str]) -> list[str]:
     """The axes of points that another sweeper has made of a command: the keys that are not as the command sets them."""
     fixed = values([word for word in command if not parse([word])[0].is_sweep_override()])
-    axes = {}
+    axes: dict[str, None] = {}
     for word in itertools.chain(*points):
         axis = word.partition("=")[0]
         key = axis.lstrip("+~")

@@ -3,6 +3,7 @@
 Private names of Hydra's: `_return_value` of its JobReturn.
 """
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,7 @@ def run_by_launcher(
             prepare(job.config)
         except ConfigError as error:
             raise AtPoint(error, number, len(wanted.jobs), job.words) from error
-    returns: list[Sequence[JobReturn]] = []
-    done = 0
+    returns, done = list[Sequence[JobReturn]](), 0
     try:
         for start in range(0, len(points), at_a_time):
             batch = points[start : start + at_a_time]
@@ -95,20 +95,16 @@ def run_by_launcher(
     except (SystemExit, KeyboardInterrupt) as stop:
         print(f"\nsweep stopped: {done} of {len(points)} jobs had ended", file=sys.stderr)
         raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
-    _list_failures(points, axes, [job for batch in returns for job in batch])
-    return returns
-
-
-def _list_failures(points: Sequence[Point], axes: Sequence[str], jobs: Sequence[JobReturn]) -> None:
     failures = []
-    for number, (point, job) in enumerate(zip(points, jobs, strict=True), 1):
-        end = job._return_value
-        if job.status != JobStatus.COMPLETED:
-            failures.append((number, point, 1, f"{type(end).__name__}: {end}"))
-        elif end is not None and end.code != 0:
-            failures.append((number, point, end.code, end.reason))
+    for number, (point, returned) in enumerate(zip(points, itertools.chain(*returns), strict=True), 1):
+        end = returned._return_value
+        code, reason = (
+            (end or (0, "")) if returned.status == JobStatus.COMPLETED else (1, f"{type(end).__name__}: {end}")
+        )
+        if code:
+            failures.append(f"  job {number}  {shown(on_axes(point, axes))}  exit {code}  {reason}")
     print(f"\nsweep: {len(points) - len(failures)} of {len(points)} jobs ended well", flush=True)
-    for number, point, code, reason in failures:
-        print(f"  job {number}  {shown(on_axes(point, axes))}  exit {code}  {reason}", file=sys.stderr)
     if failures:
+        print("\n".join(failures), file=sys.stderr)
         raise SystemExit(1)
+    return returns

@@ -48,19 +48,12 @@ Event = Moved | Ended | Lost
 
 
 class Starter(Protocol):
-    """Starts jobs and reports what becomes of them."""
+    """Starts jobs, which have numbers, and reports what becomes of them; `Processes` says what each method does."""
 
-    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
-        """Start a call of `convarium.sweep.local.calls`; `number` names the job in signals and events."""
-
-    def signal(self, number: int, signum: int) -> None:
-        """Signal all processes of a job, if it is still there."""
-
-    def poll(self, seconds: float, waker: int | None = None) -> list[Event]:
-        """What has happened, waiting so long for the first of it, or until there is something to read from `waker`."""
-
-    def restart(self) -> None:
-        """Be ready again after `Lost`."""
+    def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None: ...
+    def signal(self, number: int, signum: int) -> None: ...
+    def poll(self, seconds: float, waker: int | None = None) -> list[Event]: ...
+    def restart(self) -> None: ...
 
 
 def stamp(run: RunDirectory) -> int:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement, Preflight
-from convarium.run.directory import as_seen_from_here
+from convarium.run.directory import FINISHED, as_seen_from_here
 from convarium.sweep.controller import Controller
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard
@@ -49,8 +49,8 @@ def run_sweep(
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
         adopted = site.still_running(sweep)
-        again = settings["retry_failed"]
-        todo = [job for job in jobs if job.name in adopted or needs_run(states[job.name], retry_failed=again)]
+        done = {*SUCCEEDED, "running", *(() if settings["retry_failed"] else FINISHED - RESUMABLE)}
+        todo = [job for job in jobs if job.name in adopted or states[job.name] not in done]
         tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
         at_a_time = f"at a time  {min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}\n" if tasks else ""
         say(_header(sweep, states, doubles, settings) + at_a_time)
@@ -75,11 +75,6 @@ def run_sweep(
         except OSError as error:
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
         return report(board, {job.name for job in jobs}, stopped_by)
-
-
-def needs_run(status: str, *, retry_failed: bool) -> bool:
-    """Whether a job of this status is to be run."""
-    return status in ("queued", *RESUMABLE) or (retry_failed and status not in (*SUCCEEDED, "running"))
 
 
 def plan_tasks(

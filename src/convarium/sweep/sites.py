@@ -11,7 +11,7 @@ from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share, memory_available, share_out, visible_gpus
 from convarium.sweep.local.processes import Processes, supervised
 from convarium.sweep.outcome import Starter
-from convarium.sweep.slurm.site import Cluster, cluster_of
+from convarium.sweep.slurm.site import Cluster
 from convarium.sweep.task import Task
 
 
@@ -54,4 +54,4 @@ Site = ThisMachine | Cluster
 def site_of(slurm: Mapping[str, Any] | None, isolation: str) -> Iterator[Site]:
     """The cluster of these options of hydra/launcher=slurm, or this machine; its processes end with the context."""
     with supervised("spawn" if slurm else isolation) as processes:
-        yield cluster_of(processes, slurm) if slurm else ThisMachine(processes)
+        yield Cluster(processes, slurm) if slurm else ThisMachine(processes)

@@ -55,7 +55,10 @@ def predict(
     predictions: list[Prediction] = []
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        pixels = torch.stack([_open(data, file) for file in batch]).to(device)
+        try:
+            pixels = torch.stack([data.open_image(file) for file in batch]).to(device)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         with torch.inference_mode():
             rows = probabilities(net(data.normalize(pixels)).cpu())
         best = rows.topk(top or min(TOP, len(names)))
@@ -84,10 +87,3 @@ def _files(image: Path) -> list[Path]:
     if not files:
         raise ConfigError(f"{image}: no images in this folder")
     return files
-
-
-def _open(data: ImageData, file: Path) -> Tensor:
-    try:
-        return data.open_image(file)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

@@ -198,21 +198,11 @@ def test_a_job_that_does_its_work_ends_with_zero(forked: Jobs) -> None:
     assert json.loads(Path("answer.json").read_text())["preflights"] == [[["cpu", 1, 1], 1210, 1184]]
 
 
-def test_a_job_that_fails_ends_with_one_and_its_traceback_is_in_its_log(forked: Jobs) -> None:
-    assert forked.code(forked.start("nowhere.json")) == 1
-    *_, last = Path("log").read_text().splitlines()
-    assert last.startswith("FileNotFoundError: ")
-
-
-def test_a_log_goes_on_where_it_ended(forked: Jobs) -> None:
+def test_a_job_that_fails_ends_with_one_and_its_traceback_is_in_its_log_behind_what_was_there(forked: Jobs) -> None:
     Path("log").write_text("before\n")
-    for _ in range(2):
-        forked.code(forked.start("nowhere.json"))
-    assert [line[:17] for line in Path("log").read_text().splitlines() if not line.startswith((" ", "T"))] == [
-        "before",
-        "FileNotFoundError",
-        "FileNotFoundError",
-    ]
+    assert [forked.code(forked.start("nowhere.json")) for _ in range(2)] == [1, 1]
+    lines = [line[:17] for line in Path("log").read_text().splitlines() if not line.startswith((" ", "T"))]
+    assert lines == ["before", "FileNotFoundError", "FileNotFoundError"]
 
 
 def test_a_job_whose_log_cannot_be_written_ends_with_seventy(jobs: Jobs) -> None:
@@ -298,21 +288,13 @@ def test_after_a_killed_supervisor_there_can_be_another() -> None:
         pid = jobs.start_waiting()
         supervisor = parent_of(pid)
         os.kill(supervisor, signal.SIGKILL)
+        for _ in range(3):  # what is said to it now is not an error
+            processes.start(1, "preflight", [], log="log", env={})
+            processes.signal(1, signal.SIGTERM)
         jobs.lose()
         assert_gone({pid, supervisor})
         processes.restart()
         assert parent_of(jobs.start_waiting()) != supervisor
-
-
-def test_what_is_said_to_a_killed_supervisor_is_not_an_error() -> None:
-    with supervised("spawn") as processes:
-        jobs = Jobs(processes)
-        os.kill(parent_of(jobs.start_waiting()), signal.SIGKILL)
-        for _ in range(3):
-            processes.start(1, "preflight", [], log="log", env={})
-            processes.signal(1, signal.SIGTERM)
-        jobs.lose()
-    assert jobs.is_lost
 
 
 def test_jobs_end_with_the_context_of_their_supervisor() -> None:
@@ -371,10 +353,9 @@ def test_where_an_import_starts_a_thread_jobs_cannot_be_forked(
     )
 
 
-@pytest.mark.parametrize(("asked", "found"), [("auto", "fork"), ("fork", "fork"), ("spawn", "spawn")])
-def test_jobs_are_forked_where_nothing_else_is_asked_for(asked: str, found: str) -> None:
-    with supervised(asked) as processes:
-        assert processes.isolation == found
+def test_jobs_are_forked_where_nothing_else_is_asked_for() -> None:
+    with supervised("auto") as processes:
+        assert processes.isolation == "fork"
 
 
 # waiting

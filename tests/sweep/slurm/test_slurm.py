@@ -25,7 +25,7 @@ from convarium.sweep.plan import Job
 from convarium.sweep.sites import ThisMachine
 from convarium.sweep.slurm.options import Options, options_of
 from convarium.sweep.slurm.queue import Slurm, State, call_of, check_reachable
-from convarium.sweep.slurm.site import cluster_of
+from convarium.sweep.slurm.site import Cluster
 from convarium.sweep.slurm.submitted import Submitted
 from convarium.sweep.slurm.watch import ENDING
 from convarium.sweep.task import Task
@@ -256,7 +256,7 @@ def test_the_yaml_has_the_options_and_no_others() -> None:
 def test_without_devices_named_a_cluster_is_refused(processes: Processes, own_directory: Path) -> None:
     message = r"^trainer\.accelerator=auto: it runs on another machine; accepted: gpu, cpu \(job 1 of 2: seed=1\)$"
     with pytest.raises(ConfigError, match=message):
-        sweep(cluster_of(processes, DEFAULTS), "trainer.accelerator=auto", "seed=1,2")
+        sweep(Cluster(processes, DEFAULTS), "trainer.accelerator=auto", "seed=1,2")
     assert list(own_directory.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """A Slurm cluster as a place for the jobs of a sweep. No torch here."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from convarium.errors import ConfigError
@@ -8,7 +9,7 @@ from convarium.run.devices import Placement
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.slurm.options import Options, options_of
+from convarium.sweep.slurm.options import options_of
 from convarium.sweep.slurm.queue import Slurm, check_reachable
 from convarium.sweep.slurm.submitted import Submitted
 from convarium.sweep.task import Task
@@ -16,25 +17,19 @@ from convarium.sweep.task import Task
 MOST_AT_A_TIME = 1000  # of an array, unless sweep.jobs says
 
 
-def cluster_of(processes: Processes, node: Mapping[str, Any]) -> "Cluster":
-    """The cluster that the keys of hydra/launcher=slurm describe. Raises ConfigError for a wrong value."""
-    options = options_of(node)
-    try:
-        import submitit  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("hydra/launcher=slurm: needs submitit; pip install 'convarium[slurm]'") from error
-    return Cluster(processes, options)
-
-
 class Cluster:
-    """Other machines, which Slurm gives to jobs in its own order."""
+    """Other machines, which Slurm gives to jobs in its own order, as the keys of hydra/launcher=slurm say.
+
+    Raises ConfigError for a wrong value of these, and without submitit.
+    """
 
     is_elsewhere = True
 
-    def __init__(self, processes: Processes, options: Options) -> None:
-        self.processes = processes
-        self.options = options
-        self.description: dict[str, Any] = {"slurm": vars(options)}
+    def __init__(self, processes: Processes, node: Mapping[str, Any]) -> None:
+        self.processes, self.options = processes, options_of(node)
+        self.description: dict[str, Any] = {"slurm": vars(self.options)}
+        if find_spec("submitit") is None:
+            raise ConfigError("hydra/launcher=slurm: needs submitit; pip install 'convarium[slurm]'")
 
     def still_running(self, sweep: SweepDirectory) -> Mapping[str, str]:
         last: dict[str, str] = {}

@@ -23,9 +23,7 @@ class Submitted:
 
     def __init__(self, tasks: Sequence[Task], slurm: Slurm, adopted: Mapping[str, str], poll_seconds: float) -> None:
         self._tasks = {task.number: task for task in tasks}
-        self._slurm = slurm
-        self._adopted = dict(adopted)
-        self._poll_seconds = poll_seconds
+        self._slurm, self._adopted, self._poll_seconds = slurm, dict(adopted), poll_seconds
         self._to_submit: list[int] = []
         self._identities: dict[int, str] = {}
         self._states: dict[int, str] = {}
