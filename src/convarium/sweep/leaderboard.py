@@ -15,8 +15,8 @@ from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.outcome import SUCCEEDED
 
 SEED = "seed"
-FACTS = {"images_per_second": ",.0f", "wall_seconds": ".1f", "params": ","}
-"""Columns from result.json beside the metrics, and how they are shown."""
+FACTS = {"images_per_second": ("images/s", ",.0f"), "wall_seconds": ("seconds", ".1f"), "params": ("parameters", ",")}
+"""Columns from result.json beside the metrics: how each is headed and shown on the screen."""
 SPLITS = ("val/", "test/")
 NO_COLUMN = ("loss", "acc5")
 """Metrics of every run that get a column only if they are monitored; every other metric gets one."""
@@ -168,12 +168,12 @@ class Leaderboard:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""
         metrics = [name for name in self.metrics if any(row.figures.get(name) is not None for row in self.rows)]
-        head = [*_short(self.axes), "status", *metrics, "images/s", "seconds", "parameters"]
+        head = [*_short(self.axes), "status", *metrics, *(title for title, _ in FACTS.values())]
         rows = []
         for row in self.rows:
             cells = [written(row.swept.get(axis)) for axis in self.axes] + [row.status]
             cells += [_rounded(row.figures.get(name), ".4f") for name in metrics]
-            cells += [_rounded(row.figures.get(name), form) for name, form in FACTS.items()]
+            cells += [_rounded(row.figures.get(name), form) for name, (_, form) in FACTS.items()]
             rows.append(cells)
         return head, rows
 
