@@ -431,11 +431,8 @@ def test_the_screen_says_how_many_of_the_seeds_count() -> None:
 # statistics
 
 
-def test_one_number_has_no_spread() -> None:
+def test_one_number_has_no_spread_and_equal_numbers_have_an_interval_of_no_width() -> None:
     assert spread([0.5]) == Spread(1, 0.5, 0.0, math.inf)
-
-
-def test_equal_numbers_have_an_interval_of_no_width() -> None:
     assert spread([0.1] * 7) == Spread(7, 0.1, 0.0, 0.0)
 
 

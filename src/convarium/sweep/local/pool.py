@@ -95,7 +95,8 @@ class Pool:
         """Take a share, if so much is free."""
         if share.slots > self.slots:
             return None
-        takes, taken = 1 if share.part else self._parts, list[str]()
+        takes = 1 if share.part else self._parts
+        taken: list[str] = []
         # a part of one that is in use already, if there is one: it leaves the others whole
         for gpu in sorted(self._free, key=lambda gpu: self._free[gpu]) if share.part else self._free:
             if len(taken) < share.gpus and self._free[gpu] >= takes and (gpu in self._held or self._lock(gpu)):

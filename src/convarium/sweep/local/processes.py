@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from convarium.errors import RunError
 from convarium.sweep.outcome import Ended, Event, Lost, Moved
@@ -33,13 +34,9 @@ class Processes:
         environment = {**os.environ, "PYTHONPATH": import_path(), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             words = [str(theirs.fileno()), str(os.getpid()), self.isolation]
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-P", "-m", "convarium.sweep.local.supervisor", *words],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            command = [sys.executable, "-P", "-m", "convarium.sweep.local.supervisor", *words]
+            alone: Any = {"stdin": subprocess.DEVNULL, "start_new_session": True, "pass_fds": [theirs.fileno()]}
+            self._supervisor = subprocess.Popen(command, env=environment, **alone)
         self._groups: dict[int, int] = {}  # number of a job -> its process
         self._rest = b""
         self.is_ready = False
@@ -85,19 +82,17 @@ class Processes:
             self._supervisor.kill()
         self._end_groups()
 
-    def _event_of(self, line: dict[str, object]) -> Event | None:
+    def _event_of(self, line: dict[str, Any]) -> Event | None:
         if "unfit" in line:
             raise RunError(f"sweep.isolation=fork: not possible here, {line['unfit']}; accepted: spawn")
         if "ready" in line:
             self.is_ready = True
             return None
         if "pid" in line:
-            number, pid = int(str(line["started"])), int(str(line["pid"]))
-            self._groups[number] = pid
-            return Moved(number, "running", {"pid": pid})
-        number, code = int(str(line["ended"])), int(str(line["code"]))
-        self._groups.pop(number, None)
-        return Ended(number, code)
+            self._groups[line["started"]] = line["pid"]
+            return Moved(line["started"], "running", {"pid": line["pid"]})
+        self._groups.pop(line["ended"], None)
+        return Ended(line["ended"], line["code"])
 
     def _send(self, **words: object) -> None:
         with contextlib.suppress(ConnectionError):  # `poll` reports that it is lost

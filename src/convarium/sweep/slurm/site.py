@@ -44,11 +44,9 @@ class Cluster:
     def share_out(
         self, placements: Sequence[Placement], threads: Sequence[int | None], settings: dict[str, Any], gpus: int
     ) -> tuple[Pool, list[Share]]:
-        if settings["devices_per_job"] != "auto":
-            raise ConfigError(
-                f"sweep.devices_per_job={settings['devices_per_job']}: shares out the GPUs of one machine; accepted"
-                " under Slurm: auto"
-            )
+        if (asked := settings["devices_per_job"]) != "auto":
+            why = "shares out the GPUs of one machine; accepted under Slurm: auto"
+            raise ConfigError(f"sweep.devices_per_job={asked}: {why}")
         check_reachable()  # after the checks that need no Slurm, before anything is made
         return Pool(len(placements)), [Share(0, self.options.cpus_per_device * at.devices, 1) for at in placements]
 
