@@ -282,7 +282,7 @@ def test_samples_of_pictures_in_memory_are_seen_as_the_training_sees_them(class_
 
 
 def test_data_that_keep_the_device_waiting_say_what_to_change(class_folders, monkeypatch):
-    monkeypatch.setattr("convarium.data.datasets.folder.cores_of_a_rank", lambda: 8)
+    monkeypatch.setattr("convarium.data.sources.cores_of_a_rank", lambda: 8)
     assert synthetic().advice() == ("slicing batches keeps the device waiting; a larger batch_size has fewer of them")
     assert synthetic(augment={"crop": CropFlip(), "erase": Cutout(size=2)}).advice() == (
         "the augmentation (CropFlip, Cutout) keeps the device waiting; a lighter one is faster"

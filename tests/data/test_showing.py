@@ -95,7 +95,7 @@ def test_images_without_anything_around_them_have_no_square() -> None:
 def test_the_ranks_share_the_pictures_each_once(root: Path, ranks: int) -> None:
     source = folder(root, in_memory=False)._train
     members = torch.tensor([7, 0, 3, 9, 4])
-    batches = [PictureBatches(source, members, world_size=ranks, rank=rank) for rank in range(ranks)]
+    batches = [PictureBatches(source, members, batch_size=16, world_size=ranks, rank=rank) for rank in range(ranks)]
     seen = [[int(batch.index) for batch in share] for share in batches]
     assert [len(share) for share in batches] == list(map(len, seen))
     plain = [EvalBatches(source, members, batch_size=2, world_size=ranks, rank=rank) for rank in range(ranks)]
@@ -106,10 +106,10 @@ def test_the_ranks_share_the_pictures_each_once(root: Path, ranks: int) -> None:
 def test_more_pictures_than_are_decoded_together_come_in_order(root: Path) -> None:
     source = folder(root, in_memory=False)._train
     members = torch.arange(40) % 10
-    assert [int(batch.index) for batch in PictureBatches(source, members)] == members.tolist()
+    assert [int(batch.index) for batch in PictureBatches(source, members, batch_size=16)] == members.tolist()
 
 
 def test_a_picture_that_cannot_be_read_is_named(root: Path) -> None:
     (root / "train" / "dog" / "2.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"dog/2.png: unreadable image"):
-        list(PictureBatches(folder(root, in_memory=False)._train, torch.arange(10)))
+        list(PictureBatches(folder(root, in_memory=False)._train, torch.arange(10), batch_size=16))

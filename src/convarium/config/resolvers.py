@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from convarium.data.facts import emnist, folder_classes, folder_image_size, folder_num_classes
+from convarium.data.facts import emnist, folder_classes, folder_image_size
 
 
 def packed(root: str, fact: str) -> Any:
@@ -19,7 +19,7 @@ def packed(root: str, fact: str) -> Any:
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "packed": packed,
     "folder_classes": folder_classes,
-    "folder_num_classes": folder_num_classes,
+    "folder_num_classes": lambda root: len(folder_classes(root)),
     "folder_image_size": folder_image_size,
     "emnist": emnist,
 }

@@ -29,26 +29,17 @@ def carved_size(size: int, fraction: float) -> int:
 
 def folder_classes(root: str | Path, num_classes: object = None) -> list[str]:
     """The classes of a folder or table of images in the order of their numbers.
-
-    num_classes: how many class numbers a table of numbers may have, if not its largest plus one.
-    """
+    num_classes: how many class numbers a table of numbers may have, if not its largest plus one."""
     if num_classes is None or not is_table(root):
         return class_names(root)
     counted = isinstance(num_classes, int) and num_classes > 0
     return class_names(root, cast(int, num_classes)) if counted else []  # refused where it stands
 
 
-def folder_num_classes(root: str | Path) -> int:
-    """How many classes a folder or table of images has."""
-    return len(class_names(root))
-
-
 def folder_image_size(root: str | Path) -> int:
     """The side of the images if a sample of them, from all classes alike, is square and of one size; else 224.
-
     A file that cannot be opened is passed over: it is named when it is read. Raises ConfigError for a class folder
-    without images.
-    """
+    without images."""
     sizes: set[tuple[int, int]] = set()
     for count, paths in _sampled(root):
         opened = (size for size in map(_size, islice(paths, count + _PASSED_OVER)) if size is not None)

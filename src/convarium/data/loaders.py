@@ -7,6 +7,7 @@ that every rank computes for itself.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,18 +19,17 @@ from convarium.data.sources import Source, in_order
 from convarium.randomness import permutation
 
 AHEAD = 2  # batches that a slow source decodes while the device computes: the threads stay busy at the end of each
-DECODED_TOGETHER = 16  # whole pictures, which may be large
 
 T = TypeVar("T")
 
 
 def _fetched(fetch: Callable[[Tensor], T], chunks: Sequence[Tensor], *, ahead: bool) -> Iterator[T]:
     """`fetch` of each chunk of sample numbers in order; `ahead`: that of the next ones begins in threads meanwhile."""
-    if not ahead:
+    if ahead:
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as threads:
+            yield from in_order(threads, fetch, chunks, AHEAD)
+    else:
         yield from map(fetch, chunks)
-        return
-    with ThreadPoolExecutor(AHEAD, thread_name_prefix="prefetch") as threads:
-        yield from in_order(threads, fetch, chunks, AHEAD)
 
 
 class EpochSize(NamedTuple):
@@ -148,9 +148,7 @@ class TrainBatches:
 class EvalBatches:
     """This rank's share of a split, rank r taking samples r, r + W, r + 2W, ...: each sample once, none added.
 
-    Ranks may differ in the number of batches, and a rank may have none.
-
-    batch_size: images per batch on this rank.
+    Ranks may differ in the number of batches, and a rank may have none. batch_size: images per batch on this rank.
     """
 
     def __init__(self, source: Source, members: Tensor, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
@@ -168,21 +166,14 @@ class EvalBatches:
                 yield Batch(images, source.targets.index_select(0, index), index, 0, number)
 
 
-class PictureBatches:
-    """This rank's share of a split as `EvalBatches` has it, but whole pictures of any size, one a batch."""
-
-    def __init__(self, source: Source, members: Tensor, *, world_size: int = 1, rank: int = 0) -> None:
-        self.source = source
-        self._own = members[rank::world_size].to(source.targets.device)
+class PictureBatches(EvalBatches):
+    """This rank's share of a split, but whole pictures of any size, one a batch; `batch_size` are decoded together."""
 
     def __len__(self) -> int:
-        return len(self._own)
+        return sum(map(len, self._chunks))
 
     def __iter__(self) -> Iterator[Batch]:
-        number = 0
-        firsts = range(0, len(self._own), DECODED_TOGETHER)
-        chunks = [self._own[first : first + DECODED_TOGETHER] for first in firsts]
-        for pictures, index in _fetched(self.source.whole, chunks, ahead=self.source.prefetches):
+        numbers = count()
+        for pictures, index in _fetched(self.source.whole, self._chunks, ahead=self.source.prefetches):
             for picture, one in zip(pictures, index.unsqueeze(1), strict=True):
-                yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, number)
-                number += 1
+                yield Batch(picture.unsqueeze(0), self.source.targets.index_select(0, one), one, 0, next(numbers))

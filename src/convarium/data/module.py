@@ -17,6 +17,8 @@ from convarium.data.loaders import EpochSize, EvalBatches, PictureBatches, Train
 from convarium.data.sources import Source
 from convarium.data.splits import carve
 
+DECODED_TOGETHER = 16  # whole pictures, which may be large
+
 
 class Samples(NamedTuple):
     """Some training images before and after."""
@@ -61,10 +63,8 @@ class ImageData(L.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a rank may have no validation image
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.channels):
-                raise ValueError(
-                    f"data.{name} has {len(values)} values for data.channels={self.channels}: give one per channel,"
-                    " or one for all"
-                )
+                accepted = "give one per channel, or one for all"
+                raise ValueError(f"data.{name} has {len(values)} values for data.channels={self.channels}: {accepted}")
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
         self.pipeline = Pipeline(self.augment or {})
@@ -78,9 +78,7 @@ class ImageData(L.LightningDataModule):
 
     def read(self, split: str) -> Source | None:
         """The images of "train", "val" or "test" as the dataset has them; None if it has no such split.
-
-        Raises MissingData if the dataset is not on this disk.
-        """
+        Raises MissingData if the dataset is not on this disk."""
         raise NotImplementedError  # abstract: a dataset says
 
     def open_image(self, path: Path) -> Tensor:
@@ -102,8 +100,7 @@ class ImageData(L.LightningDataModule):
 
     def showing(self, what: str) -> Self:
         """The same data, of which an evaluation is shown the "image", the "whole" picture, or the "square" that the
-        image is the centre of: its `image_size` is the side of that square, and an image has no part in it any more.
-        """
+        image is the centre of: its `image_size` is the side of that square, and an image has no part in it any more."""
         if what == "image":
             return self
         if what == "square":
@@ -181,9 +178,8 @@ class ImageData(L.LightningDataModule):
             raise ValueError(f"data.{split}_size={expected}: but {split} has {len(source)} images")
         lowest, highest = int(source.targets.min()), int(source.targets.max())
         if lowest < 0 or highest >= max(2, self.num_classes):
-            raise ValueError(
-                f"data.num_classes={self.num_classes}: but {split} has class numbers {lowest} to {highest}"
-            )
+            numbers = f"class numbers {lowest} to {highest}"
+            raise ValueError(f"data.num_classes={self.num_classes}: but {split} has {numbers}")
         return source
 
     # what the network sees
@@ -227,13 +223,13 @@ class ImageData(L.LightningDataModule):
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 
-    def val_dataloader(self) -> EvalBatches | PictureBatches:
+    def val_dataloader(self) -> EvalBatches:
         """This rank's share of the validation split; without batches if there is none."""
         if self._own_val is not None:
             return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
         return self._evaluation(self._train, self._members[1])
 
-    def test_dataloader(self) -> EvalBatches | PictureBatches:
+    def test_dataloader(self) -> EvalBatches:
         """This rank's share of the test split, which is read here and nowhere else."""
         if self._own_test_size == 0:
             return self.val_dataloader()
@@ -275,17 +271,12 @@ class ImageData(L.LightningDataModule):
         mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images * (255 * std) + 255 * mean).round().clamp(0, 255).to(torch.uint8)
 
-    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches | PictureBatches:
+    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         if self.whole and source.crops:
-            return PictureBatches(source, members, world_size=world_size, rank=rank)
-        return EvalBatches(
-            self._placed(source),
-            members,
-            batch_size=max(1, self.eval_batch_size // world_size),
-            world_size=world_size,
-            rank=rank,
-        )
+            return PictureBatches(source, members, batch_size=DECODED_TOGETHER, world_size=world_size, rank=rank)
+        size = max(1, self.eval_batch_size // world_size)
+        return EvalBatches(self._placed(source), members, batch_size=size, world_size=world_size, rank=rank)
 
     def _placed(self, source: Source) -> Source:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

@@ -36,13 +36,11 @@ class Source(ABC):
     @abstractmethod
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images at `indices`, uint8 (n, C, H, W), and which samples they are: `indices`, but for those that cannot
-        be read.
-        """
+        be read."""
 
     def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
         """As `fetch`, for training: the crop is made if the source does that, and a sample that cannot be read may be
-        replaced by another one.
-        """
+        replaced by another one."""
         return self.fetch(indices)
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -82,6 +80,14 @@ def decoding_threads(num_workers: int | None) -> int:
     return min(16, cores_of_a_rank()) if num_workers is None else num_workers
 
 
+def waiting(doing: str, threads: int, *faster: str) -> str:
+    """What to change where the device waits for threads that decode."""
+    have = cores_of_a_rank()
+    ways = [f"data.num_workers={have}"] if threads < have else []
+    ways += [*faster, "a smaller data.image_size"]
+    return f"{doing} in {threads} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
+
+
 class PictureSource(Source):
     """A source of pictures of any size, decoded by `threads` threads (0: by the caller's own, and nothing ahead)."""
 
@@ -110,8 +116,7 @@ class PictureSource(Source):
 
     def _empty(self, n: int, channels: int, side: int) -> Tensor:
         """Memory for n images, uint8 (n, channels, side, side). In memory the channels are last, as readers have them:
-        turning them would take a quarter of the time in which they are made, and the device turns the whole batch.
-        """
+        turning them would take a quarter of the time in which they are made, and the device turns the whole batch."""
         with torch.inference_mode(False):  # a test split may be read inside a test; our threads are outside
             out = torch.empty((n, side, side, channels), dtype=torch.uint8, pin_memory=self._pin_memory)
             return out.permute(0, 3, 1, 2)

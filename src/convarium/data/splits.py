@@ -9,10 +9,8 @@ from convarium.randomness import permutation
 
 def carve(targets: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
     """Two disjoint sets of sample numbers, (kept, carved), each ascending; `fraction` of the samples is carved.
-
     The samples are sorted by class, at random within a class, and taken at even distances: each class gives its share,
-    give or take one. A function of (targets, fraction, seed) alone. Raises ValueError if either set would be empty.
-    """
+    give or take one. A function of (targets, fraction, seed) alone. Raises ValueError if either set would be empty."""
     n = len(targets)
     count = carved_size(n, fraction)
     if not 0 < count < n:

@@ -3,8 +3,9 @@ import torch
 from torchvision.transforms import v2
 
 from convarium.data.augment import operations
-from convarium.data.augment.operations import NAMES, each, named
+from convarium.data.augment.operations import each, named
 
+NAMES = ("identity", *operations.MATRICES, *operations.TONES)
 THEIRS = {
     "identity": "Identity",
     "shear_x": "ShearX",

@@ -90,7 +90,7 @@ def test_the_result_is_torchvisions_for_the_same_draws(change, images, monkeypat
 def test_the_operations_and_their_magnitudes_are_torchvisions(space, reference, levels):
     assert {theirs(choice.operation) for choice in space} == set(reference) - {"Identity", "Invert"}
     table = policies._magnitudes(space, levels, 30, 50, torch.device("cpu"))
-    for choice, row, signed in zip(space, table.levels, table.signed.tolist(), strict=True):
+    for choice, row, signed in zip(space, *table, strict=True):
         make, their_sign = reference[theirs(choice.operation)]
         their_row = make(levels, 30, 50)
         assert signed == their_sign

@@ -28,17 +28,13 @@ class ColorJitter:
     hue: float = 0.0
 
     def __call__(self, images: Tensor, key: AugmentKey) -> Tensor:
-        colored = images.shape[1] > 1
         parts: list[tuple[Operation, float, float]] = [
-            (operation, low, high)
-            for operation, low, high, wanted in (
-                (tones.brightness, max(0.0, 1 - self.brightness), 1 + self.brightness, self.brightness > 0),
-                (tones.contrast, max(0.0, 1 - self.contrast), 1 + self.contrast, self.contrast > 0),
-                (tones.saturation, max(0.0, 1 - self.saturation), 1 + self.saturation, colored and self.saturation > 0),
-                (tones.hue, -self.hue, self.hue, colored and self.hue > 0),
-            )
-            if wanted
+            (tones.brightness, max(0.0, 1 - self.brightness), 1 + self.brightness),
+            (tones.contrast, max(0.0, 1 - self.contrast), 1 + self.contrast),
+            (tones.saturation, max(0.0, 1 - self.saturation), 1 + self.saturation),
+            (tones.hue, -self.hue, self.hue),
         ]
+        parts = [part for part in (parts if images.shape[1] > 1 else parts[:2]) if part[1] < part[2]]
         drawn = uniforms(key, "color_jitter", 8)
         amounts = [low + (high - low) * drawn[:, k] for k, (_, low, high) in enumerate(parts)]
         order = drawn[:, 4 : 4 + len(parts)].argsort(dim=1)
@@ -77,8 +73,8 @@ class FancyPCA:
         shift = torch.stack([a * one + b * two + c * three for a, b, c in EIGENVECTORS], dim=1)  # (N, 3) levels
         if images.shape[1] == 1:
             shift = shift.mean(1, keepdim=True)
-        return in_chunks(_shifted, images, shift.float()[..., None, None])
 
+        def shifted(images: Tensor, shift: Tensor) -> Tensor:
+            return (images + shift).round_().clamp_(0, 255).to(torch.uint8)
 
-def _shifted(images: Tensor, shift: Tensor) -> Tensor:
-    return (images + shift).round_().clamp_(0, 255).to(torch.uint8)
+        return in_chunks(shifted, images, shift.float()[..., None, None])

@@ -121,9 +121,7 @@ class ScaleCrop:
 
 def cut(images: Tensor, boxes: Tensor) -> Tensor:
     """The parts `boxes` (N, 4) of uint8 images (N, C, H, W), resized bilinearly to (H, W); rounded to uint8.
-
-    A part is never larger than the image, so that there is nothing to average.
-    """
+    A part is never larger than the image, so that there is nothing to average."""
     n, _, height, width = images.shape
     top, left, tall, wide = (side.float().unsqueeze(1) for side in boxes.unbind(1))
     # where the centre of each pixel of the result lies in the image, and there not beyond the part's own pixels

@@ -72,10 +72,8 @@ def beta(alpha: float, key: AugmentKey, purpose: str) -> Tensor:
 
 def _log_gamma_draw(alpha: float, key: AugmentKey, purpose: str) -> Tensor:
     """The logarithm of a draw from Gamma(alpha), float64 (N,).
-
     Marsaglia & Tsang 2000, "A simple method for generating gamma variables": of eight proposals the first that is
-    accepted (one sample in a million takes the last as it is).
-    """
+    accepted (one sample in a million takes the last as it is)."""
     d = alpha + 1 - 1 / 3  # of Gamma(alpha + 1), which is brought down to alpha at the end
     normal = normals(key, f"{purpose} proposal", 8)
     v = (1 + normal / math.sqrt(9 * d)).clamp(min=1e-12) ** 3

@@ -18,10 +18,8 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 def each(images: Tensor, which: Tensor, magnitudes: Tensor, operations: Sequence[Operation | None]) -> Tensor:
     """images[i] by operations[which[i]] with magnitudes[i]; None: as it is. The arguments are not written to.
-
     On a CPU each operation is done to its own images, a few at a time. Elsewhere every operation is done to all of them
-    and what nobody asked for is dropped: more work, but the device is never waited for.
-    """
+    and what nobody asked for is dropped: more work, but the device is never waited for."""
     apply = _sorted if images.device.type == "cpu" else _masked
     return apply(images, which, magnitudes, operations)
 
@@ -81,8 +79,6 @@ TONES: dict[str, Operation] = {
     "equalize": lambda images, _: tones.equalize(images),
     "invert": lambda images, _: tones.invert(images),
 }
-
-NAMES = ("identity", *MATRICES, *TONES)
 
 
 def named(names: Sequence[str], *, interpolation: str, fill: int) -> list[Operation | None]:

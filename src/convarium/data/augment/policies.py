@@ -55,22 +55,16 @@ TEST_SET_TONES = ("brightness", "color", "contrast", "sharpness")
 """Close to what the robustness benchmark ImageNet-C does to its pictures."""
 
 
-class _Magnitudes(NamedTuple):
-    """Of a space of K operations, at B levels."""
-
-    levels: Tensor  # (K, B) float64
-    signed: Tensor  # (K,) bool
-
-
 @lru_cache(maxsize=64)  # on a device, a table made anew would be waited for
-def _magnitudes(space: Space, levels: int, height: int, width: int, device: torch.device) -> _Magnitudes:
+def _magnitudes(space: Space, levels: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each operation the magnitudes, float64 (K, levels), and whether it is signed, (K,)."""
     rows = []
     for choice in space:
         scale = (width if choice.times_width else 1) * (height if choice.times_height else 1)
         row = torch.linspace(choice.first * scale, choice.last * scale, levels)
         rows.append(row.round() if choice.whole else row)
     signed = torch.tensor([choice.signed for choice in space])
-    return _Magnitudes(torch.stack(rows).double().to(device), signed.to(device))
+    return torch.stack(rows).double().to(device), signed.to(device)
 
 
 def _pick(drawn: Tensor, count: int) -> Tensor:
@@ -86,12 +80,10 @@ class _Policy:
     interpolation: str = "nearest"
     fill: int = 0
 
-    def _change(self, images: Tensor, space: Space, levels: int, *chosen: Tensor | int) -> Tensor:
-        """Image i by operation which[i] of the space, at a level below `levels`; a signed one backwards if sign < 0.5.
-
-        chosen: which (N,), the level, (N,) or one for all, and sign (N,).
-        """
-        which, level, sign = chosen
+    def _change(
+        self, images: Tensor, space: Space, levels: int, which: Tensor, level: Tensor | int, sign: Tensor
+    ) -> Tensor:
+        """Image i by operation which[i] of the space, at a level below `levels`, backwards if signed and sign < 0.5."""
         table, signed = _magnitudes(space, levels, *images.shape[-2:], images.device)
         magnitudes = torch.where(signed[which] & (sign < 0.5), -table[which, level], table[which, level])
         names = [choice.operation for choice in space]
@@ -101,9 +93,7 @@ class _Policy:
 @dataclass(frozen=True)
 class RandAugment(_Policy):
     """`num_ops` operations in a row, each any of fourteen, all of one magnitude (Cubuk et al. 2019, arXiv:1909.13719).
-
-    magnitude: from 0 to 30 (in the paper's runs 5 to 28).
-    """
+    magnitude: from 0 to 30 (in the paper's runs 5 to 28)."""
 
     num_ops: int = 2
     magnitude: int = 9

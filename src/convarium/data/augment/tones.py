@@ -50,9 +50,7 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 def hue(images: Tensor, turn: Tensor) -> Tensor:
     """Hues moved on by `turn` of a circle, from -0.5 to 0.5; saturation and value (of HSV) stay. Grey stays as it is.
-
-    Differs: rounds to the nearest level, where torchvision's way through fractions of 1 and back mostly drops them.
-    """
+    Differs: rounds to the nearest level, where torchvision's way through fractions of 1 and back mostly drops them."""
     if images.shape[1] == 1:
         return images
     pixels = images.float()
@@ -74,9 +72,7 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """Away from the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13, by `factor` (0: smooth, 1: as it is).
-
-    The border of one pixel stays as it is, and so does an image of two pixels or less.
-    """
+    The border of one pixel stays as it is, and so does an image of two pixels or less."""
     height, width = images.shape[-2:]
     if height <= 2 or width <= 2:
         return images

@@ -18,8 +18,7 @@ def centred(size: int, device: torch.device) -> Tensor:
 
 def affine(images: Tensor, matrix: Tensor, *, interpolation: str = "nearest", fill: int | None = 0) -> Tensor:
     """uint8 (N, C, H, W) as seen through `matrix` (N, 2, 3), which takes the place (x, y, 1) of a pixel of the result
-    to the place in the image where it comes from; both in pixels from the centre. For the rest see `moved`.
-    """
+    to the place in the image where it comes from; both in pixels from the centre. For the rest see `moved`."""
     x = centred(images.shape[-1], images.device)
     y = centred(images.shape[-2], images.device).unsqueeze(1)
 
@@ -32,9 +31,7 @@ def affine(images: Tensor, matrix: Tensor, *, interpolation: str = "nearest", fi
 
 def moved(images: Tensor, from_x: Tensor, from_y: Tensor, *, interpolation: str, fill: int | None) -> Tensor:
     """uint8 (N, C, H, W) whose pixels are taken from the places (N, H, W), in pixels from the centre.
-
-    fill: the level of what comes from outside; None: the nearest pixel of the border. Bilinear results are rounded.
-    """
+    fill: the level of what comes from outside; None: the nearest pixel of the border. Bilinear results are rounded."""
     height, width = images.shape[-2:]
     if interpolation == "bilinear":
         grid = torch.stack((from_x * (2 / width), from_y * (2 / height)), dim=1).permute(0, 2, 3, 1)

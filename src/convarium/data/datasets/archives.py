@@ -24,10 +24,8 @@ def check_md5(path: Path, expected: str, progress: Progress) -> None:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             progress.advance(len(chunk))
-    if digest.hexdigest() != expected:
-        raise ConfigError(
-            f"{path}: damaged, incomplete or another file: its MD5 is {digest.hexdigest()}, the published {expected}"
-        )
+    if (own := digest.hexdigest()) != expected:
+        raise ConfigError(f"{path}: damaged, incomplete or another file: its MD5 is {own}, the published {expected}")
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from convarium.data.image_files.listing import listing
 from convarium.data.image_files.pictures import read_picture
 from convarium.data.module import ImageData
 from convarium.data.readers.choice import reader
-from convarium.data.sources import Source, decoding_threads
+from convarium.data.sources import Source, decoding_threads, waiting
 from convarium.errors import ConfigError
-from convarium.machine import cores_of_a_rank
 
 IN_MEMORY_LIMIT = 4 << 30  # bytes up to which a split is decoded once and kept when `in_memory` is not set
 
@@ -62,24 +61,19 @@ class FolderImages(ImageData):
             on_bad_file=self.on_bad_file,
             note=self._note,
         )
-        if self.whole or not self._fits_in_memory(source, split):  # what is kept in memory are images
+        keep = False if self.whole else self.in_memory  # what is kept in memory are images
+        if keep is None:
+            cuts = split == "train" and self.pipeline.crop is not None
+            keep = source.bytes_in_memory <= IN_MEMORY_LIMIT and (not cuts or source.all_of_size())
+        if not keep:
             return source
         return source.load() if self.cache is None else decoded(source, Path(self.cache).expanduser())
-
-    def _fits_in_memory(self, files: Files, split: str) -> bool:
-        if self.in_memory is not None:
-            return self.in_memory
-        cuts = split == "train" and self.pipeline.crop is not None
-        return files.bytes_in_memory <= IN_MEMORY_LIMIT and (not cuts or files.all_of_size())
 
     def advice(self) -> str:
         source = self._train
         if not isinstance(source, Files):
             return super().advice()
-        there, have = source.threads, cores_of_a_rank()
-        ways = [f"data.num_workers={have}"] if there < have else []
-        ways += ["convarium data pack once, then data=packed", "a smaller data.image_size"]
-        return f"decoding in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
+        return waiting("decoding", source.threads, "convarium data pack once, then data=packed")
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)

@@ -87,9 +87,8 @@ def read_classes(root: Path) -> list[Synset]:
         with path.open(encoding="utf-8", newline="") as file:
             return [Synset(int(row["id"]), row["wnid"], row["words"]) for row in csv.DictReader(file, strict=True)]
     except FileNotFoundError:
-        raise ConfigError(
-            f"data.class_order=devkit: no file {path}; make it with: convarium data fetch imagenet from={DEVKIT}"
-        ) from None
+        how = f"make it with: convarium data fetch imagenet from={DEVKIT}"
+        raise ConfigError(f"data.class_order=devkit: no file {path}; {how}") from None
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
 

@@ -19,9 +19,7 @@ from convarium.wording import one_line
 @dataclass(kw_only=True, eq=False, repr=False)
 class OfficialFolders(FolderImages):
     """root/{train,val}/WNID; the official validation split is validation and test.
-
-    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone.
-    """
+    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone."""
 
     name: str  # what the dataset is called in `data=...`, for the command that fetches it
 
@@ -38,9 +36,7 @@ class OfficialFolders(FolderImages):
 
     def prepare(self, archives: Sequence[Path]) -> list[str]:
         """Make the folders from archives on this disk, or without any, download them; returns what was made, in words.
-
-        What is there is kept. Raises ConfigError.
-        """
+        What is there is kept. Raises ConfigError."""
         raise NotImplementedError  # abstract: a dataset says
 
     def fetch(self) -> None:

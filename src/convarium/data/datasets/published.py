@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from convarium.data.datasets.stored import StoredImages
@@ -84,18 +83,15 @@ class PublishedImages(StoredImages):
             image, target = stored[number]
             try:
                 targets[number] = operator.index(target)
-                images[number] = self._square(image)
+                whole, (top, left) = central(image.height, image.width, size)
+                picture = pixels(image, None, whole, channels=self.channels)
+                images[number] = picture[:, top : top + size, left : left + size]
             except (TypeError, AttributeError):
                 raise ConfigError(
                     f"data.torchvision={self.torchvision}: gives {type(image).__name__} and {type(target).__name__},"
                     " not an image and a class number"
                 ) from None
         return images, targets
-
-    def _square(self, image: Image.Image) -> Tensor:
-        size, (top, left) = central(image.height, image.width, self.stored_size)
-        picture = pixels(image, None, size, channels=self.channels)
-        return picture[:, top : top + self.stored_size, left : left + self.stored_size]
 
     def _torchvision(self, *, train: bool, download: bool) -> Any:
         root, kind = Path(self.root).expanduser(), self.reader()

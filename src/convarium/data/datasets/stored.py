@@ -25,10 +25,8 @@ class StoredImages(ImageData):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resize == "pad" and self.image_size < self.stored_size:
-            raise ValueError(
-                f"data.image_size={self.image_size}: padding cannot shrink {self.stored_size} pixels;"
-                " use data.resize=bilinear"
-            )
+            why = f"padding cannot shrink {self.stored_size} pixels; use data.resize=bilinear"
+            raise ValueError(f"data.image_size={self.image_size}: {why}")
 
     def fit(self, images: Tensor) -> Tensor:
         """uint8 (N, C, stored_size, stored_size) to (N, C, image_size, image_size)."""
@@ -38,9 +36,8 @@ class StoredImages(ImageData):
         """The split in memory, resized once if that stays small, else as each batch is sliced."""
         expected = (self.channels, self.stored_size, self.stored_size)
         if tuple(images.shape[1:]) != expected:
-            raise ValueError(
-                f"data.stored_size={self.stored_size}: images are {tuple(images.shape[1:])}, not {expected}"
-            )
+            why = f"images are {tuple(images.shape[1:])}, not {expected}"
+            raise ValueError(f"data.stored_size={self.stored_size}: {why}")
         if self.image_size == self.stored_size:
             return InMemory(images, targets)
         if len(images) * self.channels * self.image_size**2 > IN_MEMORY_LIMIT:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -91,16 +92,14 @@ class Files(PictureSource):
         """Whether a few of the pictures, from all classes alike, are squares of image_size."""
         few = range(0, len(self), max(1, len(self) // 32))
         heads = self._map(self._head, few)
-        return all(head.size == (self.shape.image_size,) * 2 for head in heads if head is not None)
+        return all(head[1] == (self.shape.image_size,) * 2 for head in heads if head is not None)
 
     def whole(self, indices: Tensor) -> tuple[list[Tensor], Tensor]:
         """The pictures in their own sizes, uint8 (C, H, W) each, and the samples they are of; else as `fetch`."""
-        pictures = self._map(self._whole, indices.tolist())
+        read = partial(self.reader.read, box=None, size=None, channels=self.shape.channels)
+        pictures = self._map(lambda sample: self._attempt(sample, read), indices.tolist())
         kept = torch.tensor([row for row, picture in enumerate(pictures) if picture is not None], dtype=torch.int64)
         return [picture for picture in pictures if picture is not None], indices[kept]
-
-    def _whole(self, sample: int) -> Tensor | None:
-        return self._attempt(sample, lambda data: self.reader.read(data, None, None, channels=self.shape.channels))
 
     def _decode(self, indices: Tensor, key: AugmentKey | None) -> tuple[Tensor, list[int]]:
         """uint8 (n, C, H, W), and the rows that could not be read."""
@@ -116,14 +115,14 @@ class Files(PictureSource):
                 )
         else:
             heads = self._map(self._head, samples)
-            sizes = torch.tensor([head.size if head else (1, 1) for head in heads])
+            sizes = torch.tensor([head[1] if head else (1, 1) for head in heads])
             boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
 
             def image(row: int) -> Tensor | None:
                 return (head := heads[row]) and self._attempt(
                     samples[row],
                     lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
-                    head.data,
+                    head[0],
                 )
 
         def fails(row: int) -> bool:
@@ -133,8 +132,9 @@ class Files(PictureSource):
 
         return out, [row for row, failed in enumerate(self._map(fails, range(len(samples)))) if failed]
 
-    def _head(self, sample: int) -> "_Head | None":
-        return self._attempt(sample, lambda data: _Head(data, self.reader.size(data)))
+    def _head(self, sample: int) -> tuple[bytes, tuple[int, int]] | None:
+        """A file's bytes, and its picture's height and width."""
+        return self._attempt(sample, lambda data: (data, self.reader.size(data)))
 
     def _replace(self, images: Tensor, indices: Tensor, failed: list[int], key: AugmentKey) -> tuple[Tensor, Tensor]:
         members = torch.arange(len(self)) if self.members is None else self.members
@@ -195,8 +195,3 @@ def _others(count: int, rows: Iterable[int]) -> Tensor:
     """The numbers below `count` that are not in `rows`, ascending."""
     left_out = set(rows)
     return torch.tensor([row for row in range(count) if row not in left_out], dtype=torch.int64)
-
-
-class _Head(NamedTuple):
-    data: bytes
-    size: tuple[int, int]

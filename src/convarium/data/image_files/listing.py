@@ -68,9 +68,7 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
 
 def class_names(root: str | Path, num_classes: int | None = None) -> list[str]:
     """The labels of train in the order of the class numbers: names sorted, or the numbers as they are.
-
-    num_classes: how many numbers there are; None: up to the largest in the table, each of which must occur.
-    """
+    num_classes: how many numbers there are; None: up to the largest in the table, each of which must occur."""
     return tables.classes_of(Path(root).expanduser(), num_classes) if is_table(root) else class_folders(root)
 
 
@@ -88,9 +86,7 @@ def is_table(root: str | Path) -> bool:
 
 def split_folder(root: str | Path, split: str) -> Path | None:
     """The folder of class folders of train, val or test; None if there is no such split.
-
-    A root without a folder `train` is itself the training split.
-    """
+    A root without a folder `train` is itself the training split."""
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder; accepted: {ACCEPTED}")
@@ -119,10 +115,8 @@ def image_files(folder: str | Path) -> list[str]:
 
 def walk(folder: str | Path) -> Iterator[str]:
     """The images below a folder in the order of reading: its own sorted by name, then those of its folders, sorted.
-
     Links are followed, but each folder is visited once and none above the first, so that a loop of links ends. Hidden
-    files and folders are left out. Raises ConfigError for a folder that cannot be opened.
-    """
+    files and folders are left out. Raises ConfigError for a folder that cannot be opened."""
     seen = {_identity(parent) for path in (Path(folder).absolute(), Path(folder).resolve()) for parent in path.parents}
     waiting = [os.fspath(folder)]
     while waiting:

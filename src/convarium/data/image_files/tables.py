@@ -19,7 +19,7 @@ NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 def training_files(root: str | Path) -> list[str]:
     """The files of a table's training split, in its order."""
-    return [row.path for row in _table(Path(root).expanduser()).rows if row.split == "train"]
+    return [row.path for row in _table(Path(root).expanduser())[0] if row.split == "train"]
 
 
 class _Row(NamedTuple):
@@ -29,19 +29,14 @@ class _Row(NamedTuple):
     split: str
 
 
-class _Table(NamedTuple):
-    rows: list[_Row]
-    numbered: bool  # whether the labels are class numbers
-
-
 def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[str], list[int], list[str]] | None:
     """Paths, class numbers and classes of a split; None if no row is of it. See `listing`."""
-    table = _table(path)
+    every, numbered = _table(path)
     known = classes_of(path) if classes is None else list(classes)
-    rows = [row for row in table.rows if row.split == split]
+    rows = [row for row in every if row.split == split]
     if not rows:
         return None
-    if table.numbered:
+    if numbered:
         _check_range(path, rows, len(known))
         return [row.path for row in rows], [int(row.label) for row in rows], known
     numbers = {name: number for number, name in enumerate(known)}
@@ -53,13 +48,13 @@ def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[
 
 def classes_of(path: Path, num_classes: int | None = None) -> list[str]:
     """See `convarium.data.image_files.listing.class_names`."""
-    table = _table(path)
-    if not table.numbered:
-        return sorted({row.label for row in table.rows if row.split == "train"})
+    rows, numbered = _table(path)
+    if not numbered:
+        return sorted({row.label for row in rows if row.split == "train"})
     if num_classes is not None:
-        _check_range(path, table.rows, num_classes)
+        _check_range(path, rows, num_classes)
         return [str(number) for number in range(num_classes)] if num_classes > 1 else ["1"]
-    used = {int(row.label) for row in table.rows}
+    used = {int(row.label) for row in rows}
     missing = next(number for number in range(len(used) + 1) if number not in used)
     if missing < max(used):
         raise ConfigError(
@@ -76,20 +71,20 @@ def _check_range(path: Path, rows: Sequence[_Row], num_classes: int) -> None:
             _refuse(path, row.line, f"label {row.label}: out of range; accepted: 0 to {highest}, by data.num_classes")
 
 
-def _table(path: Path) -> _Table:
-    """The rows of a table, checked; read once as long as the file does not change."""
+def _table(path: Path) -> tuple[list[_Row], bool]:
+    """The rows of a table, checked, and whether its labels are class numbers; read once until the file changes."""
     status = path.stat()
     return _read_table(path.absolute(), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
-def _read_table(path: Path, changed: int, size: int) -> _Table:
+def _read_table(path: Path, changed: int, size: int) -> tuple[list[_Row], bool]:
     rows = list(_rows(path))
     if not any(row.split == "train" for row in rows):
         raise ConfigError(f"data.root={path}: no rows of split train" if rows else f"data.root={path}: no rows")
     _check_repeats(path, rows)
     _check_files(path, rows)
-    return _Table(rows, _are_numbers(path, rows))
+    return rows, _are_numbers(path, rows)
 
 
 def _rows(path: Path) -> Iterator[_Row]:

@@ -56,7 +56,8 @@ def inspect_file(path: str) -> FileReport:
     """Decode an image file to its last pixel. Raises nothing that a file can cause, but fatal errors of the decoder."""
     size = 0
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        # a pipe that nobody writes to would otherwise be waited for
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return FileReport(bad="unreadable: not a file but a pipe, socket or device")
             data = file.read()
@@ -142,11 +143,6 @@ def _in_colour(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         picture = picture.convert("I").point(lambda value: value / 256).convert("L")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """A pipe nobody writes to would otherwise be waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _why(error: Exception, path: str) -> str:

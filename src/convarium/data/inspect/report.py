@@ -232,9 +232,7 @@ def _linked(tree: Tree) -> list[Issue]:
     for folder, other in tree.shared:
         mine, its = tree.place(folder), tree.place(other)
         kind = "linked folder"
-        if mine.split != its.split and mine.split and its.split:
-            kind = "in two splits"
-        elif mine.label != its.label and mine.label and its.label:
-            kind = "in two classes"
+        for parts, one, two in (("classes", mine.label, its.label), ("splits", mine.split, its.split)):
+            kind = f"in two {parts}" if one and two and one != two else kind
         issues.append(Issue(kind, folder, f"is the folder {other or '.'}"))
     return issues

@@ -92,7 +92,9 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
             tree.shared.append((folder, known))
             return
         with os.scandir(here) as entries:
-            listed = sorted(entries, key=lambda entry: (_rank(entry.name) if not folder else 0, entry.name))
+            # training first, so that the copy elsewhere is named after its original
+            ranks = {} if folder else {split: rank for rank, split in enumerate(SPLITS)}
+            listed = sorted(entries, key=lambda entry: (ranks.get(entry.name, len(SPLITS)), entry.name))
     except OSError as error:
         tree.bad.append(Issue("bad", folder, f"unreadable folder: {error.strerror}"))
         return
@@ -115,8 +117,8 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
                 continue  # training takes no hidden folder for a class, but goes into those below one
             if not entry.is_symlink():
                 below.append(path)
-            elif _leads_back(entry.path):
-                tree.bad.append(Issue("bad", path, f"link loop: leads back to {os.path.realpath(entry.path)}"))
+            elif os.path.commonpath([target := os.path.realpath(entry.path), os.path.realpath(here)]) == target:
+                tree.bad.append(Issue("bad", path, f"link loop: leads back to {target}"))
             else:
                 links.append(path)
         elif hidden or os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
@@ -125,17 +127,6 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
             tree.paths.append(path)
             tree.places.append(place)
     folders += reversed(below)
-
-
-def _rank(name: str) -> int:
-    """Training first, so that the copy elsewhere is named after its original."""
-    return SPLITS.index(name) if name in SPLITS else len(SPLITS)
-
-
-def _leads_back(link: str) -> bool:
-    """Whether a link to a folder stands inside that folder."""
-    target, here = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    return os.path.commonpath([target, here]) == target
 
 
 def _link_error(path: str, error: OSError) -> str:

@@ -1,7 +1,4 @@
-"""Decode the pictures of a dataset in several processes. A decoder that crashes takes its file with it, no other.
-
-No torch here.
-"""
+"""Decode pictures in several processes: a decoder that crashes takes its file with it, no other. No torch here."""
 
 import multiprocessing
 import os
@@ -29,9 +26,7 @@ def inspect_files(
     root: str, names: Sequence[str], workers: int, inspect: Inspect = inspect_file
 ) -> Generator[tuple[int, FileReport]]:
     """Every file below `root`, with its number, in any order; with 0 workers in this process.
-
-    Raises RunError if a process cannot start.
-    """
+    Raises RunError if a process cannot start."""
     paths = [os.path.join(root, name) for name in names]
     if workers == 0:
         yield from enumerate(map(inspect, paths))
@@ -44,7 +39,7 @@ def inspect_files(
                 while waiting or under_way:
                     while waiting and len(under_way) < AHEAD * workers:
                         chunk = [paths[number] for number in waiting[0]]
-                        future = _submit(pool, _inspect_all, inspect, chunk)
+                        future: Future[list[FileReport]] = _submit(pool, list, map(inspect, chunk))
                         under_way[future] = waiting.popleft()
                     for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                         reports = future.result()
@@ -95,10 +90,8 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *args: Any) -> Fu
 @contextmanager
 def ctrl_c_waits() -> Iterator[None]:
     """Hear a Ctrl-C only when this is done: a process left half started waits for ever, or fails aloud.
-
     What is started inherits the mask, so that Ctrl-C is for us alone. It does not keep the signal from us: another
-    thread (of OpenBLAS) takes it, and Python then runs the handler in this one.
-    """
+    thread (of OpenBLAS) takes it, and Python then runs the handler in this one."""
     heard = False
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -127,7 +120,3 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
-
-
-def _inspect_all(inspect: Inspect, paths: Sequence[str]) -> list[FileReport]:
-    return [inspect(path) for path in paths]

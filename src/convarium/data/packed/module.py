@@ -15,17 +15,14 @@ from convarium.data.packed.shards import Header, Shards, read_header, read_index
 from convarium.data.packed.source import Packed, central, cut_out, stored_size
 from convarium.data.packed.storage import Storage, is_url, open_storage
 from convarium.data.readers.choice import reader
-from convarium.data.sources import Source, decoding_threads
+from convarium.data.sources import Source, decoding_threads, waiting
 from convarium.errors import ConfigError
-from convarium.machine import cores_of_a_rank
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PackedImages(ImageData):
     """What `convarium data pack` wrote, in a folder or behind a URL (s3://, gs://, https://, ...).
-
-    Without a split val it is carved from train; without a split test, validation is the test.
-    """
+    Without a split val it is carved from train; without a split test, validation is the test."""
 
     root: str
     crop_share: float = 1.0  # side of the central square as a share of the resized shorter side
@@ -47,9 +44,8 @@ class PackedImages(ImageData):
         if header.num_classes != self.num_classes:
             raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {header.num_classes} classes")
         if header.store == "raw" and header.channels != self.channels:
-            raise ConfigError(
-                f"data.channels={self.channels}: but {self.root} has pixels of {header.channels} channels"
-            )
+            has = f"{self.root} has pixels of {header.channels} channels"
+            raise ConfigError(f"data.channels={self.channels}: but {has}")
         return header
 
     @cached_property
@@ -67,13 +63,11 @@ class PackedImages(ImageData):
         if split not in header.splits:
             return None
         described, index = header.splits[split], read_index(self._storage, header, split)
-        if self._cache is None:
-            shards = Shards(self._storage, described, index)
-        else:
-            try:
-                shards = self._cache.shards(split, self._storage, described, index)
-            except OSError as error:
-                raise ConfigError(f"data.cache_dir={self.cache_dir}: {error.strerror}") from None
+        try:
+            of_split = self._storage, described, index
+            shards = Shards(*of_split) if self._cache is None else self._cache.shards(split, *of_split)
+        except OSError as error:
+            raise ConfigError(f"data.cache_dir={self.cache_dir}: {error.strerror}") from None
         return Packed(
             shards,
             channels=self.channels,
@@ -84,14 +78,9 @@ class PackedImages(ImageData):
         )
 
     def advice(self) -> str:
-        there, have = decoding_threads(self.num_workers), cores_of_a_rank()
-        ways = [f"data.num_workers={have}"] if there < have else []
-        ways += ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
+        ways = ["data.cache_dir=FOLDER on a disk here"] if is_url(self.root) and self.cache_dir is None else []
         ways += ["convarium data pack format=raw, which needs no decoding"] if self._header.store == "jpeg" else []
-        ways += ["a smaller data.image_size"]
-        return (
-            f"reading shards in {there} threads ({have} cores) keeps the device waiting; faster: {', or '.join(ways)}"
-        )
+        return waiting("reading shards", decoding_threads(self.num_workers), *ways)
 
     def count_test(self) -> int:
         splits = self._header.splits

@@ -97,7 +97,11 @@ def pack(
     on_bad_file: raise, or skip, which lists them in `bad_files.csv`.
     Raises ConfigError, naming the key or the file.
     """
-    target = _new_folder(to)
+    if is_url(os.fspath(to)):
+        raise ConfigError(f"to={to}: pack into a folder here, then copy it there as it is")
+    target = Path(to).expanduser().absolute()
+    if target.exists() or target.is_symlink():
+        raise ConfigError(f"to={to}: exists already; accepted: a new folder")
     if on_bad_file not in ("raise", "skip"):
         raise ConfigError(f"on_bad_file={on_bad_file}: accepted are raise and skip")
     if format == "jpeg" and data.channels not in (1, 3):
@@ -208,15 +212,6 @@ def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[tuple[
         yield from zip(source.targets.tolist(), samples, strict=True)
 
 
-def _new_folder(to: str | Path) -> Path:
-    if is_url(os.fspath(to)):
-        raise ConfigError(f"to={to}: pack into a folder here, then copy it there as it is")
-    target = Path(to).expanduser().absolute()
-    if target.exists() or target.is_symlink():
-        raise ConfigError(f"to={to}: exists already; accepted: a new folder")
-    return target
-
-
 @contextmanager
 def _folder_that_appears_at_the_end(target: Path) -> Iterator[Path]:
     """A folder to write to, which gets its name when all is written, and goes if not."""
@@ -225,9 +220,8 @@ def _folder_that_appears_at_the_end(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     except FileExistsError:
-        raise ConfigError(
-            f"to={target}: {folder} is there: packed at this moment, or left by a stop; remove it"
-        ) from None
+        why = "packed at this moment, or left by a stop; remove it"
+        raise ConfigError(f"to={target}: {folder} is there: {why}") from None
     except OSError as error:
         raise ConfigError(f"to={target}: {error.strerror}") from None
     try:

@@ -74,9 +74,7 @@ class Header:
 
 def read_header(root: str) -> Header:
     """The header of a packed dataset; several keys of a config ask for it, and over a network it is fetched once.
-
-    Raises MissingData if there is none, ConfigError, naming the file and what is wrong, for one that is not ours.
-    """
+    Raises MissingData if there is none, ConfigError, naming the file and what is wrong, for one that is not ours."""
     return _remote_header(root) if is_url(root) else _header(root)
 
 
@@ -265,9 +263,7 @@ class Shards:
 
     def start(self, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None = None) -> list[Read]:
         """Begin to read samples, or of each the bytes (start, stop) of `parts`.
-
-        Whole samples that came over a network are compared with their CRC.
-        """
+        Whole samples that came over a network are compared with their CRC."""
         if parts is None:
             reads = self.storage.start([self.range(sample) for sample in samples])
             return [self._checked(*pair) for pair in zip(samples, reads, strict=True)] if self._checks else reads

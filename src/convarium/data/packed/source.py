@@ -119,9 +119,8 @@ class Packed(PictureSource):
         """The stored pictures, uint8 (C, H, W) each, and `indices`. Raises ConfigError as `fetch` does."""
         pictures = []
         for sample, read in zip(indices.tolist(), self.shards.start(indices.tolist()), strict=True):
-            height, width = self.sizes[sample].tolist()
-            whole = Cut(Box(0, 0, height, width), (height, width))
-            pictures.append(torch.from_numpy(self._image(sample, whole, read).copy()))
+            size = tuple(self.sizes[sample].tolist())
+            pictures.append(torch.from_numpy(self._image(sample, Cut(Box(0, 0, *size), size), read).copy()))
         return pictures, indices
 
     def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:

@@ -70,11 +70,10 @@ class _Open:
     """A file descriptor, closed when nobody uses it any more: one thread may still read what another let go."""
 
     def __init__(self, path: Path) -> None:
-        self.number = -1
         self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def __del__(self) -> None:
-        if self.number >= 0:
+        if hasattr(self, "number"):
             os.close(self.number)
 
 

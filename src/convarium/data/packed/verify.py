@@ -12,9 +12,7 @@ PIECE = 8 << 20  # bytes that are read at a time
 
 def verify(root: str, *, threads: int = 4) -> list[str]:
     """What is wrong with each file of a packed dataset, one line a file; nothing if all is well.
-
-    Raises ConfigError if the header itself cannot be read.
-    """
+    Raises ConfigError if the header itself cannot be read."""
     header, storage = read_header(root), open_storage(root)
     wrong = []
     for split in header.splits:

@@ -18,16 +18,11 @@ T = TypeVar("T")
 FAST: dict[str, type[JpegReader]] = {"turbojpeg": TurboJpegReader, "simplejpeg": SimpleJpegReader}
 """Readers of JPEG files, the fastest first (benchmarks/decode.py)."""
 
-NAMES = ("auto", *FAST, "pillow")
-
 
 def reader(name: str = "auto") -> Reader:
     """By name: a fast reader for JPEG files, Pillow for all else; auto is the fastest that is installed.
-
-    Raises ConfigError if the reader lacks its library.
-    """
-    if name == "auto":
-        return reader(next(iter(installed())))
+    Raises ConfigError if the reader lacks its library."""
+    name = installed()[0] if name == "auto" else name
     if name == "pillow":
         return PillowReader()
     try:
@@ -51,9 +46,7 @@ def installed() -> list[str]:
 
 class WithPillow:
     """A fast reader of JPEG files, and Pillow for every file that is none or that it refuses.
-
-    So it is Pillow alone that finds a file Unreadable, whichever reader was asked for.
-    """
+    So it is Pillow alone that finds a file Unreadable, whichever reader was asked for."""
 
     def __init__(self, fast: JpegReader) -> None:
         self.fast = fast

@@ -105,9 +105,7 @@ _of_this_thread = threading.local()
 @functools.cache
 def library() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
     """libjpeg-turbo 3 or later: for calls during which other threads may run Python, and for those too short for that.
-
-    Raises ImportError.
-    """
+    Raises ImportError."""
     for path in _candidates():
         try:
             slow, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
