@@ -43,7 +43,7 @@ def representatives() -> list[str]:
 REPRESENTATIVES = representatives()
 
 
-def asked(names: Collection[str], by_default: Collection[str]) -> list[Any]:
+def asked(names: Collection[Any], by_default: Collection[Any]) -> list[Any]:
     """Parameters of a test: all of `names`, those that are not asked by default marked slow."""
     return [pytest.param(name, marks=[] if name in by_default else pytest.mark.slow) for name in names]
 
@@ -52,7 +52,9 @@ LIGHT_ONES = [name for name in NAMES if cost(name) <= LIGHT]
 EACH = asked(NAMES, REPRESENTATIVES)
 """Every architecture, by default the representatives."""
 
-ALIKE = {"bn_inception", "inception_v3", "plain18", "plain20"}  # to a tracer: inception_v1, resnet18, resnet20
+DEEP = {"resnet1202"}  # takes seconds to count, and is otherwise resnet110
+# to a tracer: inception_v1, resnet20, lenet5_1998
+ALIKE = {"bn_inception", "inception_v3", "alexnet", "vgg11", "plain18", "plain20", "resnet18", "lenet5"}
 EACH_TRACED = asked(NAMES, set(REPRESENTATIVES) - ALIKE)
 """Every architecture, by default the representatives that a tracer would tell apart."""
 

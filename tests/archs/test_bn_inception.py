@@ -127,9 +127,6 @@ def test_another_pooling_replaces_both_kinds() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"table": "text"}, "table=text: accepted are filters, depths"),
-        ({"first_conv": "sparse"}, "first_conv=sparse: accepted are dense, separable"),
-        ({"stem": "tiny"}, "stem=tiny: accepted are auto, paper, small"),
         ({"image_size": 1}, "image_size=1: too small for the pooling before the 1x1 of the stem"),
         ({"image_size": 6, "stem": "paper"}, "image_size=6: too small for the pooling before module 3a"),
     ],

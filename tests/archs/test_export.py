@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archs.catalog import EACH_TRACED, NAMES
+from archs.catalog import EACH_EXPERIMENT, EACH_TRACED, NAMES
 from archs.networks import images, make, settled
 from convarium.trained.export import write_onnx
 
@@ -44,7 +44,7 @@ def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> N
     assert_same_logits(name, net, exported.module(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EACH_TRACED)
+@pytest.mark.parametrize("name", EACH_EXPERIMENT)
 def test_it_is_traced_as_one_graph_and_computes_the_same_logits(name: str) -> None:
     net = settled(name, make(name))
     assert_same_logits(name, net, torch.compile(net, fullgraph=True, backend="aot_eager"), batches=(3,), atol=1e-5)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from convarium.archs.lenet import LeNet5
+from convarium.archs.lenet5_1998 import LeNet5Of1998
 
 
 @pytest.mark.parametrize(
@@ -28,12 +30,17 @@ def test_a_layer_is_the_papers(layer: str, shape: tuple[int, ...], parameters: i
     assert sum(parameter.numel() for parameter in module.parameters()) == parameters
 
 
-@pytest.mark.parametrize("image_size", [33, 40, 64])
-def test_larger_images_give_f6_more_to_see(image_size: int) -> None:
-    net = LeNet5(image_size=image_size, in_channels=3)
+NETWORKS = pytest.mark.parametrize("network", [LeNet5, LeNet5Of1998])
+
+
+@NETWORKS
+@pytest.mark.parametrize("image_size", [33, 64])
+def test_larger_images_give_f6_more_to_see(network: type[nn.Module], image_size: int) -> None:
+    net = network(image_size=image_size, in_channels=3)
     assert net(torch.zeros(2, 3, image_size, image_size)).shape == (2, 10)
 
 
-def test_an_image_below_32_is_refused_and_the_layer_named() -> None:
+@NETWORKS
+def test_an_image_below_32_is_refused_and_the_layer_named(network: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="image_size=28: too small for c5"):
-        LeNet5(image_size=28)
+        network(image_size=28)

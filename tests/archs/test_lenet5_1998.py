@@ -159,14 +159,3 @@ def test_every_part_can_be_replaced() -> None:
     assert kinds[Subsampling] == kinds[ScaledTanh] == 0
     assert net.output.dropout.p == 0.5
     assert net(torch.randn(2, 1, 32, 32)).shape == (2, 10)
-
-
-def test_an_image_below_32_is_refused_and_the_layer_named() -> None:
-    with pytest.raises(ValueError, match="image_size=28: too small for c5"):
-        LeNet5Of1998(image_size=28)
-
-
-@pytest.mark.parametrize("image_size", [33, 64])
-def test_larger_images_give_f6_more_to_see(image_size: int) -> None:
-    net = LeNet5Of1998(image_size=image_size, in_channels=3)
-    assert net(torch.zeros(2, 3, image_size, image_size)).shape == (2, 10)

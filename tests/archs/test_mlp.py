@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
 from convarium.archs.mlp import MLP
-from convarium.layers import Parts
 
 
 @pytest.mark.parametrize(
@@ -29,13 +27,3 @@ def test_without_hidden_layers_it_is_linear_in_the_pixels() -> None:
     net = MLP(hidden=[], in_channels=2, image_size=3, num_classes=4)
     images = torch.randn(5, 2, 3, 3)
     torch.testing.assert_close(net(images), images.flatten(1) @ net.classifier.weight.T + net.classifier.bias)
-
-
-def test_a_width_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"hidden=\[300, 0\]"):
-        MLP(hidden=[300, 0])
-
-
-def test_a_norm_for_a_perceptron_is_refused() -> None:
-    with pytest.raises(ValueError, match="norm: a network with no hidden layer"):
-        MLP(hidden=[], parts=Parts(norm=nn.BatchNorm2d))

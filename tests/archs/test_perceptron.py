@@ -4,14 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convarium.archs.perceptron import Perceptron
 from convarium.config.compose import compose
 from convarium.config.instantiate import build
-from convarium.layers import Parts
-from convarium.layers.norm import batch
-from convarium.layers.pooling import max_pool
 
 CONF = Path(__file__).parents[2] / "conf"
 ROSENBLATT = (CONF / "loss" / "perceptron.yaml").read_text().splitlines()[-1].removeprefix("# ").split()
@@ -92,9 +89,3 @@ def test_a_unit_fires_where_its_sum_is_positive() -> None:
     with torch.no_grad():
         net.classifier.weight.copy_(torch.tensor([[1.0], [-1.0], [0.0]]))
     assert net.fire(torch.tensor([2.0, -2.0]).view(2, 1, 1, 1)).tolist() == [[1, 0, 0], [0, 1, 0]]
-
-
-@pytest.mark.parametrize("parts", [Parts(norm=batch), Parts(activation=nn.ReLU), Parts(pool=max_pool)])
-def test_a_part_without_a_place_is_refused(parts: Parts) -> None:
-    with pytest.raises(ValueError, match=r"^(norm|activation|pool): a perceptron has one layer and its step"):
-        Perceptron(parts=parts)

@@ -97,6 +97,9 @@ def conf() -> Conf:
         "callbacks.throughput.warmup_batches=-1",
         "logger=wandb logger.wandb.mode=on",
         "precision.float32_matmul=low",
+        "arch=alexnet arch.towers=3",
+        "arch=mlp arch.hidden=[300,0]",
+        "arch=resnet50 arch.downsample_in=5x5",
     ],
 )
 def test_a_value_out_of_range_is_refused_with_what_is_accepted(conf: Conf, word: str) -> None:

@@ -1,36 +1,14 @@
 """The members of the groups norm, activation, pool and init: each builds its layer, and what it computes."""
 
-from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from archs.networks import member
 from convarium.archs.mlp import MLP
+from convarium.config.catalog import members
 from convarium.layers import Parts
 from convarium.layers.activation import ScaledTanh, Step
-
-CONF = Path(__file__).parents[2] / "conf"
-
-
-def member(group: str, name: str) -> Any:
-    """The factory that a yaml of the group stands for, None for the paper's."""
-    node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
-    assert isinstance(node, dict)
-    if name == "paper":
-        assert node == {group: None}
-        return None
-    module, _, attribute = str(node.pop("_target_")).rpartition(".")
-    assert node.pop("_partial_") is True
-    return partial(getattr(import_module(module), attribute), **node)
-
-
-def members(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def test_the_groups_have_every_member_of_the_design() -> None:

@@ -24,12 +24,6 @@ def test_a_dropout_of_zero_is_a_choice() -> None:
     assert Parts(dropout=0.0).over(PAPER).dropout == 0.0
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
-def test_a_dropout_outside_its_range_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match=r"dropout=.*\[0, 1\)"):
-        Parts(dropout=rate)
-
-
 def test_a_part_without_a_place_is_refused_by_name() -> None:
     Parts(norm=batch).refuse("pool", why="there is none")
     with pytest.raises(ValueError, match="pool: there is none; accepted: pool=paper"):
@@ -42,7 +36,3 @@ def test_a_convolution_is_padded_by_half_its_window(
 ) -> None:
     assert PAPER.conv(3, 8, kernel_size).conv.padding == padding
     assert PAPER.conv(3, 8, kernel_size, padding=2).conv.padding == (2, 2)
-
-
-def test_a_linear_convolution_has_no_activation() -> None:
-    assert [name for name, _ in PAPER.conv(3, 8, 3, linear=True).named_children()] == ["conv", "norm"]

@@ -17,13 +17,6 @@ def test_worked_examples(size: int, kernel_size: int, stride: int, padding: int,
     assert output_size(size, kernel_size, stride, padding) == expected
 
 
-def test_five_poolings_leave_8_of_256() -> None:
-    size = 256
-    for _ in range(5):
-        size = output_size(size, 2, 2)
-    assert size == 8
-
-
 def test_a_third_pooling_of_28_leaves_3_or_with_ceil_4() -> None:
     assert output_size(7, 2, 2) == 3
     assert output_size(7, 2, 2, ceil_mode=True) == 4
@@ -54,8 +47,3 @@ def test_the_size_is_torchs(size: int, kernel_size: int, stride: int, padding_sh
 )
 def test_auto_takes_the_small_stem_up_to_64_pixels(stem: str, image_size: int, small: bool) -> None:
     assert takes_small_stem(stem, image_size) is small
-
-
-def test_an_unknown_stem_is_refused() -> None:
-    with pytest.raises(ValueError, match="stem=large: accepted are auto, paper, small"):
-        takes_small_stem("large", 32)

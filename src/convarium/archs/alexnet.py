@@ -17,8 +17,6 @@ For small images (stem: auto takes it up to 64 pixels) the first convolution is 
 the three poolings leave maps of 3x3 of an image of 32; the others are the paper's.
 """
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size, takes_small_stem
@@ -26,15 +24,8 @@ from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import max_pool
 
-
-class Towers(NamedTuple):
-    """The kernels of the five convolutions, all towers together, and alpha of the local response normalization."""
-
-    kernels: tuple[int, int, int, int, int]
-    alpha: float
-
-
-TOWERS = {1: Towers((64, 192, 384, 256, 256), alpha=2e-5), 2: Towers((96, 256, 384, 384, 256), alpha=1e-4)}
+# the kernels of the five convolutions, all towers together, and alpha of the local response normalization
+TOWERS = {1: ((64, 192, 384, 256, 256), 2e-5), 2: ((96, 256, 384, 384, 256), 1e-4)}
 HIDDEN = 4096  # both hidden linear layers
 WINDOW1, STRIDE1 = 11, 4  # of the first convolution
 SMALL_WINDOW1 = 5  # the same in the small stem, with stride 1
@@ -45,8 +36,8 @@ PAPER = Layers(norm=none, activation=nn.ReLU, pool=max_pool, init=he, dropout=0.
 class AlexNet(nn.Module):
     """Five convolutions, three of them pooled, then three linear layers; (N, C, H, W) -> (N, num_classes).
 
-    Raises ValueError for towers other than 1 and 2, for an unknown stem, and for images of which the last pooling would
-    leave nothing: below 64 with the paper's stem, below 15 with the small one.
+    Raises ValueError for images of which the last pooling would leave nothing: below 64 with the paper's stem, below 15
+    with the small one.
     """
 
     def __init__(
@@ -60,13 +51,12 @@ class AlexNet(nn.Module):
         stem: str = "auto",
     ) -> None:
         super().__init__()
-        if towers not in TOWERS:
-            raise ValueError(f"towers={towers}: accepted are {', '.join(map(str, TOWERS))}")
         layers = parts.over(PAPER)
         (conv1, conv2, conv3, conv4, conv5), alpha = TOWERS[towers]
         small = takes_small_stem(stem, image_size)
         window, stride = (SMALL_WINDOW1, 1) if small else (WINDOW1, STRIDE1)
-        padding = SMALL_WINDOW1 // 2 if small else _half_the_overhang(image_size)
+        overhang = -(image_size - WINDOW1) % STRIDE1  # half of it on each edge, so that no pixel is left out
+        padding = SMALL_WINDOW1 // 2 if small else (overhang + 1) // 2
         size = _size_at_fc6(image_size, window, stride, padding)
 
         def lrn(channels: int) -> nn.Module:
@@ -95,12 +85,6 @@ class AlexNet(nn.Module):
         x = self.fc7(x)  # (N, 4096)
         logits: Tensor = self.fc8(x)  # (N, num_classes)
         return logits
-
-
-def _half_the_overhang(image_size: int) -> int:
-    """How far to pad each edge for the windows of the first convolution to leave out no pixel."""
-    overhang = -(image_size - WINDOW1) % STRIDE1
-    return (overhang + 1) // 2
 
 
 def _size_at_fc6(image_size: int, window: int, stride: int, padding: int) -> int:

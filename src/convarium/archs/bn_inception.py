@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Parts, output_size, takes_small_stem
 from convarium.layers.factories import PoolFactory
 from convarium.layers.init import he
 from convarium.layers.norm import batch
@@ -94,11 +94,10 @@ class Inception(nn.ModuleDict):
         return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
-class BNInception(nn.Module):
+class BNInception(AverageAndClassify):
     """Ten Inception modules, two of which halve the maps; (N, C, H, W) -> (N, num_classes).
 
-    Raises ValueError for an unknown table, first_conv or stem, and for images that the stem's poolings leave nothing
-    of. Dropout has its place before the classifier.
+    Raises ValueError for images that the stem's poolings leave nothing of. Dropout has its place before the classifier.
     """
 
     def __init__(
@@ -113,10 +112,6 @@ class BNInception(nn.Module):
         stem: str = "auto",
     ) -> None:
         super().__init__()
-        if table not in TABLES:
-            raise ValueError(f"table={table}: accepted are {', '.join(TABLES)}")
-        if first_conv not in ("dense", "separable"):
-            raise ValueError(f"first_conv={first_conv}: accepted are dense, separable")
         layers = parts.over(PAPER)
         small = takes_small_stem(stem, image_size)
         _check_size(image_size, small)
@@ -135,17 +130,12 @@ class BNInception(nn.Module):
         for name, filters in TABLES[table].items():
             self.inception.add_module(name, Inception(width, filters, parts))
             width = filters.width(width)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(width, num_classes)
-        layers.init(self)
+        self.add_classifier(width, num_classes, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 192, H/8, W/8)
         x = self.inception(x)  # (N, 1024, H/32, W/32)
-        x = self.average(x).flatten(1)  # (N, 1024)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
-        return logits
+        return self.classify(x)
 
 
 def _separable_conv(layers: Layers, in_channels: int, width: int, kernel_size: int, *, stride: int) -> nn.Sequential:

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convarium.archs.pattern import MOST_TIMES, BatchNorm, Conv, Dropout, Hidden, Layer, Pattern, Pool, parse
-from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm, output_size
-from convarium.layers.blocks import OfUnits
+from convarium.archs.pattern import BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
+from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size
 from convarium.layers.init import he
-from convarium.layers.norm import batch, none
+from convarium.layers.norm import OfUnits, batch, none
 from convarium.layers.pooling import max_pool
 from convarium.layers.sizes import SMALL_IMAGE
 
@@ -35,12 +34,10 @@ class Maker:
     def __init__(self, channels: int, image_size: int, parts: Parts, *, kernel_size: int, same: bool) -> None:
         self.channels = channels
         self.size = self.image_size = image_size
-        self.layers = parts.over(PAPER)
-        self.batch_norm = batch if parts.norm is None else none
-        self.rate = parts.dropout
+        self.parts, self.layers = parts, parts.over(PAPER)
         self.kernel_size = kernel_size
         self.same = same
-        self.hidden_norm = self.layers.norm  # none after a convolution: it is for the hidden layers of an mlp
+        self.is_mlp = True  # so far: the norm is for the hidden layers of a network without convolutions
         self.flat = False
 
     def make(self, layer: Layer, width: int) -> nn.Module:
@@ -48,15 +45,16 @@ class Maker:
         match layer:
             case Conv():
                 return self._conv(layer, layer.width or width)
-            case Pool():
-                return self._pool(layer)
+            case Pool(window, stride):
+                self._resize(f"{window}x{window} pooling", output_size(self.size, window, stride, ceil_mode=self.same))
+                return self.layers.pool(window, stride, channels=self.channels, ceil_mode=self.same)
             case Hidden():
                 return self._hidden(layer.width or width)
             case BatchNorm():
-                norm = self.batch_norm(self.channels)
+                norm = batch(self.channels) if self.parts.norm is None else none(self.channels)
                 return OfUnits(norm) if self.flat else norm
             case Dropout():
-                return nn.Dropout(layer.percent / 100 if self.rate is None else self.rate)
+                return nn.Dropout(layer.percent / 100 if self.parts.dropout is None else self.parts.dropout)
 
     def flatten(self) -> None:
         """From here on the maps are units."""
@@ -69,19 +67,14 @@ class Maker:
                 raise ValueError(f"padding=same: not with windows of {window}x{window}; accepted: odd ones, or CONVp1")
             padding = window // 2 if self.same else 0
         self._resize(f"{window}x{window} convolution", output_size(self.size, window, conv.stride, padding))
-        in_channels, self.channels, self.hidden_norm = self.channels, width, none
+        in_channels, self.channels, self.is_mlp = self.channels, width, False
         return self.layers.conv(in_channels, width, window, stride=conv.stride, padding=padding)
-
-    def _pool(self, pool: Pool) -> nn.Module:
-        size = output_size(self.size, pool.window, pool.stride, ceil_mode=self.same)
-        self._resize(f"{pool.window}x{pool.window} pooling", size)
-        return self.layers.pool(pool.window, pool.stride, channels=self.channels, ceil_mode=self.same)
 
     def _hidden(self, width: int) -> nn.Module:
         in_features, self.channels = self.channels, width
-        if self.hidden_norm is none:
-            return nn.Sequential(nn.Linear(in_features, width), self.layers.activation())
-        return linear_norm(in_features, width, norm=self.hidden_norm, activation=self.layers.activation)
+        if self.is_mlp and self.layers.norm is not none:
+            return self.layers.linear(in_features, width)
+        return nn.Sequential(nn.Linear(in_features, width), self.layers.activation())
 
     def _resize(self, layer: str, size: int) -> None:
         if size < 1:
@@ -126,17 +119,21 @@ class ConvNet(nn.Module):
         super().__init__()
         if padding not in ("same", "valid", "auto"):
             raise ValueError(f"padding={padding}: accepted are same, valid, auto")
-        if not 0 <= num_convs <= MOST_TIMES:
-            raise ValueError(f"num_convs={num_convs}: accepted is from 0 to {MOST_TIMES}")
         written = parse(pattern)
         counts = {"N": num_convs, "M": len(widths), "K": len(hidden)}
-        blocks = [_decided(block, pooled) for block in written.blocks(counts)]
+        blocks = [
+            [layer for layer in block if pooled or not (isinstance(layer, Pool) and layer.optional)]
+            for block in written.blocks(counts)
+        ]
         last = [[layer] for layer in written.hidden_layers(counts)]
         if (count := sum(map(len, [*blocks, *last]))) > MOST_LAYERS:
             raise ValueError(f"pattern={pattern}: has {count:,} layers, accepted are up to {MOST_LAYERS:,}")
         chosen = {"num_convs": num_convs, "pooled": pooled, "widths": tuple(widths), "hidden": tuple(hidden)}
-        _refuse_without_effect(chosen | {"kernel_size": kernel_size}, written, [*blocks, *last])
-        _refuse_without_place(parts, [*blocks, *last])
+        _refuse_without_effect(chosen | {"kernel_size": kernel_size}, pattern, [*blocks, *last])
+        if not _has(Pool, blocks):
+            parts.refuse("pool", why="there is no POOL in the pattern")
+        if not _has(Conv, blocks) and not _has(Hidden, last):
+            parts.refuse("norm", "activation", why="a pattern with neither CONV nor a hidden FC has no place for it")
         if not _has(Dropout, [*blocks, *last]):
             blocks, last = [[*block, Dropout(0)] for block in blocks], _with_dropout(last, alone=not blocks)
 
@@ -159,36 +156,25 @@ class ConvNet(nn.Module):
         return logits
 
 
-def _decided(block: list[Layer], pooled: bool) -> list[Layer]:
-    return [layer for layer in block if pooled or not (isinstance(layer, Pool) and layer.optional)]
-
-
 def _has(kind: type[Layer], blocks: list[list[Layer]]) -> bool:
     return any(isinstance(layer, kind) for block in blocks for layer in block)
 
 
-def _refuse_without_effect(chosen: dict[str, object], written: Pattern, blocks: list[list[Layer]]) -> None:
+def _refuse_without_effect(chosen: dict[str, object], pattern: str, blocks: list[list[Layer]]) -> None:
     """Raise ValueError for an argument other than its default about which the pattern leaves nothing open."""
-    layers = [layer for block in blocks for layer in block]
+    layers, written = [layer for block in blocks for layer in block], "".join(pattern.split())
     convs = [layer for layer in layers if isinstance(layer, Conv)]
     left_open = {
-        "num_convs": "*N" in str(written),
-        "pooled": "?" in str(written),
-        "widths": "*M" in str(written) or any(conv.width is None for conv in convs),
-        "hidden": "*K" in str(written) or any(isinstance(layer, Hidden) and layer.width is None for layer in layers),
+        "num_convs": "*N" in written,
+        "pooled": "?" in written,
+        "widths": "*M" in written or any(conv.width is None for conv in convs),
+        "hidden": "*K" in written or any(isinstance(layer, Hidden) and layer.width is None for layer in layers),
         "kernel_size": any(conv.kernel_size is None for conv in convs),
     }
     for name, value in chosen.items():
         if value != DEFAULTS[name] and not left_open[name]:
             shown = str(list(value) if isinstance(value, tuple) else value).lower()
-            raise ValueError(f"{name}={shown}: has no effect, for the pattern leaves nothing open there: {written}")
-
-
-def _refuse_without_place(parts: Parts, blocks: list[list[Layer]]) -> None:
-    if not _has(Pool, blocks):
-        parts.refuse("pool", why="there is no POOL in the pattern")
-    if not _has(Conv, blocks) and not _has(Hidden, blocks):
-        parts.refuse("norm", "activation", why="a pattern with neither CONV nor a hidden FC has no place for it")
+            raise ValueError(f"{name}={shown}: has no effect, for the pattern leaves nothing open there: {pattern}")
 
 
 def _with_dropout(last: list[list[Layer]], *, alone: bool) -> list[list[Layer]]:
@@ -200,8 +186,6 @@ def _with_dropout(last: list[list[Layer]], *, alone: bool) -> list[list[Layer]]:
 
 def _widths(blocks: list[list[Layer]], given: Sequence[int], name: str) -> list[int]:
     """A width for each block with CONV or FC, in order; 0 where none is needed."""
-    if any(width < 1 for width in given):
-        raise ValueError(f"{name}={list(given)}: accepted are widths of at least 1")
     turns, found = iter(given), []
     for block in blocks:
         weighted = [layer for layer in block if isinstance(layer, Conv | Hidden)]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from convarium.layers import AS_IN_PAPER, ActivationFactory, Layers, Parts, takes_small_stem
+from convarium.layers import AS_IN_PAPER, ActivationFactory, AverageAndClassify, Layers, Parts, takes_small_stem
 from convarium.layers.norm import batch
 from convarium.layers.pooling import average_pool
 
@@ -51,7 +51,7 @@ B0 = (
     Stage(6, 5, 2, 192, 4),
     Stage(6, 3, 1, 320, 1),
 )
-SCALES = {  # as published, which rounds compound() by hand
+SCALES = {  # as published: equation 3 rounded by hand, width 1.1^phi, depth 1.2^phi, resolution 1.15^phi
     "b0": Scale(1.0, 1.0, 224, 0.2),
     "b1": Scale(1.0, 1.1, 240, 0.2),
     "b2": Scale(1.1, 1.2, 260, 0.3),
@@ -64,11 +64,6 @@ SCALES = {  # as published, which rounds compound() by hand
 }
 SQUEEZE = 4  # input maps of a block to one unit of its gate
 DIVISOR = 8  # of every width
-
-
-def compound(phi: float) -> Scale:
-    """Equation 3: depth 1.2^phi, width 1.1^phi, resolution 1.15^phi; dropout from 0.2 (B0) to 0.5 (phi 7)."""
-    return Scale(width=1.1**phi, depth=1.2**phi, image_size=round(224 * 1.15**phi), dropout=0.2 + 0.3 * phi / 7)
 
 
 def widened(channels: int, factor: float) -> int:
@@ -206,11 +201,11 @@ def _mbconv(in_channels: int, stage: Stage, stride: int, convs: Convs) -> nn.Seq
     return body.append(convs.make(hidden, stage.width, 1, linear=True))
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(AverageAndClassify):
     """Seven stages of inverted bottlenecks with gates, widened and deepened together; (N, C, H, W) -> (N, num_classes).
 
     `stochastic_depth` is the rate that the blocks' rates rise towards. Raises ValueError for an unknown variant (b0 to
-    b7, l2), stem or padding, a rate outside [0, 1), and for a choice of pooling: there is none to replace.
+    b7, l2) or padding, and for a choice of pooling: there is none to replace.
     """
 
     def __init__(
@@ -230,8 +225,6 @@ class EfficientNet(nn.Module):
             raise ValueError(f"variant={variant}: accepted are {', '.join(SCALES)}")
         if padding not in ("same", "symmetric"):
             raise ValueError(f"padding={padding}: accepted are same, symmetric")
-        if not 0 <= stochastic_depth < 1:
-            raise ValueError(f"stochastic_depth={stochastic_depth}: accepted is a rate in [0, 1)")
         parts.refuse("pool", why="EfficientNet has no pooling but a global average")
         scale = SCALES[variant]
         layers = parts.over(PAPER._replace(dropout=scale.dropout))
@@ -255,15 +248,10 @@ class EfficientNet(nn.Module):
                 width, before = stage.width, before + 1
             self.stages.append(blocks)
         self.head = convs.make(width, head, 1)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(head, num_classes)
-        layers.init(self)
+        self.add_classifier(head, num_classes, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 32, H/2, W/2), these and all widths times the scale's
         x = self.stages(x)  # (N, 320, H/32, W/32)
         x = self.head(x)  # (N, 1280, H/32, W/32)
-        x = self.average(x).flatten(1)  # (N, 1280)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
-        return logits
+        return self.classify(x)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Outputs, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import average_pool, max_pool
@@ -90,11 +90,11 @@ class AuxiliaryHead(nn.Module):
         return logits
 
 
-class InceptionV1(nn.Module):
+class InceptionV1(AverageAndClassify):
     """Nine Inception modules and, while training, two auxiliary classifiers on 4a and 4d.
 
-    (N, C, H, W) -> (N, num_classes); in training mode with aux_heads -> Outputs. Raises ValueError for an unknown stem
-    or last_pool, and for images whose maps at 4a are too small for the auxiliary heads.
+    (N, C, H, W) -> (N, num_classes); in training mode with aux_heads -> Outputs. Raises ValueError for images
+    whose maps at 4a are too small for the auxiliary heads.
     """
 
     def __init__(
@@ -109,8 +109,6 @@ class InceptionV1(nn.Module):
         last_pool: int = 3,
     ) -> None:
         super().__init__()
-        if last_pool not in (2, 3):
-            raise ValueError(f"last_pool={last_pool}: accepted are 2, 3")
         layers = parts.over(PAPER)
         small = takes_small_stem(stem, image_size)
         lrn = LocalResponse if parts.norm is None else none
@@ -139,18 +137,13 @@ class InceptionV1(nn.Module):
             size = _size_at_4a(image_size, small)
             aux_layers = parts.over(AUX_PAPER)
             self.aux.extend(AuxiliaryHead(MODULES[at].width, size, num_classes, aux_layers) for at in ("4a", "4d"))
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(MODULES["5b"].width, num_classes)
-        layers.init(self)
+        self.add_classifier(MODULES["5b"].width, num_classes, layers)
 
     def forward(self, x: Tensor) -> Tensor | Outputs:
         x = self.stem(x)  # (N, 192, H/8, W/8)
         at_4a: Tensor = self.to_4a(x)  # (N, 512, H/16, W/16)
         at_4d: Tensor = self.to_4d(at_4a)  # (N, 528, H/16, W/16)
-        x = self.to_5b(at_4d)  # (N, 1024, H/32, W/32)
-        x = self.average(x).flatten(1)  # (N, 1024)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        logits = self.classify(self.to_5b(at_4d))  # (N, 1024, H/32, W/32) -> (N, num_classes)
         if self.training and self.aux:
             return Outputs(logits, tuple(head(maps) for head, maps in zip(self.aux, (at_4a, at_4d), strict=True)))
         return logits

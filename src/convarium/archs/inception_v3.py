@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Outputs, Parts, output_size, takes_small_stem
+from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Outputs, Parts, output_size, takes_small_stem
 from convarium.layers.factories import PoolFactory
 from convarium.layers.init import he
 from convarium.layers.norm import batch
@@ -41,70 +41,50 @@ class Pool(NamedTuple):
     stride: int = 1
 
 
-class Fork(NamedTuple):
-    """Branches on the same maps, each a chain of layers, their results joined."""
-
-    branches: "dict[str, Chain]"
-
-
+Fork = dict[str, "Chain"]  # branches on the same maps, each a chain of layers, their results joined
 Chain = tuple[Conv | Pool | Fork, ...]
 
 
 def module_a(pooled: int) -> Fork:
     """Figure 5."""
-    return Fork(
-        {
-            "conv1": (Conv(64, 1),),
-            "conv5": (Conv(48, 1), Conv(64, 5)),
-            "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3)),
-            "pool": (Pool(average_pool), Conv(pooled, 1)),
-        }
-    )
+    return {
+        "conv1": (Conv(64, 1),),
+        "conv5": (Conv(48, 1), Conv(64, 5)),
+        "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3)),
+        "pool": (Pool(average_pool), Conv(pooled, 1)),
+    }
 
 
 def module_c(width: int) -> Fork:
     """Figure 6, with n = 7."""
     across, down = (1, 7), (7, 1)
-    double7 = (Conv(width, down), Conv(width, across), Conv(width, down), Conv(192, across))
-    return Fork(
-        {
-            "conv1": (Conv(192, 1),),
-            "conv7": (Conv(width, 1), Conv(width, across), Conv(192, down)),
-            "double7": (Conv(width, 1), *double7),
-            "pool": (Pool(average_pool), Conv(192, 1)),
-        }
-    )
-
-
-B = Fork(  # Figure 10
-    {"conv3": (Conv(384, 3, 2),), "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)), "pool": (Pool(max_pool, 2),)}
-)
-D = Fork(
-    {
-        "conv3": (Conv(192, 1), Conv(320, 3, 2)),
-        "conv7": (Conv(192, 1), Conv(192, (1, 7)), Conv(192, (7, 1)), Conv(192, 3, 2)),
-        "pool": (Pool(max_pool, 2),),
-    }
-)
-BOTH_WAYS = Fork({"across": (Conv(384, (1, 3)),), "down": (Conv(384, (3, 1)),)})
-E = Fork(  # Figure 7
-    {
-        "conv1": (Conv(320, 1),),
-        "conv3": (Conv(384, 1), BOTH_WAYS),
-        "double3": (Conv(448, 1), Conv(384, 3), BOTH_WAYS),
+    return {
+        "conv1": (Conv(192, 1),),
+        "conv7": (Conv(width, 1), Conv(width, across), Conv(192, down)),
+        "double7": (Conv(width, 1), *(Conv(width, way) for way in (down, across, down)), Conv(192, across)),
         "pool": (Pool(average_pool), Conv(192, 1)),
     }
-)
-TO_6E = {
-    "5b": module_a(32),
-    "5c": module_a(64),
-    "5d": module_a(64),
-    "6a": B,
-    "6b": module_c(128),
-    "6c": module_c(160),
-    "6d": module_c(160),
-    "6e": module_c(192),
+
+
+B: Fork = {  # Figure 10
+    "conv3": (Conv(384, 3, 2),),
+    "double3": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)),
+    "pool": (Pool(max_pool, 2),),
 }
+D: Fork = {
+    "conv3": (Conv(192, 1), Conv(320, 3, 2)),
+    "conv7": (Conv(192, 1), Conv(192, (1, 7)), Conv(192, (7, 1)), Conv(192, 3, 2)),
+    "pool": (Pool(max_pool, 2),),
+}
+BOTH_WAYS: Fork = {"across": (Conv(384, (1, 3)),), "down": (Conv(384, (3, 1)),)}
+E: Fork = {  # Figure 7
+    "conv1": (Conv(320, 1),),
+    "conv3": (Conv(384, 1), BOTH_WAYS),
+    "double3": (Conv(448, 1), Conv(384, 3), BOTH_WAYS),
+    "pool": (Pool(average_pool), Conv(192, 1)),
+}
+TO_6A = {"5b": module_a(32), "5c": module_a(64), "5d": module_a(64), "6a": B}
+TO_6E = TO_6A | {"6b": module_c(128), "6c": module_c(160), "6d": module_c(160), "6e": module_c(192)}
 TO_7C = {"7a": D, "7b": E, "7c": E}
 STEM = (32, 32, 64, 80, 192)  # 3x3 with stride 2, 3x3, 3x3; pooling; 1x1, 3x3; pooling
 PAPER = Layers(norm=partial(batch, eps=1e-3), activation=nn.ReLU, pool=max_pool, init=he, dropout=0.2)
@@ -120,7 +100,7 @@ class Branches(nn.ModuleDict):
     def __init__(self, in_channels: int, fork: Fork, parts: Parts) -> None:
         super().__init__()
         self.out_channels = 0
-        for name, chain in fork.branches.items():
+        for name, chain in fork.items():
             branch, width = nn.Sequential(), in_channels
             for layer in chain:
                 module, width = _build(width, layer, parts)
@@ -134,7 +114,7 @@ class Branches(nn.ModuleDict):
 
 def _build(in_channels: int, layer: Conv | Pool | Fork, parts: Parts) -> tuple[nn.Module, int]:
     """The module of a layer, and how many maps it gives."""
-    if isinstance(layer, Fork):
+    if isinstance(layer, dict):
         branches = Branches(in_channels, layer, parts)
         return branches, branches.out_channels
     if isinstance(layer, Pool):
@@ -172,11 +152,11 @@ class AuxiliaryHead(nn.Module):
         return logits
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(AverageAndClassify):
     """Eleven Inception modules and, while training, an auxiliary classifier on 6e.
 
-    (N, C, H, W) -> (N, num_classes); in training mode with aux_heads -> Outputs. Raises ValueError for an unknown stem
-    and for images that leave a layer nothing to see.
+    (N, C, H, W) -> (N, num_classes); in training mode with aux_heads -> Outputs. Raises ValueError for images
+    that leave a layer nothing to see.
     """
 
     def __init__(
@@ -213,43 +193,35 @@ class InceptionV3(nn.Module):
         self.aux = nn.ModuleList()
         if aux_heads:
             self.aux.append(AuxiliaryHead(width_at_6e, size_at_6e, num_classes, parts.over(AUX_PAPER)))
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(width, num_classes)
-        layers.init(self)
+        self.add_classifier(width, num_classes, layers)
 
     def forward(self, x: Tensor) -> Tensor | Outputs:
         x = self.stem(x)  # (N, 192, 35, 35) of 299x299
         at_6e: Tensor = self.to_6e(x)  # (N, 768, 17, 17)
-        x = self.to_7c(at_6e)  # (N, 2048, 8, 8)
-        x = self.average(x).flatten(1)  # (N, 2048)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
+        logits = self.classify(self.to_7c(at_6e))  # (N, 2048, 8, 8) -> (N, num_classes)
         if self.training and self.aux:
             return Outputs(logits, tuple(head(at_6e) for head in self.aux))
         return logits
 
 
+STEM_WINDOWS = (  # of 3x3 without padding, and their strides
+    *(("the first convolution", 2), ("the second convolution", 1)),
+    *(("the first pooling", 2), ("the last convolution of the stem", 1)),
+)
+LATER_WINDOWS = (("the last pooling of the stem", 2), ("module 6a", 2), ("module 7a", 2))
+
+
 def _size_at_6e(image_size: int, small: bool, aux_heads: bool) -> int:
     """The side of the maps that the auxiliary head gets; raises ValueError for the first layer that gets too little."""
-
-    def size_after(layer: str, size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
-        left = output_size(size, kernel_size, stride, padding)
-        if left < 1:
-            raise ValueError(
-                f"image_size={image_size}: too small for {layer} of Inception-v3, which has windows of "
-                f"{kernel_size}x{kernel_size} and gets maps of {size}x{size}"
-            )
-        return left
-
     size = image_size
-    if not small:
-        size = size_after("the first convolution", size, 3, 2)
-        size = size_after("the second convolution", size, 3)
-        size = size_after("the first pooling", size, 3, 2)
-        size = size_after("the last convolution of the stem", size, 3)
-    size = size_after("the last pooling of the stem", size, 3, 2)
-    size = size_after("module 6a", size, 3, 2)
-    size_after("module 7a", size, 3, 2)
+    for layer, stride in (() if small else STEM_WINDOWS) + LATER_WINDOWS:
+        before, size = size, output_size(size, 3, stride)
+        if size < 1:
+            raise ValueError(
+                f"image_size={image_size}: too small for {layer} of Inception-v3, which has windows of 3x3 and gets"
+                f" maps of {before}x{before}"
+            )
+    size = before  # module 7a comes after the head
     if aux_heads and size < AUX_WINDOW:
         raise ValueError(
             f"image_size={image_size}: too small for the auxiliary head of Inception-v3, which averages windows of "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, linear_norm
+from convarium.layers import AS_IN_PAPER, Layers, Parts
 from convarium.layers.activation import ScaledTanh
 from convarium.layers.init import uniform_fan_in
 from convarium.layers.norm import none
@@ -22,8 +22,7 @@ PAPER = Layers(norm=none, activation=ScaledTanh, pool=average_pool, init=uniform
 class MLP(nn.Module):
     """Hidden layers of the given widths between the pixels and a linear classifier; (N, C, H, W) -> (N, num_classes).
 
-    Raises ValueError for a width below 1 and for a part that has no place: pooling, and with no hidden layer also norm
-    and activation.
+    Raises ValueError for a part that has no place: pooling, and with no hidden layer also norm and activation.
     """
 
     def __init__(
@@ -36,19 +35,13 @@ class MLP(nn.Module):
         hidden: Sequence[int] = HIDDEN,
     ) -> None:
         super().__init__()
-        if any(width < 1 for width in hidden):
-            raise ValueError(f"hidden={list(hidden)}: accepted are widths of at least 1")
         parts.refuse("pool", why="a perceptron has no maps to pool")
         if not hidden:
             parts.refuse("norm", "activation", why="a network with no hidden layer has no place for it")
         layers = parts.over(PAPER)
         widths = [in_channels * image_size**2, *hidden]
         self.hidden = nn.Sequential(
-            nn.Flatten(),
-            *(
-                linear_norm(fan_in, width, norm=layers.norm, activation=layers.activation)
-                for fan_in, width in zip(widths, hidden, strict=False)
-            ),
+            nn.Flatten(), *(layers.linear(fan_in, width) for fan_in, width in zip(widths, hidden, strict=False))
         )
         self.dropout = nn.Dropout(layers.dropout)
         self.classifier = nn.Linear(widths[-1], num_classes)

@@ -1,4 +1,4 @@
-"""The notation in which the literature writes a convolutional network, read and written:
+"""The notation in which the literature writes a convolutional network, and how it is read:
 
     INPUT -> [(CONV -> RELU)*N -> POOL?]*M -> [FC -> RELU]*K -> FC
 
@@ -35,13 +35,6 @@ class Conv:
     stride: int = 1
     padding: int | None = None
 
-    def __str__(self) -> str:
-        window = f"{self.kernel_size}x{self.kernel_size}" if self.kernel_size is not None else ""
-        width = str(self.width) if self.width is not None else ""
-        stride = f"s{self.stride}" if self.stride != 1 else ""
-        padding = f"p{self.padding}" if self.padding is not None else ""
-        return f"CONV{window}{'-' if window and width else ''}{width}{stride}{padding} -> RELU"
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -51,11 +44,6 @@ class Pool:
     stride: int = 2
     optional: bool = False
 
-    def __str__(self) -> str:
-        window = f"{self.window}x{self.window}" if self.window != 2 else ""
-        stride = f"s{self.stride}" if self.stride != self.window else ""
-        return f"POOL{window}{stride}{'?' if self.optional else ''}"
-
 
 @dataclass(frozen=True)
 class Hidden:
@@ -63,16 +51,10 @@ class Hidden:
 
     width: int | None = None
 
-    def __str__(self) -> str:
-        return f"FC{'' if self.width is None else self.width} -> RELU"
-
 
 @dataclass(frozen=True)
 class BatchNorm:
     """BN, batch normalization of the maps or units at this place."""
-
-    def __str__(self) -> str:
-        return "BN"
 
 
 @dataclass(frozen=True)
@@ -80,9 +62,6 @@ class Dropout:
     """DROPOUT40."""
 
     percent: int
-
-    def __str__(self) -> str:
-        return f"DROPOUT{self.percent}"
 
 
 Layer = Conv | Pool | Hidden | BatchNorm | Dropout
@@ -95,9 +74,6 @@ class Run:
     items: tuple[Layer, ...]
     times: int | str = 1
 
-    def __str__(self) -> str:
-        return f"({' -> '.join(map(str, self.items))})*{self.times}"
-
 
 @dataclass(frozen=True)
 class Block:
@@ -105,9 +81,6 @@ class Block:
 
     items: tuple[Run | Layer, ...]
     times: int | str = 1
-
-    def __str__(self) -> str:
-        return f"[{' -> '.join(map(str, self.items))}]*{self.times}"
 
 
 Item = Block | Run | Layer
@@ -119,9 +92,6 @@ class Pattern:
 
     features: tuple[Item, ...] = ()
     hidden: tuple[Item, ...] = ()
-
-    def __str__(self) -> str:
-        return " -> ".join(["INPUT", *map(str, self.features), *map(str, self.hidden), "FC"])
 
     def blocks(self, counts: Mapping[str, int]) -> list[list[Layer]]:
         """The layers of each block; `counts` says what the letters N, M and K stand for.

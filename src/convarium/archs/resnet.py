@@ -17,7 +17,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from convarium.layers import AS_IN_PAPER, Layers, Parts, takes_small_stem
+from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Parts, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import batch
 from convarium.layers.pooling import max_pool
@@ -68,24 +68,9 @@ class Residual(nn.Module):
         activated: Tensor = self.activation(self.body(x) + self.shortcut(x))
         return activated
 
-    def start_as_shortcut(self) -> None:
-        """Set the gain of the body's last norm to zero; ValueError for a norm that has none."""
-        gain = dict(self.body[-1].named_parameters()).get("norm.weight")
-        if gain is None:
-            raise ValueError("zero_init_residual=true: this norm has no gain to set to zero; accepted: false")
-        nn.init.zeros_(gain)
 
-
-class Conv(NamedTuple):
-    """One convolution of a block."""
-
-    kernel_size: int
-    width: int
-    stride: int
-
-
-def _body(in_channels: int, convs: list[Conv], layers: Layers) -> nn.Sequential:
-    """Convolutions with norms, all but the last one activated."""
+def _body(in_channels: int, convs: list[tuple[int, int, int]], layers: Layers) -> nn.Sequential:
+    """Convolutions of a kernel size, width and stride each, with norms, all but the last one activated."""
     body = nn.Sequential()
     for number, (kernel_size, width, stride) in enumerate(convs, start=1):
         body.append(layers.conv(in_channels, width, kernel_size, stride=stride, linear=number == len(convs)))
@@ -116,8 +101,6 @@ class Stages(nn.Sequential):
         super().__init__()
         if shortcut not in ("none", "A", "B", "C"):
             raise ValueError(f"shortcut={shortcut}: accepted are none, A, B, C")
-        if downsample_in not in ("1x1", "3x3"):
-            raise ValueError(f"downsample_in={downsample_in}: accepted are 1x1, 3x3")
         for width, blocks in zip(widths, depth.blocks, strict=True):
             out_channels = width * EXPANSION if depth.bottleneck else width
             stage = nn.Sequential()
@@ -125,9 +108,9 @@ class Stages(nn.Sequential):
                 stride = 2 if self and not stage else 1
                 if depth.bottleneck:
                     first, second = (stride, 1) if downsample_in == "1x1" else (1, stride)
-                    convs = [Conv(1, width, first), Conv(3, width, second), Conv(1, out_channels, 1)]
+                    convs = [(1, width, first), (3, width, second), (1, out_channels, 1)]
                 else:
-                    convs = [Conv(3, width, stride), Conv(3, width, 1)]
+                    convs = [(3, width, stride), (3, width, 1)]
                 body = _body(in_channels, convs, layers)
                 if shortcut == "none":
                     stage.append(body.append(layers.activation()))
@@ -144,15 +127,35 @@ class Stages(nn.Sequential):
         if not blocks:
             raise ValueError("zero_init_residual=true: shortcut=none leaves no residual branch; accepted: false")
         for block in blocks:
-            block.start_as_shortcut()
+            gain = dict(block.body[-1].named_parameters()).get("norm.weight")
+            if gain is None:
+                raise ValueError("zero_init_residual=true: this norm has no gain to set to zero; accepted: false")
+            nn.init.zeros_(gain)
 
 
-class ResNet(nn.Module):
+class Staged(AverageAndClassify):
+    """A stem, the stages and the classifier, which both families have."""
+
+    stem: nn.Sequential
+    stages: Stages
+
+    def finish(self, num_classes: int, layers: Layers, zero_init_residual: bool) -> None:
+        """Add the classifier behind the stages, and fill all parameters."""
+        self.add_classifier(self.stages.out_channels, num_classes, layers)
+        if zero_init_residual:
+            self.stages.start_as_shortcuts()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)  # (N, 64, H/4, W/4); of the CIFAR family (N, 16, H, W)
+        x = self.stages(x)  # (N, 2048, H/32, W/32) with bottlenecks, else 512; (N, 64, H/4, W/4)
+        return self.classify(x)
+
+
+class ResNet(Staged):
     """The networks for ImageNet; (N, C, H, W) -> (N, num_classes).
 
-    Raises ValueError for an unknown depth, shortcut, downsample_in or stem, for a choice of pooling where the small
-    stem has none, and for zero_init_residual without residual branches or gains. Dropout, which the paper has not, sits
-    before the classifier.
+    Raises ValueError for an unknown depth or shortcut, for a choice of pooling where the small stem has none, and for
+    zero_init_residual without residual branches or gains. Dropout, which the paper has not, sits before the classifier.
     """
 
     def __init__(
@@ -182,22 +185,10 @@ class ResNet(nn.Module):
         self.stages = Stages(
             width, WIDTHS, DEPTHS[depth], shortcut=shortcut, layers=layers, downsample_in=downsample_in
         )
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(self.stages.out_channels, num_classes)
-        layers.init(self)
-        if zero_init_residual:
-            self.stages.start_as_shortcuts()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)  # (N, 64, H/4, W/4)
-        x = self.stages(x)  # (N, 2048, H/32, W/32) with bottlenecks, else 512
-        x = self.average(x).flatten(1)  # (N, 2048)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
-        return logits
+        self.finish(num_classes, layers, zero_init_residual)
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Staged):
     """The networks for CIFAR-10, of any depth 6n+2; (N, C, H, W) -> (N, num_classes) for images of any size.
 
     Raises ValueError for another depth, an unknown shortcut, for a choice of pooling (there is none to replace), and
@@ -223,16 +214,4 @@ class CifarResNet(nn.Module):
         width, blocks = CIFAR_WIDTHS[0], (depth - 2) // 6
         self.stem = layers.conv(in_channels, width, 3)
         self.stages = Stages(width, CIFAR_WIDTHS, Depth(False, (blocks,) * 3), shortcut=shortcut, layers=layers)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(layers.dropout)
-        self.classifier = nn.Linear(self.stages.out_channels, num_classes)
-        layers.init(self)
-        if zero_init_residual:
-            self.stages.start_as_shortcuts()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)  # (N, 16, H, W)
-        x = self.stages(x)  # (N, 64, H/4, W/4)
-        x = self.average(x).flatten(1)  # (N, 64)
-        logits: Tensor = self.classifier(self.dropout(x))  # (N, num_classes)
-        return logits
+        self.finish(num_classes, layers, zero_init_residual)

@@ -8,8 +8,6 @@ steps on digits Glorot's stayed at chance). The first linear layer takes the map
 7x7 at 224 and 1x1 at 32; there is no other stem for small images.
 """
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, Layers, Parts
@@ -17,21 +15,13 @@ from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
 from convarium.layers.pooling import max_pool
 
-
-class Column(NamedTuple):
-    """One column of Table 1: the kernel sizes of the convolutions of each stage."""
-
-    stages: tuple[tuple[int, ...], ...]
-    lrn: bool = False  # after the first convolution
-
-
-CONFIGURATIONS = {
-    "A": Column(((3,), (3,), (3, 3), (3, 3), (3, 3))),
-    "A-LRN": Column(((3,), (3,), (3, 3), (3, 3), (3, 3)), lrn=True),
-    "B": Column(((3, 3), (3, 3), (3, 3), (3, 3), (3, 3))),
-    "C": Column(((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1))),
-    "D": Column(((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))),
-    "E": Column(((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3))),
+CONFIGURATIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # columns of Table 1: kernel sizes, stage by stage
+    "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "A-LRN": ((3,), (3,), (3, 3), (3, 3), (3, 3)),  # with local response normalization after the first convolution
+    "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
+    "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
+    "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
 WIDTHS = (64, 128, 256, 512, 512)  # of the stages
 HIDDEN = 4096  # both hidden linear layers
@@ -61,12 +51,11 @@ class VGG(nn.Module):
             raise ValueError(
                 f"image_size={image_size}: too small for the last pooling of VGG, which needs images of 32"
             )
-        column = CONFIGURATIONS[configuration]
         layers = parts.over(PAPER)
-        first = layers._replace(norm=LocalResponse) if column.lrn and parts.norm is None else layers
+        first = layers._replace(norm=LocalResponse) if configuration == "A-LRN" and parts.norm is None else layers
 
         self.stages = nn.Sequential()
-        for kernel_sizes, width in zip(column.stages, WIDTHS, strict=True):
+        for kernel_sizes, width in zip(CONFIGURATIONS[configuration], WIDTHS, strict=True):
             stage = nn.Sequential()
             for kernel_size in kernel_sizes:
                 stage.append((layers if self.stages or stage else first).conv(in_channels, width, kernel_size))

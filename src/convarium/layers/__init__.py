@@ -1,6 +1,6 @@
 """The vocabulary of the architectures: replaceable parts as factories, and what is built of them."""
 
-from convarium.layers.blocks import linear_norm
+from convarium.layers.classifier import AverageAndClassify
 from convarium.layers.factories import ActivationFactory, InitFunction, NormFactory, PoolFactory
 from convarium.layers.outputs import Outputs
 from convarium.layers.parts import AS_IN_PAPER, Layers, Parts
@@ -9,13 +9,13 @@ from convarium.layers.sizes import output_size, takes_small_stem
 __all__ = [
     "AS_IN_PAPER",
     "ActivationFactory",
+    "AverageAndClassify",
     "InitFunction",
     "Layers",
     "NormFactory",
     "Outputs",
     "Parts",
     "PoolFactory",
-    "linear_norm",
     "output_size",
     "takes_small_stem",
 ]

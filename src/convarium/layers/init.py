@@ -45,7 +45,9 @@ def normal(net: nn.Module, *, std: float = 0.01, ones: Sequence[str] = ()) -> No
     modules = dict(net.named_modules())
     for name in ones:
         if name not in modules:
-            raise ValueError(f"init: ones={name}: no such layer; this network has {', '.join(_children(net))}")
+            raise ValueError(
+                f"init: ones={name}: no such layer; this network has {', '.join(dict(net.named_children()))}"
+            )
         for module in _weighted(modules[name]):
             if module.bias is not None:
                 nn.init.ones_(module.bias)
@@ -83,10 +85,6 @@ def zeros(net: nn.Module) -> None:
     """Weights and biases zero: for a network of one layer, which has no symmetry to break."""
     for weight in _weights(net):
         nn.init.zeros_(weight)
-
-
-def _children(net: nn.Module) -> list[str]:
-    return [name for name, _ in net.named_children()]
 
 
 def _weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:

@@ -10,6 +10,19 @@ def none(channels: int) -> nn.Identity:
     return nn.Identity()
 
 
+class OfUnits(nn.Module):
+    """A norm made for maps, applied to units as maps of 1x1; (N, C) -> (N, C)."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.after_activation = getattr(norm, "after_activation", False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.norm(x[:, :, None, None])
+        return maps.flatten(1)
+
+
 class LocalResponse(nn.Module):
     """Divide each map by its neighbours' energy: b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i-n/2 to i+n/2.
 
@@ -21,8 +34,6 @@ class LocalResponse(nn.Module):
 
     def __init__(self, channels: int, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> None:
         super().__init__()
-        if n < 1:
-            raise ValueError(f"n={n}: accepted is at least 1")
         self.n, self.k, self.alpha, self.beta = n, k, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,8 +66,6 @@ class Group(nn.GroupNorm):
     """
 
     def __init__(self, channels: int, *, groups: int = 32, eps: float = 1e-5) -> None:
-        if groups < 1:
-            raise ValueError(f"groups={groups}: accepted is at least 1")
         super().__init__(max(g for g in range(1, min(groups, channels) + 1) if channels % g == 0), channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:

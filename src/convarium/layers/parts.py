@@ -1,16 +1,21 @@
 """The replaceable parts of a network, as one value that travels from the configuration into any architecture."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
 
-from convarium.layers.blocks import conv_norm
 from convarium.layers.factories import ActivationFactory, InitFunction, NormFactory, PoolFactory
+from convarium.layers.norm import OfUnits
 
 
 class Layers(NamedTuple):
-    """What a network is built of. Each architecture names its paper's own as one constant."""
+    """What a network is built of. Each architecture names its paper's own as one constant.
+
+    A convolution or linear layer has a bias if and only if the norm behind it brings no learnable one. A norm with a
+    true attribute `after_activation` comes last, any other before the activation.
+    """
 
     norm: NormFactory
     activation: ActivationFactory
@@ -33,17 +38,29 @@ class Layers(NamedTuple):
 
         Padded by half a window unless told otherwise: an odd window with stride s then gives ceil(H/s), ceil(W/s).
         """
+        norm = self.norm(out_channels)
         height, width = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
-        return conv_norm(
-            in_channels,
-            out_channels,
-            kernel_size,
-            norm=self.norm,
-            activation=None if linear else self.activation,
-            stride=stride,
-            padding=(height // 2, width // 2) if padding is None else padding,
-            groups=groups,
-        )
+        pad = (height // 2, width // 2) if padding is None else padding
+        bias = not _brings_bias(norm)
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad, groups=groups, bias=bias)
+        return _in_order("conv", conv, norm, None if linear else self.activation)
+
+    def linear(self, in_features: int, out_features: int) -> nn.Sequential:
+        """Linear layer, norm, activation; (N, in) -> (N, out)."""
+        norm = OfUnits(self.norm(out_features))
+        linear = nn.Linear(in_features, out_features, bias=not _brings_bias(norm))
+        return _in_order("linear", linear, norm, self.activation)
+
+
+def _brings_bias(norm: nn.Module) -> bool:
+    return any(name.rpartition(".")[2] == "bias" for name, _ in norm.named_parameters())
+
+
+def _in_order(name: str, weighted: nn.Module, norm: nn.Module, activation: ActivationFactory | None) -> nn.Sequential:
+    layers = [(name, weighted), ("norm", norm)]
+    if activation is not None:
+        layers.insert(1 if getattr(norm, "after_activation", False) else 2, ("activation", activation()))
+    return nn.Sequential(OrderedDict(layers))
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,6 @@ class Parts:
     - activation: every hidden one; pool: every pooling layer but a global average
     - init: a function of the whole network, called once at the end of its construction
     - dropout: the rate, at the paper's dropout places; a network with none has its place before the final classifier
-
-    Raises ValueError if dropout is not in [0, 1).
     """
 
     norm: NormFactory | None = None
@@ -67,19 +82,10 @@ class Parts:
     init: InitFunction | None = None
     dropout: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: accepted is a rate in [0, 1), or null for the paper's")
-
     def over(self, paper: Layers) -> Layers:
         """The layers to build with: those chosen here, the paper's for the rest."""
-        return Layers(
-            norm=self.norm or paper.norm,
-            activation=self.activation or paper.activation,
-            pool=self.pool or paper.pool,
-            init=self.init or paper.init,
-            dropout=paper.dropout if self.dropout is None else self.dropout,
-        )
+        chosen = vars(self).values()  # in the order of the fields
+        return Layers._make(own if part is None else part for part, own in zip(chosen, paper, strict=True))
 
     def refuse(self, *names: str, why: str) -> None:
         """Raise ValueError for the first of these parts that was chosen although the network has no place for it."""

@@ -18,6 +18,4 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, 
 
 def takes_small_stem(stem: str, image_size: int) -> bool:
     """Whether `stem` (auto, paper, small) means the small stem at this image size: auto does up to 64 pixels."""
-    if stem not in ("auto", "paper", "small"):
-        raise ValueError(f"stem={stem}: accepted are auto, paper, small")
     return stem == "small" or (stem == "auto" and image_size <= SMALL_IMAGE)

@@ -1,7 +1,7 @@
 """Weight files are read as tensors and nothing else, whatever a training script has wrapped around them."""
 
 import datetime
-import subprocess
+import shlex
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -63,15 +63,17 @@ def test_safetensors_are_read() -> None:
     ],
 )
 def test_a_file_that_needs_unpickling_is_refused_with_a_command_that_converts_it(
-    own_directory: Path, content: dict[str, Any], culprit: str
+    monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], culprit: str
 ) -> None:
     torch.save(content, "it's old.pth")
     with pytest.raises(ValueError, match=f"holds more than tensors .{culprit}") as refused:
         read_file(Path("it's old.pth"))
     message = str(refused.value)
     assert "\n" not in message
-    command = message.partition("convert it once: ")[2]
-    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True, cwd=own_directory)
+    python, option, code, *arguments = shlex.split(message.partition("convert it once: ")[2])
+    assert (python, option) == ("python", "-c")
+    monkeypatch.setattr(sys, "argv", ["-c", *arguments])
+    exec(code)
     converted = read_file(Path("it's old.tensors.pth"))
     assert list(converted) == (list(STATE) if "state_dict" in content else ["weight", "bias"])
 

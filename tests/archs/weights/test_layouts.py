@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
+from archs.catalog import asked
 from convarium.archs.weights import LAYOUTS, Layout, recognize
 from convarium.archs.weights.download import Download
 from convarium.config.instantiate import build
@@ -42,11 +43,11 @@ def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
 
 def compare(theirs: nn.Module, *words: str, size: int, state: dict[str, Any] | None = None) -> dict[str, Any]:
     """Save their weights, read them into the network that `words` choose; its config, if the logits are the same."""
-    torch.save(theirs.double().state_dict() if state is None else state, "weights.pth")
+    torch.save(theirs.state_dict() if state is None else state, "weights.pth")
     config = compose([*SYNTHETIC, *words, f"data.image_size={size}", "weights=weights.pth"]).config
     ours = build(config["arch"], "arch").double()
     assert load_weights(ours, config).new_heads == ()
-    images = torch.rand(2, 3, size, size, dtype=torch.float64)
+    images = torch.rand(1, 3, size, size, dtype=torch.float64)
     with torch.no_grad():
         expected = theirs.double()(normalized(images, MEAN, STD))
         found = ours.eval()(normalized(images, config["data"]["mean"], config["data"]["std"]))
@@ -58,10 +59,7 @@ def compare(theirs: nn.Module, *words: str, size: int, state: dict[str, Any] | N
 # torchvision
 
 
-@pytest.mark.parametrize(
-    "depth",
-    [18, pytest.param(34, marks=pytest.mark.slow), 50, *(pytest.param(d, marks=pytest.mark.slow) for d in (101, 152))],
-)
+@pytest.mark.parametrize("depth", asked([18, 34, 50, 101, 152], [18, 50]))
 def test_a_resnet_of_torchvision(depth: int) -> None:
     theirs = random_weights(torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10))
     config = compare(theirs, "arch=resnet50", f"arch.depth={depth}", "arch.stem=paper", size=64)
@@ -76,24 +74,15 @@ def small_vgg(name: str) -> nn.Module:
     return random_weights(theirs)
 
 
-VGGS = [
-    ("A", "vgg11"),
-    ("A", "vgg11_bn"),
-    ("B", "vgg13"),
-    ("B", "vgg13_bn"),
-    ("D", "vgg16"),
-    ("D", "vgg16_bn"),
-    ("E", "vgg19"),
-    ("E", "vgg19_bn"),
-]
+CONFIGURATIONS = {11: "A", 13: "B", 16: "D", 19: "E"}
 
 
 @pytest.mark.parametrize(
-    ("configuration", "name"),
-    [pytest.param(*vgg, marks=[] if vgg[1] == "vgg11_bn" else pytest.mark.slow) for vgg in VGGS],
+    "name", asked([f"vgg{depth}{norm}" for depth in CONFIGURATIONS for norm in ("", "_bn")], ["vgg11_bn"])
 )
-def test_a_vgg_of_torchvision(configuration: str, name: str) -> None:
-    config = compare(small_vgg(name), "arch=vgg16", f"arch.configuration={configuration}", size=64)
+def test_a_vgg_of_torchvision(name: str) -> None:
+    configuration = CONFIGURATIONS[int(name[3:5])]
+    config = compare(small_vgg(name).double(), "arch=vgg16", f"arch.configuration={configuration}", size=64)
     assert config["norm"]["_target_"] == f"convarium.layers.norm.{'batch' if name.endswith('bn') else 'none'}"
 
 
@@ -127,12 +116,10 @@ def test_inception_v3_of_torchvision(aux_heads: bool, size: int) -> None:
     assert config["norm"] is None
 
 
-EFFICIENTNETS = {"b0": 1e-5, "b1": 1e-5, "b2": 1e-5, "b3": 1e-5, "b4": 1e-5, "b5": 1e-3, "b6": 1e-3, "b7": 1e-3}
+EFFICIENTNETS = {f"b{number}": 1e-3 if number >= 5 else 1e-5 for number in range(8)}
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[] if name == "b0" else pytest.mark.slow) for name in EFFICIENTNETS]
-)
+@pytest.mark.parametrize("variant", asked(EFFICIENTNETS, ["b0"]))
 def test_an_efficientnet_of_torchvision(variant: str) -> None:
     theirs = random_weights(torchvision.models.get_model(f"efficientnet_{variant}", weights=None, num_classes=10))
     config = compare(theirs, f"arch=efficientnet_{variant}", "arch.stem=paper", size=64)
@@ -151,22 +138,28 @@ def test_an_efficientnet_sees_images_as_its_weights_of_torchvision_did(variant: 
 
 
 def test_alexnet_of_torchvision() -> None:
-    theirs = random_weights(torchvision.models.alexnet(weights=None, num_classes=10))
-    compare(theirs, "arch=alexnet_one_tower", size=224)
+    theirs = torchvision.models.alexnet(weights=None, num_classes=10)
+    theirs.avgpool = nn.Identity()  # which would stretch the 2x2 maps of 96 pixels to 6x6
+    theirs.classifier[1] = nn.Linear(256 * 2 * 2, 4096)
+    compare(random_weights(theirs), "arch=alexnet_one_tower", "arch.stem=paper", size=96)
 
 
 # timm
 
 
-def test_a_vgg_of_timm() -> None:
-    """Its linear layers are convolutions."""
-    theirs = small_vgg("vgg11_bn").double()
-    state = {}
-    for key, value in theirs.state_dict().items():
+def test_a_vgg_of_timm_is_that_of_torchvision_with_convolutions_for_linear_layers() -> None:
+    theirs, state = small_vgg("vgg11_bn").state_dict(), {}
+    for key, value in theirs.items():
         key = key.replace("classifier.0", "pre_logits.fc1").replace("classifier.3", "pre_logits.fc2")
         shape = {"pre_logits.fc1.weight": (4096, 512, 2, 2), "pre_logits.fc2.weight": (4096, 4096, 1, 1)}.get(key)
         state[key.replace("classifier.6", "head.fc")] = value if shape is None else value.view(shape)
-    compare(theirs, "arch=vgg16", "arch.configuration=A", size=64, state=state)
+    layout, torchvisions = recognize(state), recognize(theirs)
+    assert layout is not None
+    assert torchvisions is not None
+    assert (layout.name, layout.sets(state)) == ("VGG of timm", torchvisions.sets(theirs))
+    found, expected = layout.translate(state), torchvisions.translate(theirs)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 # CIFAR
@@ -214,7 +207,7 @@ class CifarReference(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("depth", [20, 32, 44, 56, pytest.param(110, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", asked([20, 32, 44, 56, 110], [20, 32]))
 def test_a_cifar_resnet(depth: int) -> None:
     theirs = random_weights(CifarReference(depth))
     state = {"state_dict": {f"module.{key}": value for key, value in theirs.state_dict().items()}, "best_prec1": 92.6}
@@ -253,7 +246,7 @@ LAYOUT_OF: dict[str, Callable[[], nn.Module]] = {
 def test_a_layout_is_recognized_by_its_keys_and_no_other_claims_them(name: str) -> None:
     with torch.device("meta"):
         state = LAYOUT_OF[name]().state_dict()
-    assert [layout.name for layout in LAYOUTS if layout.fits(state)] == [name]
+    assert [layout.name for layout in LAYOUTS if layout.likeness(state) == 1] == [name]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "squeezenet1_0", "efficientnet_v2_s", "convnext_tiny"])

@@ -8,15 +8,8 @@ from convarium.archs.weights.files import read_file, tensors
 from convarium.archs.weights.fitting import Fitted, fit
 from convarium.archs.weights.layout import Layout, Settings, State
 
-LAYOUTS: tuple[Layout, ...] = (
-    *alexnet.LAYOUTS,
-    *vgg.LAYOUTS,
-    *inception_v1.LAYOUTS,
-    *inception_v3.LAYOUTS,
-    *efficientnet.LAYOUTS,
-    *resnet.LAYOUTS,
-)
-
+FAMILIES = (alexnet, vgg, inception_v1, inception_v3, efficientnet, resnet)
+LAYOUTS = tuple(layout for family in FAMILIES for layout in family.LAYOUTS)
 LIKENESS = 0.6  # share of a layout's marks
 
 __all__ = ["LAYOUTS", "Fitted", "Layout", "Settings", "State", "fit", "read_file", "recognize", "tensors"]

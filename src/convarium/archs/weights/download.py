@@ -8,7 +8,7 @@ from torch import nn
 
 from convarium.archs.weights.files import tensors
 from convarium.archs.weights.fitting import AUXILIARY
-from convarium.archs.weights.layout import Layout, Settings, State, centre
+from convarium.archs.weights.layout import Layout, Settings, State, crop
 
 LIKENESS = 0.8  # share of equal shapes; other channels and classes change two of many
 
@@ -23,7 +23,7 @@ class Download(NamedTuple):
     def view(self) -> Settings:
         """How its images are sized: to `resize_size`, of which the centre is kept."""
         transform = self.entry.transforms.keywords
-        return centre(transform["crop_size"], of=transform.get("resize_size", 256))
+        return crop(transform["crop_size"], of=transform.get("resize_size", 256))
 
     def state(self) -> State:
         """The tensors, downloaded unless they are there already; torchvision checks their hash.

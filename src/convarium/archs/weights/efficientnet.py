@@ -5,19 +5,19 @@ Their published errors were measured on images resized bicubically; ours are res
 
 import re
 
-from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, centre, renamed
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, crop, renamed
 
 LAYERS = {"0": "conv", "1": "norm"}
 GATE = {"fc1": "squeeze", "fc2": "excite"}
-VIEWS = {  # by the maps before the classifier and the blocks of the last but one stage
-    (1280, 4): centre(224, of=256),
-    (1280, 5): centre(240, of=256),
-    (1408, 5): centre(288, of=288),
-    (1536, 6): centre(300, of=320),
-    (1792, 8): centre(380, of=384),
-    (2048, 9): centre(456, of=456),
-    (2304, 11): centre(528, of=528),
-    (2560, 13): centre(600, of=600),
+VIEWS = {  # size and resized shorter side, by the maps before the classifier and the blocks of the last but one stage
+    (1280, 4): (224, 256),
+    (1280, 5): (240, 256),
+    (1408, 5): (288, 288),
+    (1536, 6): (300, 320),
+    (1792, 8): (380, 384),
+    (2048, 9): (456, 456),
+    (2304, 11): (528, 528),
+    (2560, 13): (600, 600),
 }
 FIRST_OF_TENSORFLOW = 2048  # maps: B5 to B7 were trained elsewhere than B0 to B4
 
@@ -42,7 +42,8 @@ def _sets(state: State) -> Settings:
 
 def _view(state: State) -> Settings:
     blocks = len({key.split(".")[2] for key in state if key.startswith("features.6.")})
-    return VIEWS.get((_maps(state), blocks), {})
+    sizes = VIEWS.get((_maps(state), blocks))
+    return crop(*sizes) if sizes else {}
 
 
 def _linear(state: State) -> State:

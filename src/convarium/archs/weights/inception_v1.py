@@ -3,51 +3,35 @@
 from torch.nn.functional import pad
 
 from convarium.archs.weights.layout import (
+    BATCH_NORM,
+    CROP_224,
     MINUS_ONE_TO_ONE,
     PAPER_STEM,
     RELU,
     Layout,
     Settings,
     State,
-    crop_224,
     renamed,
-    with_batch_norm,
 )
 
-PLACES = {  # of our modules, poolings counted
-    "3a": "to_4a.0",
-    "3b": "to_4a.1",
-    "4a": "to_4a.3",
-    "4b": "to_4d.0",
-    "4c": "to_4d.1",
-    "4d": "to_4d.2",
-    "4e": "to_5b.0",
-    "5a": "to_5b.2",
-    "5b": "to_5b.3",
-}
+ROWS = {"to_4a": ("3a", "3b", "", "4a"), "to_4d": ("4b", "4c", "4d"), "to_5b": ("4e", "", "5a", "5b")}  # "": a pooling
+PLACES = {module: f"{row}.{place}" for row, modules in ROWS.items() for place, module in enumerate(modules) if module}
 STEM = {"1": "stem.0", "2": "stem.3", "3": "stem.4"}
 BRANCHES = {
     "branch1": "branch1",
+    "branch4.1": "branch_pool.1",
     "branch2.0": "branch3.0",
     "branch2.1": "branch3.1",
     "branch3.0": "branch5.0",
     "branch3.1": "branch5.1",
-    "branch4.1": "branch_pool.1",
 }
 LAYERS = {"conv": "conv", "bn": "norm"}
 
 
 def _sets(state: State) -> Settings:
-    with_heads = any(key.startswith("aux1.") for key in state)
-    return (
-        MINUS_ONE_TO_ONE
-        | RELU
-        | PAPER_STEM
-        | {"pool": ("paper",)}
-        | with_batch_norm(eps=1e-3)
-        | {"arch.last_pool": 2}
-        | ({} if with_heads else {"arch.aux_heads": False})
-    )
+    heads = {} if any(key.startswith("aux1.") for key in state) else {"arch.aux_heads": False}
+    parts = {"pool": ("paper",)} | BATCH_NORM | {"norm.eps": 1e-3}
+    return MINUS_ONE_TO_ONE | RELU | PAPER_STEM | parts | {"arch.last_pool": 2} | heads
 
 
 def _in_5x5(state: State) -> State:
@@ -74,7 +58,7 @@ LAYOUTS = (
             (r"fc", "classifier"),
         ),
         sets=_sets,
-        view=crop_224,
+        view=lambda state: CROP_224,
         convert=_in_5x5,
         models=("googlenet",),
     ),

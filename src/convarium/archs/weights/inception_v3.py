@@ -2,7 +2,7 @@
 
 import re
 
-from convarium.archs.weights.layout import MINUS_ONE_TO_ONE, PAPER_STEM, RELU, Layout, Settings, State, centre, renamed
+from convarium.archs.weights.layout import MINUS_ONE_TO_ONE, PAPER_STEM, RELU, Layout, Settings, State, crop, renamed
 
 STEM = {"1a_3x3": 0, "2a_3x3": 1, "2b_3x3": 2, "3b_1x1": 4, "4a_3x3": 5}  # poolings counted
 BRANCHES = {
@@ -27,15 +27,9 @@ def _in_module(match: re.Match[str]) -> str:
 
 
 def _sets(state: State) -> Settings:
-    with_head = any(key.startswith("AuxLogits.") for key in state)
-    return (
-        MINUS_ONE_TO_ONE
-        | RELU
-        | PAPER_STEM
-        | {"pool": ("paper",)}
-        | {"norm": ("paper", "batch", "sync_batch"), "norm.eps": 1e-3, "arch.count_padding": True}
-        | ({} if with_head else {"arch.aux_heads": False})
-    )
+    heads = {} if any(key.startswith("AuxLogits.") for key in state) else {"arch.aux_heads": False}
+    parts = {"pool": ("paper",), "norm": ("paper", "batch", "sync_batch"), "norm.eps": 1e-3}
+    return MINUS_ONE_TO_ONE | RELU | PAPER_STEM | parts | {"arch.count_padding": True} | heads
 
 
 LAYOUTS = (
@@ -51,7 +45,7 @@ LAYOUTS = (
             (r"fc", "classifier"),
         ),
         sets=_sets,
-        view=lambda state: centre(299, of=342),
+        view=lambda state: crop(299, of=342),
         models=("inception_v3",),
     ),
 )

@@ -11,18 +11,7 @@ State = dict[str, Tensor]
 Names = Callable[[Iterable[str]], dict[str, str]]  # the publisher's keys -> ours, of those that it knows
 Settings = dict[str, Any]  # keys of an experiment's config and their values
 
-
 KNOWN = 0.5  # share of the keys of a file that a layout names, at the least
-
-
-def nothing(state: State) -> Settings:
-    """No settings."""
-    return {}
-
-
-def unchanged(state: State) -> State:
-    """The same values."""
-    return state
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +26,11 @@ class Layout:
     name: str
     marks: tuple[str, ...]  # keys that every file of this layout has
     names: Names
+    sets: Callable[[State], Settings]
+    view: Callable[[State], Settings]
+    convert: Callable[[State], State] = lambda state: state  # what is more than another name; of our names
     lacks: tuple[str, ...] = ()  # keys by which another layout is told apart
-    sets: Callable[[State], Settings] = nothing
-    view: Callable[[State], Settings] = nothing
-    convert: Callable[[State], State] = unchanged  # what is more than another name; gets and returns our names
     models: tuple[str, ...] = ()  # as torchvision calls the networks whose weights it publishes in this layout
-
-    def fits(self, state: State) -> bool:
-        """Whether the keys are those of this layout."""
-        return self.likeness(state) == 1
 
     def likeness(self, state: State) -> float:
         """The share of the marks that are there; 0 with a key of another layout, or if many keys have no name here."""
@@ -99,27 +84,17 @@ def without_idle_biases(state: State) -> State:
     return out
 
 
-def with_batch_norm(eps: float) -> Settings:
-    """Settings of a network whose paper has no batch norm, but whose weights have."""
-    return {"norm": ("batch", "sync_batch"), "norm.eps": eps}
-
-
-def without_norm() -> Settings:
-    """Settings of a network whose weights are without any norm, whatever the paper has."""
-    return {"norm": ("none",)}
-
-
+BATCH_NORM: Settings = {"norm": ("batch", "sync_batch"), "norm.eps": 1e-5}  # where the paper has none
+NO_NORM: Settings = {"norm": ("none",)}  # whatever the paper has
 PAPER_STEM: Settings = {"arch.stem": "paper"}  # also for images as small as get another by themselves
 RELU: Settings = {"activation": ("paper", "relu"), "pool": ("paper", "max")}
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}
 
 
-def centre(image_size: int, of: int) -> Settings:
-    """The centre, of this side, of images whose shorter side is resized to `of`."""
+def crop(image_size: int, of: int) -> Settings:
+    """The central crop of this side, of images whose shorter side is resized to `of`."""
     return {"data.image_size": image_size, "data.crop_share": round(image_size / of, 6)}
 
 
-def crop_224(state: State) -> Settings:
-    """As most networks for ImageNet see their images."""
-    return centre(224, of=256)
+CROP_224 = crop(224, of=256)  # as most networks for ImageNet see their images

@@ -4,17 +4,7 @@ import re
 
 import torch
 
-from convarium.archs.weights.layout import (
-    IMAGENET,
-    PAPER_STEM,
-    RELU,
-    Layout,
-    Settings,
-    State,
-    centre,
-    crop_224,
-    renamed,
-)
+from convarium.archs.weights.layout import CROP_224, IMAGENET, PAPER_STEM, RELU, Layout, Settings, State, crop, renamed
 
 EPS = {"norm.eps": 1e-5}
 
@@ -30,8 +20,7 @@ def _shortcut(match: re.Match[str]) -> str:
 
 
 def _imagenet(state: State) -> Settings:
-    bottleneck = "layer1.0.conv3.weight" in state
-    stride = {"arch.downsample_in": "3x3"} if bottleneck else {}
+    stride = {"arch.downsample_in": "3x3"} if "layer1.0.conv3.weight" in state else {}  # of bottlenecks
     return IMAGENET | RELU | PAPER_STEM | EPS | {"arch.shortcut": "B"} | stride
 
 
@@ -49,8 +38,8 @@ def _pad_behind(state: State) -> State:
         return state
     out = dict(state)
     order = torch.arange(len(state["stem.conv.weight"]))  # our map i is the file's map order[i]
-    blocks = sorted({key.partition(".body.")[0] for key in state if ".body." in key}, key=_numbers)
-    for block in blocks:
+    blocks = {key.partition(".body.")[0] for key in state if ".body." in key}
+    for block in sorted(blocks, key=lambda name: [int(number) for number in re.findall(r"\d+", name)]):
         first, last = f"{block}.body.0.conv.weight", f"{block}.body.1.conv.weight"
         out[first] = state[first][:, order]
         width = len(state[last])
@@ -59,15 +48,10 @@ def _pad_behind(state: State) -> State:
             new = [number for number in range(width) if not before <= number < before + len(order)]
             order = torch.cat([before + order, torch.tensor(new)])
         out[last] = state[last][order]
-        for leaf in ("weight", "bias", "running_mean", "running_var"):
-            norm = f"{block}.body.1.norm.{leaf}"
+        for norm in (f"{block}.body.1.norm.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")):
             out[norm] = state[norm][order]
     out["classifier.weight"] = state["classifier.weight"][:, order]
     return out
-
-
-def _numbers(block: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", block)]
 
 
 TRUNK = ((r"conv1", "stem.conv"), (r"bn1", "stem.norm"), (r"layer(\d)\.(\d+)\.(conv|bn)(\d)", _in_block))
@@ -77,7 +61,7 @@ LAYOUTS = (
         marks=("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "fc.weight"),
         names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.downsample\.([01])", _shortcut), (r"fc", "classifier")),
         sets=_imagenet,
-        view=crop_224,
+        view=lambda state: CROP_224,
         models=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     ),
     Layout(
@@ -86,7 +70,7 @@ LAYOUTS = (
         lacks=("layer4.0.conv1.weight", "layer1.0.conv3.weight"),
         names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.shortcut\.([01])", _shortcut), (r"linear", "classifier")),
         sets=_cifar,
-        view=lambda state: centre(32, of=32),
+        view=lambda state: crop(32, of=32),
         convert=_pad_behind,
     ),
 )

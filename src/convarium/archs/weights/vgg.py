@@ -2,17 +2,7 @@
 
 from collections.abc import Iterable
 
-from convarium.archs.weights.layout import (
-    IMAGENET,
-    RELU,
-    Layout,
-    Names,
-    Settings,
-    State,
-    crop_224,
-    with_batch_norm,
-    without_norm,
-)
+from convarium.archs.weights.layout import BATCH_NORM, CROP_224, IMAGENET, NO_NORM, RELU, Layout, Names, Settings, State
 
 
 def _vgg(hidden: dict[str, str]) -> Names:
@@ -43,7 +33,7 @@ def _vgg(hidden: dict[str, str]) -> Names:
 
 
 def _sets(state: State) -> Settings:
-    return IMAGENET | RELU | (with_batch_norm(eps=1e-5) if "features.1.running_mean" in state else without_norm())
+    return IMAGENET | RELU | (BATCH_NORM if "features.1.running_mean" in state else NO_NORM)
 
 
 def _linear(state: State) -> State:
@@ -58,7 +48,7 @@ LAYOUTS = (
         marks=("features.0.weight", "classifier.0.weight", "classifier.3.weight", "classifier.6.weight"),
         names=_vgg({"classifier.0": "fc6.0", "classifier.3": "fc7.0", "classifier.6": "fc8"}),
         sets=_sets,
-        view=crop_224,
+        view=lambda state: CROP_224,
         models=tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     ),
     Layout(
@@ -66,7 +56,7 @@ LAYOUTS = (
         marks=("features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight", "head.fc.weight"),
         names=_vgg({"pre_logits.fc1": "fc6.0", "pre_logits.fc2": "fc7.0", "head.fc": "fc8"}),
         sets=_sets,
-        view=crop_224,
+        view=lambda state: CROP_224,
         convert=_linear,
     ),
 )
