@@ -65,7 +65,7 @@ def stamp(run: RunDirectory) -> int:
 
 
 def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Status | None, kills: Kills) -> Outcome:
-    """The outcome of a job, which is written into result.json unless the job has done so (`classify_failure` of run.fit).
+    """The outcome of a job, which is written into result.json unless the job has (`run.fit.classify_failure`).
 
     What the job wrote counts first, then what we signalled it for, what its starter reports, and its exit code.
     since: the `stamp` of before. signalled: interrupted or timeout if the controller has signalled it, and for that.
