@@ -29,13 +29,7 @@ class Comparison:
             base.setdefault(entries, {})
         self._compare_keys(base, given, resolved, "")
 
-    def _compare_keys(
-        self,
-        base: dict[str, Any],
-        given: dict[str, Any],
-        resolved: dict[str, Any],
-        key: str,
-    ) -> None:
+    def _compare_keys(self, base: dict[str, Any], given: dict[str, Any], resolved: dict[str, Any], key: str) -> None:
         for name in base.keys() - given.keys():
             if key not in RULES or not RULES[key].entries:
                 raise ConfigError(f"{_join(key, name)}: cannot be removed")

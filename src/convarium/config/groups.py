@@ -183,9 +183,5 @@ def _loader(config_dir: str | None) -> ConfigLoaderImpl:
     if config_dir is not None:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
-        path.prepend(
-            "command-line",
-            f"file://{os.path.abspath(config_dir)}",
-            SearchPathQuery(provider="schema"),
-        )
+        path.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
     return ConfigLoaderImpl(path)

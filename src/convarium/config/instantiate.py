@@ -43,26 +43,12 @@ RULES = {
     "schedule": Rule(("convarium.learn.",)),
     "clip": Rule(("convarium.learn.",)),
     "average": Rule(("convarium.learn.",)),
-    "trainer": Rule(
-        ("lightning.pytorch.Trainer", "lightning.pytorch.trainer."),
-        "lightning.pytorch.Trainer",
-    ),
+    "trainer": Rule(("lightning.pytorch.Trainer", "lightning.pytorch.trainer."), "lightning.pytorch.Trainer"),
     "precision": Rule(("convarium.run.devices.",), "convarium.run.devices.Precision"),
-    "stop": Rule(
-        ("convarium.learn.", "lightning.pytorch.callbacks."),
-        "lightning.pytorch.Callback",
-    ),
-    "logger": Rule(
-        ("convarium.observe.", "lightning.pytorch.loggers."),
-        "lightning.pytorch.loggers.Logger",
-        True,
-    ),
+    "stop": Rule(("convarium.learn.", "lightning.pytorch.callbacks."), "lightning.pytorch.Callback"),
+    "logger": Rule(("convarium.observe.", "lightning.pytorch.loggers."), "lightning.pytorch.loggers.Logger", True),
     "callbacks": Rule(
-        (
-            "convarium.observe.",
-            "convarium.run.checkpoint.",
-            "lightning.pytorch.callbacks.",
-        ),
+        ("convarium.observe.", "convarium.run.checkpoint.", "lightning.pytorch.callbacks."),
         "lightning.pytorch.Callback",
         True,
     ),

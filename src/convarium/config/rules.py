@@ -98,11 +98,7 @@ def _check_batch(config: dict[str, Any]) -> None:
 
 def check_batch_divides(batch_size: int, devices: int, num_nodes: int, accumulate_grad_batches: int) -> None:
     """Raise ConfigError unless the global batch divides by devices x nodes x accumulated micro-batches."""
-    parts = {
-        "devices": devices,
-        "num_nodes": num_nodes,
-        "accumulate_grad_batches": accumulate_grad_batches,
-    }
+    parts = {"devices": devices, "num_nodes": num_nodes, "accumulate_grad_batches": accumulate_grad_batches}
     product = devices * num_nodes * accumulate_grad_batches
     if batch_size % product:
         factors = " x ".join(f"trainer.{name}={number}" for name, number in parts.items() if number > 1)

@@ -152,11 +152,7 @@ def cluster_environment(ranks: int) -> "ClusterEnvironment":
     A run alone has forgotten them all; what there is of them in one of several ranks is meant for it. Raises RunError
     for a rank that was told nothing.
     """
-    from lightning.pytorch.plugins.environments import (
-        LightningEnvironment,
-        SLURMEnvironment,
-        TorchElasticEnvironment,
-    )
+    from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
     if "TORCHELASTIC_RUN_ID" in os.environ or (ranks > 1 and os.environ.keys() >= RANK_VARIABLES):
         return TorchElasticEnvironment()  # it reads these variables, whoever has set them

@@ -40,13 +40,14 @@ class Refusal(NamedTuple):
     accepted: str
 
 
+ONE_VALUE = "has one value per channel to average over"
 LARGER = "another norm, or larger images or batches"
 LARGER_IMAGES = "another norm, or larger images"
 REFUSALS = (
     Refusal(
         (nn.BatchNorm2d, nn.BatchNorm1d),
         lambda layer, shape, batch, at: batch * shape[2:].numel() == 1,
-        "has one value per channel to average over",
+        ONE_VALUE,
         LARGER,
     ),
     Refusal(
@@ -58,7 +59,7 @@ REFUSALS = (
     Refusal(
         (nn.SyncBatchNorm,),
         lambda layer, shape, batch, at: batch * at.ranks * shape[2:].numel() == 1,
-        "has one value per channel to average over",
+        ONE_VALUE,
         LARGER,
     ),
     Refusal(
@@ -116,12 +117,16 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> N
             " convarium.layers.Outputs"
         )
     heads = len(outputs.aux) if isinstance(outputs, Outputs) else 0
-    _check_dropout(net, config)
-    _check_logits(net, images, config)
-    del outputs
+    if (rate := config["dropout"]) and not any(
+        isinstance(layer, nn.modules.dropout._DropoutNd) for layer in net.modules()
+    ):
+        raise ConfigError(f"dropout={rate}: arch={_choice(config, 'arch')} has no place for it; accepted: null")
     net.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(images[:1])
+        logits = net(images[:1])
+    logits = logits.logits if isinstance(logits, Outputs) else logits
+    if logits.shape != (1, classes := int(data["num_classes"])):
+        raise ConfigError(f"arch.num_classes={logits.shape[1]}: data.num_classes={classes}; they must be equal")
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     return Network(params, counter.get_total_flops() // 2, heads)
 
@@ -245,22 +250,6 @@ def _complaint(error: Exception, seen: list[Seen], config: dict[str, Any]) -> Co
     return ConfigError(
         f"arch={arch}: does not take {channels}x{size}x{size} images: layer {name}, given {_maps(shape)}: {message}"
     )
-
-
-def _check_dropout(net: nn.Module, config: dict[str, Any]) -> None:
-    rate = config["dropout"]
-    if rate and not any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in net.modules()):
-        raise ConfigError(f"dropout={rate}: arch={_choice(config, 'arch')} has no place for it; accepted: null")
-
-
-def _check_logits(net: nn.Module, images: Tensor, config: dict[str, Any]) -> None:
-    net.eval()
-    with torch.no_grad():
-        outputs = net(images[:1])
-    logits = outputs.logits if isinstance(outputs, Outputs) else outputs
-    classes = int(config["data"]["num_classes"])
-    if tuple(logits.shape) != (1, classes):
-        raise ConfigError(f"arch.num_classes={logits.shape[1]}: data.num_classes={classes}; they must be equal")
 
 
 def _maps(shape: torch.Size) -> str:

@@ -16,16 +16,7 @@ from convarium.run.directory import Status
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Lease, Pool
 from convarium.sweep.local.signals import Signals
-from convarium.sweep.outcome import (
-    SUCCEEDED,
-    Ended,
-    Event,
-    Lost,
-    Outcome,
-    Starter,
-    classify_end,
-    stamp,
-)
+from convarium.sweep.outcome import SUCCEEDED, Ended, Event, Lost, Outcome, Starter, classify_end, stamp
 from convarium.sweep.task import Task
 
 TICK_SECONDS = 0.5
