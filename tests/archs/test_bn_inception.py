@@ -55,23 +55,11 @@ def test_with_96_pooled_maps_the_depths_are_those_printed() -> None:
     assert {name: found[name][0] for name in ("4c", "4d", "4e", "5b")} == {"4c": 576, "4d": 576, "4e": 1024, "5b": 1024}
 
 
-@pytest.mark.parametrize(
-    ("table", "first_conv", "parameters", "multiply_adds"),
-    [
-        ("filters", "dense", 11_285_224, 2_032_600_064),
-        ("depths", "dense", 11_194_984, None),
-        ("depths", "separable", 11_188_288, None),
-    ],
-)
-def test_a_reading_of_the_figure_has_its_size(
-    table: str, first_conv: str, parameters: int, multiply_adds: int | None
-) -> None:
+@pytest.mark.parametrize(("first_conv", "parameters"), [("dense", 11_194_984), ("separable", 11_188_288)])
+def test_another_reading_of_the_figure_has_its_size(first_conv: str, parameters: int) -> None:
     with torch.device("meta"):
-        net = BNInception(table=table, first_conv=first_conv).eval()
-        with FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, 3, 224, 224))
+        net = BNInception(table="depths", first_conv=first_conv)
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    assert counter.get_total_flops() // 2 == (multiply_adds or counter.get_total_flops() // 2)
 
 
 def test_a_separable_first_convolution_is_the_one_in_the_table_of_googlenet() -> None:

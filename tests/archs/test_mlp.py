@@ -6,17 +6,7 @@ import torch
 from convarium.archs.mlp import MLP
 
 
-@pytest.mark.parametrize(
-    ("hidden", "parameters"),
-    [
-        ([], 7_850),
-        ([300], 238_510),
-        ([1000], 795_010),
-        ([300, 100], 266_610),
-        ([500, 150], 469_160),
-        ([1000, 150], 936_660),
-    ],
-)
+@pytest.mark.parametrize(("hidden", "parameters"), [([300], 238_510), ([1000], 795_010), ([1000, 150], 936_660)])
 def test_any_depth_has_the_published_parameters(hidden: list[int], parameters: int) -> None:
     with torch.device("meta"):
         net = MLP(hidden=hidden)
