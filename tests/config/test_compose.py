@@ -300,3 +300,9 @@ def test_what_is_no_run_is_refused(run: RunDirectory, tmp_path: Path) -> None:
 def test_no_config_changes_the_environment(conf: Conf, word: str) -> None:
     with pytest.raises(ConfigError, match=r"^hydra\.job\.env_(set|copy): not accepted"):
         conf.compose([word])
+
+
+def test_a_list_may_take_the_place_of_one_that_is_interpolated(conf: Conf) -> None:
+    assert conf.compose(["augment=cutout", "augment.erase.value=[0.3]"]).config["augment"]["erase"]["value"] == [0.3]
+    with pytest.raises(ConfigError, match=r"^augment\.erase\.value="):
+        conf.compose(["augment=cutout", "augment.erase.value=[grey]"])

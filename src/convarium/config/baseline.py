@@ -55,7 +55,8 @@ class Comparison:
 
     def _resolve(self, key: str) -> Any:
         try:
-            return OmegaConf.select(self.baseline.cfg, key)
+            value = OmegaConf.select(self.baseline.cfg, key)
+            return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException:  # made from what is not there by default (a folder of images)
             return None
 
