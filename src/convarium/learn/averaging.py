@@ -72,7 +72,7 @@ class Averaging(L.Callback):
         self._active = False  # whether there is an average yet
         self._shadow: dict[str, Tensor] = {}
         self._trained: dict[str, Tensor] = {}  # the network's own values while the average stands in for them
-        self._clock: TrainingLength
+        self._length: TrainingLength
         self._averaged: tuple[list[Tensor], list[Tensor]]  # shadow and network
         self._copied: list[tuple[Tensor, Tensor]]
 
@@ -88,7 +88,7 @@ class Averaging(L.Callback):
         self._shadow = dict(state_dict["shadow"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._clock = getattr(pl_module, "length")  # noqa: B009 - a plain attribute, not one of nn.Module's
+        self._length = getattr(pl_module, "length")  # noqa: B009 - a plain attribute, not one of nn.Module's
         self._step = trainer.global_step
         live = _live(pl_module)
         if self._active:
@@ -108,7 +108,7 @@ class Averaging(L.Callback):
         if step == self._step:  # gradients were only accumulated
             return
         self._step = step
-        weight = self.rule.weight(step, self._clock)
+        weight = self.rule.weight(step, self._length)
         self._active = weight is not None
         if weight is not None:
             torch._foreach_lerp_(*self._averaged, weight)
@@ -116,34 +116,24 @@ class Averaging(L.Callback):
                 shadow.copy_(value)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_in(pl_module)
+        if self._active:
+            live = _live(pl_module)
+            self._require_fit(live)
+            self._trained = {name: tensor.clone() for name, tensor in live.items()}
+            for name, tensor in live.items():
+                tensor.copy_(self._shadow[name])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_out(pl_module)
+        live = _live(pl_module) if self._trained else {}
+        for name, tensor in live.items():
+            tensor.copy_(self._trained[name])
+        self._trained = {}
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_in(pl_module)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._swap_out(pl_module)
+    on_test_start = on_validation_start
+    on_test_end = on_validation_end
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._swap_out(pl_module)
-
-    def _swap_in(self, pl_module: L.LightningModule) -> None:
-        if not self._active:
-            return
-        live = _live(pl_module)
-        self._require_fit(live)
-        self._trained = {name: tensor.clone() for name, tensor in live.items()}
-        for name, tensor in live.items():
-            tensor.copy_(self._shadow[name])
-
-    def _swap_out(self, pl_module: L.LightningModule) -> None:
-        if self._trained:
-            for name, tensor in _live(pl_module).items():
-                tensor.copy_(self._trained[name])
-            self._trained = {}
+        self.on_validation_end(trainer, pl_module)
 
     def _require_fit(self, live: Mapping[str, Tensor]) -> None:
         ours = {name: tensor.shape for name, tensor in self._shadow.items()}

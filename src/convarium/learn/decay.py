@@ -41,11 +41,6 @@ def parameter_groups(net: nn.Module, *, weight_decay: float, decay: Decay = "wei
     return [group for group in groups if group["params"]]
 
 
-def decay_table(net: nn.Module) -> str:
-    """One line per parameter, `name decay|plain`, for golden files."""
-    return "".join(f"{role.name} {'decay' if role.decays else 'plain'}\n" for role in roles(net))
-
-
 def classifier_names(names: Iterable[str]) -> frozenset[str]:
     """The names among `names`, in the order of `named_parameters()`, that the module owning the last one owns."""
     names = list(names)

@@ -63,7 +63,8 @@ class Batched(Optimizer):
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> float | None:  # type: ignore[override]
         """Take one step; `closure`, if given, is called first and its loss returned."""
-        loss = _call(closure)
+        with torch.enable_grad():
+            loss = closure() if closure else None
         for group in self.param_groups:
             params = [parameter for parameter in group["params"] if parameter.grad is not None]
             if params:
@@ -284,10 +285,3 @@ class VelocitySGD(Batched):
 
 def _gradients(params: list[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in params if parameter.grad is not None]
-
-
-def _call(closure: Closure | None) -> float | None:
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
