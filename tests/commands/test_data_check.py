@@ -578,6 +578,6 @@ def test_a_table_is_checked_by_its_own_splits_and_labels(tmp_path: Path) -> None
     (tmp_path / "labels.csv").write_text(f"path,label,split\n{rows}")
     report = inspect_folder(tmp_path / "labels.csv", workers=0, progress=Progress())
     assert report.classes == {"train": {"cat": 1, "dog": 1}, "test": {"cat": 1, "dog": 0}}
-    [same] = report.across
+    [same] = (same for same in report.same if same.kind == "in two splits")
     assert same.paths == ("pictures/one.png", "pictures/three.png")
     assert report.exit_code == 1

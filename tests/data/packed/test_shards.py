@@ -145,7 +145,7 @@ def column(name, value, at=3):
 def test_an_index_that_points_elsewhere_is_refused(packed, change, message):
     change_index(packed, change)
     with pytest.raises(ConfigError, match=rf"data.root=.*: train\.index\.safetensors: {message}"):
-        read_index(open_storage(packed), read_header(str(packed)), "train")
+        read_index(open_storage(str(packed)), read_header(str(packed)), "train")
 
 
 @given(st.binary(max_size=200))

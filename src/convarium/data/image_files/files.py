@@ -72,7 +72,8 @@ class Files(PictureSource):
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images of those samples that can be read, and which they are. Raises BadFile for the first that cannot,
         with on_bad_file=raise."""
-        return self._read_ones(*self._decode(indices, None), indices)
+        images, failed = self._decode(indices, None)
+        return _without(failed, images, indices)
 
     def fetch_training(self, indices: Tensor, key: AugmentKey) -> tuple[Tensor, Tensor]:
         images, failed = self._decode(indices, key)
@@ -80,13 +81,7 @@ class Files(PictureSource):
             return self._replace(images, indices.clone(), failed, key)
         if failed and len(failed) == len(indices):  # a training batch is never empty: one is replaced all the same
             return self._replace(images[:1], indices[:1].clone(), failed[:1], key)
-        return self._read_ones(images, failed, indices)
-
-    def _read_ones(self, images: Tensor, failed: list[int], indices: Tensor) -> tuple[Tensor, Tensor]:
-        if not failed:
-            return images, indices
-        kept = _others(len(indices), failed)
-        return images[kept], indices[kept]
+        return _without(failed, images, indices)
 
     def all_of_size(self) -> bool:
         """Whether a few of the pictures, from all classes alike, are squares of image_size."""
@@ -187,11 +182,13 @@ class Files(PictureSource):
 
 def drop_samples(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
     """The split without some samples."""
-    kept = _others(len(targets), bad)
-    return InMemory(pixels, targets) if len(kept) == len(targets) else InMemory(pixels[kept], targets[kept])
+    return InMemory(*_without(bad, pixels, targets))
 
 
-def _others(count: int, rows: Iterable[int]) -> Tensor:
-    """The numbers below `count` that are not in `rows`, ascending."""
+def _without(rows: Iterable[int], images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and their numbers but for some rows."""
     left_out = set(rows)
-    return torch.tensor([row for row in range(count) if row not in left_out], dtype=torch.int64)
+    if not left_out:
+        return images, numbers
+    kept = torch.tensor([row for row in range(len(numbers)) if row not in left_out], dtype=torch.int64)
+    return images[kept], numbers[kept]

@@ -88,35 +88,30 @@ def _decode(path: str, data: bytes, said: list[warnings.WarningMessage]) -> File
         deep = any(_is_deep(tile[3]) for tile in picture.tile)
         picture.load()
         mode, form = picture.mode, str(picture.format)
-        notes = []
-        suffix = os.path.splitext(path)[1].lower()
-        if form not in FORMATS.get(suffix, (form,)):
-            notes.append(("other format", f"is {form}, named {suffix}"))
-        if mode == "CMYK":
-            notes.append(("CMYK", "four inks, read as colour"))
-        if deep or mode.startswith(("I", "F")):
-            notes.append(("16-bit", f"{'32' if mode in ('I', 'F') else '16'} bits a channel, read as 8"))
-        if mode in ("P", "PA"):
-            notes.append(("palette", "numbers of a palette, read as colour"))
-        if mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in picture.info:
-            notes.append(("alpha", "transparency, dropped when read"))
-        if getattr(picture, "is_animated", False):
-            frames = getattr(picture, "n_frames", "several")
-            notes.append(("several pictures", f"{frames} in one file, the first is read"))
+        deep |= mode.startswith(("I", "F"))
+        suffix, (width, height) = os.path.splitext(path)[1].lower(), picture.size
+        transparent = mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in picture.info
+        frames = getattr(picture, "is_animated", False) and getattr(picture, "n_frames", "several")
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-        if orientation in range(2, 9):
-            notes.append(("rotated", f"EXIF orientation {orientation}"))
-        width, height = picture.size
         if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError(f"{width}x{height} is more than {Image.MAX_IMAGE_PIXELS} pixels")
-        if min(width, height) == 1:
-            notes.append(("1 pixel", f"{width}x{height}"))
         hashed, last_row = hashlib.sha256(b"%d,%d," % (width, height)), b""
         for pixels in _bands(picture):
             hashed.update(pixels)
             last_row = pixels[-3 * width :]
-    if form == "JPEG" and last_row == b"\x80" * (3 * width):
-        notes.append(("grey end", "its last row is the grey that stands for missing data"))
+    ends_grey = form == "JPEG" and last_row == b"\x80" * (3 * width)
+    kinds = (
+        (form not in FORMATS.get(suffix, (form,)), "other format", f"is {form}, named {suffix}"),
+        (mode == "CMYK", "CMYK", "four inks, read as colour"),
+        (deep, "16-bit", f"{'32' if mode in ('I', 'F') else '16'} bits a channel, read as 8"),
+        (mode in ("P", "PA"), "palette", "numbers of a palette, read as colour"),
+        (transparent, "alpha", "transparency, dropped when read"),
+        (frames, "several pictures", f"{frames} in one file, the first is read"),
+        (orientation in range(2, 9), "rotated", f"EXIF orientation {orientation}"),
+        (min(width, height) == 1, "1 pixel", f"{width}x{height}"),
+        (ends_grey, "grey end", "its last row is the grey that stands for missing data"),
+    )
+    notes = [(kind, detail) for is_so, kind, detail in kinds if is_so]
     notes += [("warning", one_line(warning.message, 200)) for warning in said]
     if orientation in (5, 6, 7, 8):
         width, height = height, width

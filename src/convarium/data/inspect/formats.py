@@ -161,9 +161,8 @@ def _notes(report: Report) -> list[str]:
 
 
 def _conclusion(report: Report) -> str:
-    across = len(report.across) + sum(note.kind == "in two splits" for note in report.notes)
     wrong = [_number(len(report.bad), "bad file")] if report.bad else []
-    wrong += [f"{_number(across, 'picture')} in two splits"] if across else []
+    wrong += [f"{_number(report.across, 'picture')} in two splits"] if report.across else []
     well = "every file decodes" + (", and no picture is in two splits" if len(report.classes) > 1 else "")
     return " and ".join(wrong) or well
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +59,9 @@ class Report:
     others: Counter[str]  # files that are no pictures, by suffix
 
     @property
-    def across(self) -> list[Same]:
-        """The same picture in several splits: what is learned from one is tested on another."""
-        return [same for same in self.same if len(same.splits) > 1]
+    def across(self) -> int:
+        """How often a picture is in several splits: what is learned from one is tested on another."""
+        return [*(same.kind for same in self.same), *(note.kind for note in self.notes)].count("in two splits")
 
     @property
     def lacking(self) -> list[Issue]:
@@ -76,7 +76,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """1: some file is bad, or a picture is in several splits."""
-        return 1 if self.bad or self.across or any(note.kind == "in two splits" for note in self.notes) else 0
+        return 1 if self.bad or self.across else 0
 
 
 class Rows:
@@ -94,14 +94,13 @@ class Rows:
             self.table[number] = np.frombuffer(file.digest, np.uint64), file.width, file.height
             self.modes[file.mode] += 1
 
-    def report(self, path: Callable[[int], str], place: Callable[[int], Place], **rest: Any) -> Report:
-        """The report, given what a picture is called, where it belongs, and what is not in the rows."""
+    def report(self, paths: Sequence[str], places: Sequence[Place], **rest: Any) -> Report:
+        """The report, given what the pictures are called, where they belong, and what is not in the rows."""
         groups = []
         for group in self._same():
-            places = [place(number) for number in group]
-            splits = tuple(dict.fromkeys(place.split for place in places if place.split))
-            labels = tuple(dict.fromkeys(place.label for place in places if place.label))
-            groups.append(Same(tuple(path(number) for number in group), splits, labels))
+            named = zip(*(places[number] for number in group), strict=True)
+            splits, labels = (tuple(dict.fromkeys(filter(None, names))) for names in named)
+            groups.append(Same(tuple(map(paths.__getitem__, group)), splits, labels))
         decoded = self.table[self.table["width"] > 0]
         return Report(
             pictures=len(self.table),
@@ -155,13 +154,13 @@ def inspect_folder(root: Path, *, workers: int | None = None, progress: Progress
             notes += [(number, Issue(kind, tree.paths[number], detail)) for kind, detail in file.notes]
             progress.advance(note=f"{len(bad) + len(tree.bad):,} bad")
     return rows.report(
-        tree.paths.__getitem__,
-        tree.places.__getitem__,
+        tree.paths,
+        tree.places,
         name=str(root),
         workers=workers,
         bad=[*tree.bad, *(issue for _, issue in sorted(bad))],
         notes=[*_unread(tree), *_linked(tree), *(issue for _, issue in sorted(notes))],
-        classes=_counts(tree),
+        classes=_counts(tree.labels, sorted(set().union(*tree.labels.values())), tree.places),
         others=+tree.others,
     )
 
@@ -173,47 +172,31 @@ def inspect_dataset(data: "ImageData", name: str, *, progress: Progress) -> Repo
     progress.say(f"reading {name}")
     sources = {split: source for split in SPLITS if (source := data.read(split)) is not None}
     names = data.class_names if data.num_classes > 1 else ["0", "1"]
-    firsts, total, classes = {}, 0, {}
-    for split, source in sources.items():
-        firsts[split], total = total, total + len(source)
-        classes[split] = dict(zip(names, np.bincount(source.targets, minlength=len(names)).tolist(), strict=True))
+    total = sum(map(len, sources.values()))
     rows = Rows(total)
     progress.begin(total, "pictures")
+    paths: list[str] = []
+    places: list[Place] = []
     for split, source in sources.items():
+        first = len(paths)
+        paths += [f"{split}[{number}]" for number in range(len(source))]
+        places += [Place(split, names[target]) for target in source.targets.tolist()]
         for part in torch.arange(len(source)).split(256):  # type: ignore[no-untyped-call]
             images, part = source.fetch(part)
             height, width = images.shape[-2:]
             for number, image in zip(part.tolist(), images.numpy(), strict=True):
                 pixels, mode = image.tobytes(), "L" if len(image) == 1 else "RGB"
                 file = FileReport(len(pixels), width, height, mode, digest(pixels, width, height))
-                rows.set(firsts[split] + number, file)
+                rows.set(first + number, file)
                 progress.advance()
-
-    def where(number: int) -> tuple[str, int]:
-        split = next(split for split in reversed(firsts) if firsts[split] <= number)
-        return split, number - firsts[split]
-
-    def place(number: int) -> Place:
-        split, own = where(number)
-        return Place(split, names[sources[split].targets[own]])
-
-    return rows.report(
-        lambda number: "{}[{}]".format(*where(number)),
-        place,
-        name=name,
-        workers=0,
-        bad=[],
-        notes=[],
-        classes=classes,
-        others=Counter(),
-    )
+    classes = _counts(sources, names, places)
+    return rows.report(paths, places, name=name, workers=0, bad=[], notes=[], classes=classes, others=Counter())
 
 
-def _counts(tree: Tree) -> dict[str, dict[str, int]]:
-    """A class of one split is looked for in all."""
-    every = sorted({label for labels in tree.labels.values() for label in labels})
-    pictures = Counter(tree.places)
-    return {split: {label: pictures[Place(split, label)] for label in every} for split in tree.labels}
+def _counts(splits: Iterable[str], classes: Iterable[str], places: Sequence[Place]) -> dict[str, dict[str, int]]:
+    """Pictures by split and class."""
+    pictures = Counter(places)
+    return {split: {label: pictures[Place(split, label)] for label in classes} for split in splits}
 
 
 def _unread(tree: Tree) -> list[Issue]:

@@ -83,7 +83,8 @@ class CachedShards(Shards):
             if data is not None:
                 return data
             [refetch] = [fetch] if fetch is not None else self.storage.start([self.range(sample)])
-            data = self._keep(sample, refetch())
+            data = self.read_intact(sample, refetch)
+            self._keep(sample, data)
             return data if part is None else data[slice(*part)]
 
         return read
@@ -102,11 +103,10 @@ class CachedShards(Shards):
         self._seen[sample] = True
         return data if seen or part is None else data[slice(*part)]
 
-    def _keep(self, sample: int, data: Bytes) -> Bytes:
-        self.require_intact(sample, data)
+    def _keep(self, sample: int, data: Bytes) -> None:
         with self._lock:
             if self._gave_up or len(data) > self._room:
-                return data
+                return
             self._room -= len(data)
         name, start, _ = self.range(sample)
         try:
@@ -118,8 +118,7 @@ class CachedShards(Shards):
         except OSError as error:
             self._gave_up = True
             LOG.warning("data.cache_dir=%s: nothing more is kept: %s", self._cache.folder, error.strerror)
-            return data
+            return
         if written == len(data):
             self._there[sample] = 1
             self._seen[sample] = True
-        return data

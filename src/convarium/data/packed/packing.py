@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,13 +120,14 @@ def pack(
                 continue
             progress.begin(len(source), "images", name)
             with closing(SplitWriter(folder, name, store=format, shard_bytes=round(shard_mb * 1e6))) as writer:
-                for number, sample in _encoded(encoder, source, threads or cores()):
+                for number, sample in enumerate(_encoded(encoder, source, threads or cores())):
                     if isinstance(sample, Sample):
-                        writer.add(sample.data, height=sample.height, width=sample.width, target=number)
+                        writer.add(*sample, target=int(source.targets[number]))
                     else:
+                        path = str(source.paths[number]) if isinstance(source, Files) else "an image in memory"
                         if on_bad_file == "raise":
-                            raise ConfigError(f"{sample.path}: {sample.reason}; data.on_bad_file=skip leaves it out")
-                        bad.append(sample._replace(split=name))
+                            raise ConfigError(f"{path}: {sample}; data.on_bad_file=skip leaves it out")
+                        bad.append(Bad(name, path, sample))
                     progress.advance(note=f"{len(bad):,} left out" if bad else "")
                 if len(writer) == 0:
                     raise ConfigError(f"data.root={getattr(data, 'root', '')}: no readable image in {name}")
@@ -162,26 +164,31 @@ class _Encoder:
     size: int | None
     quality: int
 
-    def file(self, path: str | Path) -> Sample | Bad:
+    def encode(self, source: Source, number: int) -> Sample | str:
+        """A sample ready to be written, or why it cannot be packed."""
         try:
-            data = Path(path).read_bytes()
-            own_size = self.reader.size(data)
-            size = stored_size(*own_size, self.size)
-            if self.store == "jpeg" and size == own_size and data.startswith(JPEG_START):
-                self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is noticed now
-                return self._checked(Sample(data, *size), path)
-            pixels = self.reader.read(data, None, size, channels=self.channels)
+            read = self._file(source.paths[number]) if isinstance(source, Files) else self._image(source, number)
         except OSError as error:
-            return Bad("", str(path), error.strerror or type(error).__name__)
+            return error.strerror or type(error).__name__
         except Unreadable as error:
-            return Bad("", str(path), f"unreadable image ({error})")
-        return self._checked(self._stored(pixels.permute(1, 2, 0).numpy()), path)
+            return f"unreadable image ({error})"
+        sample = read if isinstance(read, Sample) else self._stored(read)
+        if max(sample.height, sample.width) >= LARGEST_SIDE or len(sample.data) >= LARGEST_SAMPLE:
+            return f"too large ({sample.width} x {sample.height} pixels)"
+        return sample
 
-    def image(self, image: torch.Tensor) -> Sample | Bad:
-        """Pixels (C, H, W)."""
-        picture = image.permute(1, 2, 0).numpy()
-        size = stored_size(picture.shape[0], picture.shape[1], self.size)
-        return self._checked(self._stored(resize(picture, size).transpose(1, 2, 0)), "an image in memory")
+    def _file(self, path: str | Path) -> Sample | NDArray[np.uint8]:
+        data = Path(path).read_bytes()
+        own_size = self.reader.size(data)
+        size = stored_size(*own_size, self.size)
+        if self.store == "jpeg" and size == own_size and data.startswith(JPEG_START):
+            self.reader.read(data, None, None, channels=self.channels)  # so that a damaged one is noticed now
+            return Sample(data, *size)
+        return self.reader.read(data, None, size, channels=self.channels).permute(1, 2, 0).numpy()
+
+    def _image(self, source: Source, number: int) -> NDArray[np.uint8]:
+        picture = source.fetch(torch.tensor([number]))[0][0].permute(1, 2, 0).numpy()
+        return resize(picture, stored_size(picture.shape[0], picture.shape[1], self.size)).transpose(1, 2, 0)
 
     def _stored(self, picture: NDArray[np.uint8]) -> Sample:
         if self.store == "raw":
@@ -191,25 +198,14 @@ class _Encoder:
         Image.fromarray(pixels).save(buffer, "JPEG", quality=self.quality)
         return Sample(buffer.getvalue(), *picture.shape[:2])
 
-    def _checked(self, sample: Sample, path: str | Path) -> Sample | Bad:
-        if max(sample.height, sample.width) >= LARGEST_SIDE or len(sample.data) >= LARGEST_SAMPLE:
-            return Bad("", str(path), f"too large ({sample.width} x {sample.height} pixels)")
-        return sample
 
-
-def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[tuple[int, Sample | Bad]]:
-    """Class number and sample, in order; a few are encoded ahead."""
-
-    def encode(number: int) -> Sample | Bad:
-        if isinstance(source, Files):
-            return encoder.file(source.paths[number])
-        return encoder.image(source.fetch(torch.tensor([number]))[0][0])
-
+def _encoded(encoder: _Encoder, source: Source, threads: int) -> Iterator[Sample | str]:
+    """The samples in order; a few are encoded ahead."""
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
-        closing(in_order(pool, encode, range(len(source)), 4 * threads)) as samples,
+        closing(in_order(pool, partial(encoder.encode, source), range(len(source)), 4 * threads)) as samples,
     ):
-        yield from zip(source.targets.tolist(), samples, strict=True)
+        yield from samples
 
 
 @contextmanager

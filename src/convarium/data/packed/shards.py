@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -259,15 +259,15 @@ class Shards:
         self.storage = storage
         self.index = index
         self.names = [shard.name for shard in split.shards]
-        self._checks = is_url(storage.root)
 
     def start(self, samples: Sequence[int], parts: Sequence[tuple[int, int]] | None = None) -> list[Read]:
         """Begin to read samples, or of each the bytes (start, stop) of `parts`.
         Whole samples that came over a network are compared with their CRC."""
-        if parts is None:
-            reads = self.storage.start([self.range(sample) for sample in samples])
-            return [self._checked(*pair) for pair in zip(samples, reads, strict=True)] if self._checks else reads
-        return self.storage.start([self.range(sample, part) for sample, part in zip(samples, parts, strict=True)])
+        every = [None] * len(samples) if parts is None else parts
+        reads = self.storage.start([self.range(sample, part) for sample, part in zip(samples, every, strict=True)])
+        if parts is not None or not is_url(self.storage.root):
+            return reads
+        return [partial(self.read_intact, sample, read) for sample, read in zip(samples, reads, strict=True)]
 
     def range(self, sample: int, part: tuple[int, int] | None = None) -> Range:
         """Where a sample, or a part of it, lies."""
@@ -279,15 +279,12 @@ class Shards:
         """Whether the bytes are the sample's."""
         return zlib.crc32(data.data) == int(self.index.crc[sample])
 
-    def require_intact(self, sample: int, data: Bytes) -> Bytes:
+    def read_intact(self, sample: int, read: Read) -> Bytes:
         """The bytes, if they are the sample's. Raises ConfigError."""
-        if not self.is_intact(sample, data):
+        if not self.is_intact(sample, data := read()):
             raise self.error(sample, "its checksum differs")
         return data
 
     def error(self, sample: int, what: str) -> ConfigError:
         """That something is wrong with a sample, and where it lies."""
         return ConfigError(f"data.root={self.storage.root}: sample {sample} in {self.range(sample)}: {what}")
-
-    def _checked(self, sample: int, read: Read) -> Read:
-        return lambda: self.require_intact(sample, read())

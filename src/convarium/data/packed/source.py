@@ -102,7 +102,9 @@ class Packed(PictureSource):
 
     def _read(self, indices: Tensor, cuts: list[Cut]) -> Tensor:
         samples = indices.tolist()
-        parts = [self._rows(sample, cut) for sample, cut in zip(samples, cuts, strict=True)]
+        # of pixels only the rows that a box touches
+        rows = [width * self.channels for _, width in self.sizes[indices].tolist()]
+        parts = [(box.top * row, (box.top + box.height) * row) for row, (box, *_) in zip(rows, cuts, strict=True)]
         reads = self.shards.start(samples, parts if self.reader is None else None)
         out = self._empty(len(samples), self.channels, self.image_size)
         pixels = out.numpy()
@@ -122,11 +124,6 @@ class Packed(PictureSource):
             size = tuple(self.sizes[sample].tolist())
             pictures.append(torch.from_numpy(self._image(sample, Cut(Box(0, 0, *size), size), read).copy()))
         return pictures, indices
-
-    def _rows(self, sample: int, cut: Cut) -> tuple[int, int]:
-        """The bytes of a stored picture's rows that a box touches."""
-        row = int(self.shards.index.width[sample]) * self.channels
-        return cut.box.top * row, (cut.box.top + cut.box.height) * row
 
     def _image(self, sample: int, cut: Cut, read: Read) -> NDArray[np.uint8]:
         data = read()

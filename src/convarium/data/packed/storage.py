@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,31 +39,9 @@ class Range(NamedTuple):
         return f"{self.name} (bytes {self.start} to {self.stop})"
 
 
-class Storage(Protocol):
-    """A folder of files."""
-
-    root: str
-
-    def read(self, name: str) -> bytes:
-        """A whole file. Raises MissingData if there is none, ConfigError if it cannot be read."""
-        ...
-
-    def length(self, name: str) -> int | None:
-        """Bytes of a file; None where asking takes a request. Raises as `read`."""
-        ...
-
-    def start(self, ranges: Sequence[Range]) -> list[Read]: ...
-
-
 def is_url(root: str) -> bool:
     """Whether a root is no path on this machine's file systems: s3://..., http://..."""
     return "://" in root and not root.startswith("file://")
-
-
-def open_storage(root: str | os.PathLike[str]) -> Storage:
-    """The storage of a path or URL."""
-    text = os.fspath(root)
-    return ObjectStore(text) if is_url(text) else Folder(Path(text.removeprefix("file://")).expanduser())
 
 
 class _Open:
@@ -87,12 +65,14 @@ class Folder:
         self._opened = lru_cache(maxsize=OPEN_FILES)(lambda name: _Open(folder / name))
 
     def read(self, name: str) -> bytes:
+        """A whole file. Raises MissingData if there is none, ConfigError if it cannot be read."""
         try:
             return (self.folder / name).read_bytes()
         except OSError as error:
             raise _read_error(self.root, name, error) from None
 
     def length(self, name: str) -> int:
+        """Bytes of a file. Raises as `read`."""
         try:
             return (self.folder / name).stat().st_size
         except OSError as error:
@@ -130,17 +110,18 @@ class ObjectStore:
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")  # none starts yet
 
     def read(self, name: str) -> bytes:
-        for pause in (*PAUSES, None):
+        for pause in (0.0, *PAUSES):
+            time.sleep(pause)
             try:
                 return bytes(self.files.cat_file(f"{self._path}/{name}"))
             except Exception as error:  # every file system has its own
-                if pause is None or isinstance(error, FileNotFoundError):
-                    raise _read_error(self.root, name, error) from None
-                time.sleep(pause)
-        raise AssertionError  # the last attempt has returned or raised
+                failed = error
+                if isinstance(error, FileNotFoundError):
+                    break
+        raise _read_error(self.root, name, failed)
 
     def length(self, name: str) -> None:
-        return None
+        """Not known: asking takes a request."""
 
     def start(self, ranges: Sequence[Range]) -> list[Read]:
         parts = min(CONNECTIONS, len(ranges))
@@ -180,6 +161,14 @@ class ObjectStore:
             return list(self.files.cat_ranges(paths, list(starts), list(stops), on_error="return"))
         except Exception as error:  # a file system that raises all the same
             return [error] * len(ranges)
+
+
+Storage = Folder | ObjectStore
+
+
+def open_storage(root: str) -> Storage:
+    """The storage of a path or URL."""
+    return ObjectStore(root) if is_url(root) else Folder(Path(root.removeprefix("file://")).expanduser())
 
 
 def _read_error(root: str, name: str, error: Exception) -> ConfigError:

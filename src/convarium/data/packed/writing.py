@@ -40,7 +40,7 @@ class SplitWriter:
     def __len__(self) -> int:
         return len(self._rows) // len(COLUMNS)
 
-    def add(self, data: bytes, *, height: int, width: int, target: int) -> None:
+    def add(self, data: bytes, height: int, width: int, *, target: int) -> None:
         """The next sample."""
         if self._file is not None and self._file.tell() + len(data) > self.shard_bytes:
             self._end_shard()
