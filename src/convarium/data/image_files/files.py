@@ -101,27 +101,22 @@ class Files(PictureSource):
         channels, side, share = self.shape
         out = self._empty(len(indices), channels, side)
         samples = indices.tolist()
+        heads: list[tuple[bytes, tuple[int, int]] | None] = [None] * len(samples)
         if key is None or self.crop is None:
 
-            def image(row: int) -> Tensor | None:
-                return self._attempt(
-                    samples[row],
-                    lambda data: read_square(self.reader, data, image_size=side, crop_share=share, channels=channels),
-                )
+            def image(row: int, data: bytes) -> Tensor:
+                return read_square(self.reader, data, image_size=side, crop_share=share, channels=channels)
         else:
             heads = self._map(self._head, samples)
             sizes = torch.tensor([head[1] if head else (1, 1) for head in heads])
             boxes = [Box(*box) for box in self.crop.boxes(sizes, key, side).tolist()]
 
-            def image(row: int) -> Tensor | None:
-                return (head := heads[row]) and self._attempt(
-                    samples[row],
-                    lambda data: self.reader.read(data, boxes[row], (side, side), channels=channels),
-                    head[0],
-                )
+            def image(row: int, data: bytes) -> Tensor:
+                return self.reader.read(data, boxes[row], (side, side), channels=channels)
 
         def fails(row: int) -> bool:
-            if (picture := image(row)) is not None:
+            data, _ = heads[row] or (None, None)
+            if (picture := self._attempt(samples[row], partial(image, row), data)) is not None:
                 out[row] = picture
             return picture is None
 

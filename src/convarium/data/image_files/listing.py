@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from convarium.data.image_files import tables
-from convarium.data.image_files.tables import shortened, text_of
+from convarium.data.image_files.tables import Listing, shortened, text_of
 from convarium.errors import ConfigError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
@@ -18,14 +17,6 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", "
 
 
 ACCEPTED = f"a folder of class folders of images, or a table of paths and labels ({' or '.join(tables.SUFFIXES)})"
-
-
-class Listing(NamedTuple):
-    """The files of a split; `targets` has one for each path, a place in `classes`."""
-
-    paths: list[str]
-    targets: list[int]
-    classes: list[str]
 
 
 def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) -> Listing | None:
@@ -40,8 +31,7 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
     read as an image is not opened here.
     """
     if is_table(root):
-        rows = tables.listed(Path(root).expanduser(), split, classes)
-        return None if rows is None else Listing(*rows)
+        return tables.listed(Path(root).expanduser(), split, classes)
     folder = split_folder(root, split)
     if folder is None:
         return None

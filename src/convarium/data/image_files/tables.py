@@ -22,6 +22,14 @@ def training_files(root: str | Path) -> list[str]:
     return [row.path for row in _table(Path(root).expanduser())[0] if row.split == "train"]
 
 
+class Listing(NamedTuple):
+    """The files of a split; `targets` has one for each path, a place in `classes`."""
+
+    paths: list[str]
+    targets: list[int]
+    classes: list[str]
+
+
 class _Row(NamedTuple):
     line: int
     path: str
@@ -29,8 +37,8 @@ class _Row(NamedTuple):
     split: str
 
 
-def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[str], list[int], list[str]] | None:
-    """Paths, class numbers and classes of a split; None if no row is of it. See `listing`."""
+def listed(path: Path, split: str, classes: Sequence[str] | None) -> Listing | None:
+    """The files of a split; None if no row is of it. See `listing`."""
     every, numbered = _table(path)
     known = classes_of(path) if classes is None else list(classes)
     rows = [row for row in every if row.split == split]
@@ -38,12 +46,12 @@ def listed(path: Path, split: str, classes: Sequence[str] | None) -> tuple[list[
         return None
     if numbered:
         _check_range(path, rows, len(known))
-        return [row.path for row in rows], [int(row.label) for row in rows], known
+        return Listing([row.path for row in rows], [int(row.label) for row in rows], known)
     numbers = {name: number for number, name in enumerate(known)}
     for row in rows:
         if row.label not in numbers:
             _refuse(path, row.line, f"label {row.label}: not among the {len(known)} classes {shortened(known)}")
-    return [row.path for row in rows], [numbers[row.label] for row in rows], known
+    return Listing([row.path for row in rows], [numbers[row.label] for row in rows], known)
 
 
 def classes_of(path: Path, num_classes: int | None = None) -> list[str]:
@@ -138,9 +146,8 @@ def _check_repeats(table: Path, rows: list[_Row]) -> None:
         if before is not row:
             same = row.label == before.label
             mine, theirs = (row.split, before.split) if same else (row.label, before.label)
-            differs = f"as {mine}, but in line {before.line} as {theirs}"
-            if mine == theirs:
-                differs = f"again after line {before.line}"
+            twice = f"again after line {before.line}"
+            differs = twice if mine == theirs else f"as {mine}, but in line {before.line} as {theirs}"
             _refuse(table, row.line, f"path {_shown(table, row)}: listed {differs}")
 
 

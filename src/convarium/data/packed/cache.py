@@ -51,7 +51,6 @@ class CachedShards(Shards):
         super().__init__(storage, split, index)
         folder.mkdir(parents=True, exist_ok=True)
         self._cache = cache
-        self._folder = folder
         self._files = Folder(folder)
         there = folder / "there"
         with there.open("ab") as file:  # several ranks may do this at once
@@ -110,7 +109,7 @@ class CachedShards(Shards):
             self._room -= len(data)
         name, start, _ = self.range(sample)
         try:
-            number = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
+            number = os.open(self._files.folder / name, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
                 written = os.pwrite(number, data.data, start)
             finally:

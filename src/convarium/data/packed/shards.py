@@ -180,12 +180,6 @@ class Index:
     def __len__(self) -> int:
         return len(self.target)
 
-    def to_bytes(self) -> bytes:
-        """The index's file."""
-        from safetensors.numpy import save
-
-        return save({name: getattr(self, name) for name in COLUMNS})
-
 
 COLUMNS = {name: np.dtype({"offset": np.int64, "crc": np.uint32}.get(name, np.int32)) for name in Index.__annotations__}
 

@@ -4,7 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 from convarium.data.packed.shards import File, read_header, read_index, require_length
-from convarium.data.packed.storage import Range, Storage, open_storage
+from convarium.data.packed.storage import Range, open_storage
 from convarium.errors import ConfigError
 
 PIECE = 8 << 20  # bytes that are read at a time
@@ -22,22 +22,18 @@ def verify(root: str, *, threads: int = 4) -> list[str]:
             wrong.append(str(error))
 
     def fault(shard: File) -> str | None:
+        digest = hashlib.sha256()
         try:
-            differs = _digest(storage, shard) != shard.sha256
+            require_length(storage, shard)
+            for start in range(0, shard.bytes, PIECE):
+                [read] = storage.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
+                digest.update(read().data)
         except ConfigError as error:
             return str(error)
+        differs = digest.hexdigest() != shard.sha256
         return f"data.root={storage.root}: {shard.name}: its checksum differs" if differs else None
 
     with ThreadPoolExecutor(threads) as pool:
         shards = (shard for split in header.splits.values() for shard in split.shards)
         wrong += filter(None, pool.map(fault, shards))
     return list(dict.fromkeys(wrong))
-
-
-def _digest(storage: Storage, shard: File) -> str:
-    require_length(storage, shard)
-    digest = hashlib.sha256()
-    for start in range(0, shard.bytes, PIECE):
-        [read] = storage.start([Range(shard.name, start, min(start + PIECE, shard.bytes))])
-        digest.update(read().data)
-    return digest.hexdigest()

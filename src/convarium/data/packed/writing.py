@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from safetensors.numpy import save
 
-from convarium.data.packed.shards import COLUMNS, STORES, File, Index, Split
+from convarium.data.packed.shards import COLUMNS, STORES, File, Split
 
 
 @dataclass
@@ -65,7 +66,7 @@ class SplitWriter:
         table = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T
         columns = {name: column.astype(kind) for (name, kind), column in zip(COLUMNS.items(), table, strict=True)}
         path = self.folder / f"{self.split}.index.safetensors"
-        path.write_bytes(Index(**columns).to_bytes())
+        path.write_bytes(save(columns))
         return Split(len(self), _described(path), tuple(self._shards))
 
     @property
