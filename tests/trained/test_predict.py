@@ -11,7 +11,7 @@ from convarium.data.datasets.digits import FILE
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
 from convarium.trained.load import load_run
-from convarium.trained.predict import Prediction, predict, probabilities
+from convarium.trained.predict import predict, probabilities
 from runs import untrained
 
 
@@ -39,12 +39,12 @@ def test_the_predictions_are_those_of_the_dataset_s_own_images(digits_run: RunDi
         logits = torch.cat([net(data.normalize(source.fetch(rows)[0])) for rows in torch.arange(40).split(32)])
     expected = logits.to(torch.float64).softmax(dim=1)
     predictions = predict(digits_run, files)
-    assert [prediction.image for prediction in predictions] == files
+    assert [image for image, _ in predictions] == files
     for row, (_, guesses) in zip(expected, predictions, strict=True):
         assert [guess.number for guess in guesses] == row.argsort(descending=True)[:5].tolist()
         assert [guess.probability for guess in guesses] == row.sort(descending=True).values[:5].tolist()
         assert [guess.name for guess in guesses] == [str(guess.number) for guess in guesses]
-    right = [p.guesses[0].number == int(source.targets[i]) for i, p in enumerate(predictions)]
+    right = [guesses[0].number == int(source.targets[i]) for i, (_, guesses) in enumerate(predictions)]
     assert sum(right) >= 20  # after two epochs
 
 
@@ -54,16 +54,16 @@ def test_a_folder_stands_for_the_images_in_it(digits_run: RunDirectory, files: l
 
 
 def test_as_many_classes_are_named_as_are_asked_for(digits_run: RunDirectory, files: list[Path]) -> None:
-    [everything] = predict(digits_run, files[:1], top=10)
-    assert len(everything.guesses) == 10
-    assert sum(guess.probability for guess in everything.guesses) == pytest.approx(1)
-    assert predict(digits_run, files[:1], top=1) == [Prediction(files[0], everything.guesses[:1])]
+    [(_, everything)] = predict(digits_run, files[:1], top=10)
+    assert len(everything) == 10
+    assert sum(guess.probability for guess in everything) == pytest.approx(1)
+    assert predict(digits_run, files[:1], top=1) == [(files[0], everything[:1])]
 
 
 def test_an_image_of_any_size_and_mode_is_sized_as_the_dataset_s(digits_run: RunDirectory, tmp_path: Path) -> None:
     Image.new("RGBA", (70, 50), (255, 0, 0, 128)).save(tmp_path / "wide.webp")
-    [prediction] = predict(digits_run, [tmp_path / "wide.webp"])
-    assert len(prediction.guesses) == 5
+    [(_, guesses)] = predict(digits_run, [tmp_path / "wide.webp"])
+    assert len(guesses) == 5
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_one_logit_gives_two_classes_by_the_sigmoid(
     tmp_path: Path, files: list[Path], data: tuple[str, ...], names: set[str]
 ) -> None:
     run = untrained(tmp_path / "run", "arch=lenet5", "loss=bce", *data, "data.num_classes=1")
-    [prediction] = predict(run, files[:1])
-    assert {guess.name for guess in prediction.guesses} == names
+    [(_, guesses)] = predict(run, files[:1])
+    assert {guess.name for guess in guesses} == names
     opened = build(run.config()["data"], "data")
     logit = load_run(run.path)(opened.normalize(opened.open_image(files[0])[None]))[0, 0]
-    chance = {guess.number: guess.probability for guess in prediction.guesses}
+    chance = {guess.number: guess.probability for guess in guesses}
     assert chance[1] == pytest.approx(torch.sigmoid(logit.double()).item(), rel=1e-12)
     assert chance[0] + chance[1] == pytest.approx(1)
 

@@ -10,7 +10,7 @@ from convarium.errors import ConfigError, MissingData
 from convarium.wording import nearest
 
 
-def run(words: Words) -> int:
+def run(words: Words) -> None:
     """Fetch every dataset that is not here yet, and print where it is."""
     known = list(members("data"))
     if not words.positions:
@@ -20,7 +20,6 @@ def run(words: Words) -> int:
             raise ConfigError(f"{name}: unknown dataset{nearest(name, known)} One of: {', '.join(known)}")
     for name in words.positions:
         print(f"{name}: {_fetch(name, words.options.get('from'), words.overrides)}")
-    return 0
 
 
 def _fetch(name: str, archives: str | None, overrides: list[str]) -> str:
@@ -55,9 +54,8 @@ def _fetch(name: str, archives: str | None, overrides: list[str]) -> str:
 
 def _files_of(words: str) -> list[Path]:
     """`FILE`, `A,B` or `[A,B]`."""
-    names = (
-        [words] if Path(words).expanduser().exists() else words.strip().removeprefix("[").removesuffix("]").split(",")
-    )
+    several = words.strip().removeprefix("[").removesuffix("]").split(",")
+    names = [words] if Path(words).expanduser().exists() else several
     paths = [Path(name.strip()).expanduser() for name in names if name.strip()]
     if not paths:
         raise ConfigError("from: must name an archive, several as from=[A,B], or the folder that holds them")

@@ -4,7 +4,7 @@ from convarium.commands.words import Option, Verb, Words
 from convarium.data.packed.shards import LARGEST_SIDE, STORES
 
 
-def run(words: Words) -> int:
+def run(words: Words) -> None:
     """Pack the dataset, and print where it is and what was left out."""
     options = words.options
     if "to" not in options or not any(word.startswith("data=") for word in words.overrides):
@@ -33,7 +33,6 @@ def run(words: Words) -> int:
         threads=threads,
     )
     print(packing)
-    return 0
 
 
 VERB = Verb(

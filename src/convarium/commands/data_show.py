@@ -9,7 +9,7 @@ from convarium.errors import ConfigError
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
-def run(words: Words) -> int:
+def run(words: Words) -> None:
     """Write the sheet. Raises ConfigError for a file of another kind, or if the data cannot be read."""
     if not words.options and not words.overrides:
         raise VERB.misused("nothing to show")
@@ -43,7 +43,6 @@ def run(words: Words) -> int:
         except OSError as error:
             raise ConfigError(f"to={target}: cannot be written: {error.strerror or error}") from error
     print(f"{target}: {len(samples.stored)} training images of {data}, augmentation: {data.pipeline}")
-    return 0
 
 
 VERB = Verb(

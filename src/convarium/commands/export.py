@@ -6,7 +6,7 @@ from convarium.commands.words import Option, Verb, Words
 from convarium.trained import FORMATS, WEIGHTS
 
 
-def run(words: Words) -> int:
+def run(words: Words) -> None:
     """Write the file, and print its path, what goes in and comes out, and how it was checked."""
     folder, options = VERB.run_folder(words), words.options
     from convarium.run.directory import RunDirectory
@@ -25,7 +25,6 @@ def run(words: Words) -> int:
         print(f"  run on noise, its logits differ from the network's by at most {exported.difference:.2g}")
     elif format == "onnx":
         print("  not run: onnxruntime is not installed; pip install convarium[export]")
-    return 0
 
 
 VERB = Verb(

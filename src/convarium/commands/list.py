@@ -83,15 +83,9 @@ def records(stated: Mapping[str, Architecture]) -> dict[str, dict[str, Any]]:
 
 def _row(name: str, network: Architecture) -> tuple[str, ...]:
     published = network.published
-    return (
-        name,
-        f"{network.parameters:,}",
-        published.parameters or "",
-        f"{network.multiply_adds:,}" if network.multiply_adds is not None else "",
-        published.multiply_adds or "",
-        published.top1_error or "",
-        published.top5_error or "",
-    )
+    computed = "" if network.multiply_adds is None else f"{network.multiply_adds:,}"
+    counts = (f"{network.parameters:,}", published.parameters or "", computed, published.multiply_adds or "")
+    return (name, *counts, published.top1_error or "", published.top5_error or "")
 
 
 def _line(cells: tuple[str, ...], widths: list[int], gap: str) -> str:

@@ -10,7 +10,7 @@ from convarium.errors import ConfigError
 from convarium.trained import WEIGHTS
 
 
-def run(words: Words) -> int:
+def run(words: Words) -> None:
     """Print the predictions."""
     folder = VERB.run_folder(words)
     images = words.positions[1:]
@@ -36,7 +36,6 @@ def run(words: Words) -> int:
     else:
         for image, guesses in found:
             print(image, *(f"  {guess.probability:.4f}  {guess.name}" for guess in guesses), sep="\n")
-    return 0
 
 
 VERB = Verb(

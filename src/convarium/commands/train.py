@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from convarium.config.catalog import conf_dir
 from convarium.errors import BAD_INPUT, INTERRUPTED, ConfigError, RunError
@@ -29,13 +29,6 @@ OURS = {
     "hydra.job.chdir": "nothing: paths are relative to the current folder",
 }
 FOREIGN = re.compile(r"[+~]*(study|recipe|hydra\W)")  # words that can bring settings of Hydra's own
-
-
-class JobEnd(NamedTuple):
-    """How one job of a sweep ended."""
-
-    code: int
-    reason: str
 
 
 def run(argv: Sequence[str]) -> int:
@@ -76,8 +69,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def begin(cfg: "DictConfig") -> JobEnd:
-    """Run what Hydra has composed; Hydra calls it once, or for each job of a sweep by a launcher of its own."""
+def begin(cfg: "DictConfig") -> tuple[int, str]:
+    """Run what Hydra has composed, once or for each job of a launcher of its own; the exit code, and why it failed."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -95,18 +88,18 @@ def begin(cfg: "DictConfig") -> JobEnd:
         from convarium.run.prepare import adapt_to_weights, prepare
 
         composed = adapt_to_weights(conf, composed)
-        end = JobEnd(launch(prepare(composed.config, pretrained=composed.pretrained), overrides), "")
+        code, reason = launch(prepare(composed.config, pretrained=composed.pretrained), overrides), ""
     except (ConfigError, RunError) as error:
-        print("error:", one_line(error), file=sys.stderr)
-        end = JobEnd(BAD_INPUT, one_line(error))
+        code, reason = BAD_INPUT, one_line(error)
+        print("error:", reason, file=sys.stderr)
     except KeyboardInterrupt:
-        end = JobEnd(INTERRUPTED[0], "interrupted")
+        code, reason = INTERRUPTED[0], "interrupted"
     except Exception as error:  # whatever ends one job of a sweep, the others go on
         traceback.print_exc()
-        end = JobEnd(1, f"{type(error).__name__}: {one_line(error)}")
-    if hydra.mode == RunMode.MULTIRUN and end.code not in INTERRUPTED:
-        return end  # the sweeper counts them
-    sys.exit(end.code)  # SystemExit passes Hydra by; an exception would be announced by it first
+        code, reason = 1, f"{type(error).__name__}: {one_line(error)}"
+    if hydra.mode == RunMode.MULTIRUN and code not in INTERRUPTED:
+        return code, reason  # the sweeper counts them
+    sys.exit(code)  # SystemExit passes Hydra by; an exception would be announced by it first
 
 
 def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:

@@ -1,6 +1,4 @@
-"""Evaluate weights, in one process or several: those of a run on its own data or on other images of its classes, or
-those of a file.
-"""
+"""Evaluate the weights of a run, on its own data or others of its classes, or of a file; in one process or several."""
 
 import json
 import os
@@ -17,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from convarium.config.accepts import shown
 from convarium.config.compose import Conf
 from convarium.config.instantiate import build
-from convarium.config.keys import EVALUATE, NETWORK, has_part, names_with, row
+from convarium.config.keys import EVALUATE, NETWORK, Part, has_part, names_with, row
 from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_test
 from convarium.data.module import ImageData
@@ -74,10 +72,7 @@ def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation
     """
     words = readable(overrides)
     conf = Conf()
-    named = _named(conf, words)
-    for key in named:
-        if not has_part(key, EVALUATE) and not has_part(key, NETWORK):
-            raise _no_part(key, (*names_with(NETWORK), "split", "format", *ACCEPTED))
+    named = _named(conf, words, (EVALUATE, NETWORK), (*names_with(NETWORK), "split", "format", *ACCEPTED))
     config = adapt_to_weights(conf, conf.compose(words, to_train=False)).config
     if config["weights"] is None:
         raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
@@ -121,10 +116,7 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
         return frozen, []
     words = readable(overrides)
     conf = Conf()
-    named = _named(conf, words)
-    for key in named:
-        if not has_part(key, EVALUATE):
-            raise _no_part(key, ("weights", "split", "format", *ACCEPTED))
+    named = _named(conf, words, (EVALUATE,), ("weights", "split", "format", *ACCEPTED))
     own = overrides_from_here(run, frozen, words)
     new = conf.compose([*own, *words], to_train=False).config
     try:
@@ -148,13 +140,15 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     return config, named
 
 
-def _named(conf: Conf, words: Sequence[str]) -> list[str]:
+def _named(conf: Conf, words: Sequence[str], parts: Sequence[Part], accepted: Sequence[str]) -> list[str]:
+    """The keys that the words name, each of which must have one of the parts."""
     with conf.explained(words):
-        return keys_of(words)
-
-
-def _no_part(key: str, accepted: Sequence[str]) -> ConfigError:
-    return ConfigError(f"{key}: has no part in an evaluation{nearest(key, accepted)} Accepted: {', '.join(accepted)}")
+        named = keys_of(words)
+    for key in named:
+        if not any(has_part(key, part) for part in parts):
+            listed = ", ".join(accepted)
+            raise ConfigError(f"{key}: has no part in an evaluation{nearest(key, accepted)} Accepted: {listed}")
+    return named
 
 
 def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
@@ -255,12 +249,8 @@ def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[s
     learner.views = views
     with quiet_lightning():
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
-        trainer = L.Trainer(**where, **_limits(config["trainer"]), plugins=[here], enable_checkpointing=False)
+        known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
+        limits = {name: config["trainer"][name] for name in known if name not in ("accelerator", "devices")}
+        trainer = L.Trainer(**where, **limits, plugins=[here], enable_checkpointing=False)
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
     return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
-
-
-def _limits(trainer: dict[str, Any]) -> dict[str, Any]:
-    """What of a training's `trainer` an evaluation's has as well, beside the devices."""
-    known = [name for name in trainer if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
-    return {name: trainer[name] for name in known if name not in ("accelerator", "devices")}

@@ -28,17 +28,10 @@ class Guess(NamedTuple):
     probability: float
 
 
-class Prediction(NamedTuple):
-    """The most probable classes of an image, best first."""
-
-    image: Path
-    guesses: list[Guess]
-
-
 def predict(
     run: RunDirectory, images: Iterable[Path], *, weights: str = "final", top: int | None = None
-) -> list[Prediction]:
-    """Predict the classes of images, which are decoded, sized and normalized as those that the run was trained on.
+) -> list[tuple[Path, list[Guess]]]:
+    """The most probable classes of each image, best first; it is decoded, sized and normalized as in training.
 
     images: files, or folders, which stand for all images in them.
     top: how many classes of each image; None: five, or all if there are fewer.
@@ -52,7 +45,7 @@ def predict(
     files = [file for image in images for file in _files(image)]
     device = torch.device(place({"accelerator": "auto", "devices": 1, "num_nodes": 1}).accelerator)
     net = load_run(run.path, weights=weights).to(device)
-    predictions: list[Prediction] = []
+    predictions = []
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
         try:
@@ -64,7 +57,7 @@ def predict(
         best = rows.topk(top or min(TOP, len(names)))
         for file, chances, numbers in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
             guesses = [Guess(number, names[number], p) for p, number in zip(chances, numbers, strict=True)]
-            predictions.append(Prediction(file, guesses))
+            predictions.append((file, guesses))
     return predictions
 
 
