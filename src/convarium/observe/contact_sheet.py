@@ -31,12 +31,9 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     sheet = torch.cat([across[0], apart, *across[1:]], 1)
     _, height, width = sheet.shape
     inches = 0.9 / CELL
-    left, above, margin = 0.65, 0.3, 0.1  # inches: the labels are known, and to compute a layout takes its time
-    full_width, full_height = width * inches + left + margin, height * inches + above + margin
-    figure = Figure(figsize=(full_width, full_height))
-    axes = figure.add_axes(
-        (left / full_width, margin / full_height, width * inches / full_width, height * inches / full_height)
-    )
+    left, above, margin = 0.65, 0.3, 0.1  # inches
+    figure = Figure(figsize=(width * inches + left + margin, height * inches + above + margin))
+    axes = axes_at(figure, left, margin, width * inches, height * inches)
     axes.set(xlim=(0, width), ylim=(height, 0))
     draw_pixels(axes, sheet)
     step = CELL + 2 * GAP
@@ -48,6 +45,12 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def axes_at(figure: "Figure", left: float, below: float, width: float, height: float) -> "Axes":
+    """Axes at a place in inches: to find out how much room their labels need takes as long as to draw them."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, below / up, width / across, height / up))
 
 
 def draw_pixels(axes: "Axes", pixels: Tensor, *, first: float = 0.0) -> None:

@@ -2,7 +2,7 @@
 
 Everything is collected on the device during the test, in memory bounded by the number of mistakes shown, and drawn once
 at the end. The drawing functions take plain tensors and rows and return a matplotlib `Figure`; none of them touches
-pyplot's state.
+pyplot's state, and Agg draws it, whatever backend the user has.
 """
 
 import logging
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convarium.observe.contact_sheet import CELL, cell, contact_sheet, draw_pixels, legible
+from convarium.observe.contact_sheet import CELL, axes_at, cell, contact_sheet, draw_pixels, legible
 from convarium.observe.tracker import rows_of
 from convarium.observe.watched import lower_is_better, watched_metric
 from convarium.wording import typed_line
@@ -174,15 +174,8 @@ class _Worst:
         probability = logits.softmax(1)
         losses = torch.nan_to_num(losses.float(), nan=torch.finfo(torch.float32).max)
         losses = losses.masked_fill(prediction == targets, -torch.inf)
-        candidates: tuple[Tensor, ...] = (
-            losses,
-            images,
-            index,
-            targets,
-            prediction,
-            probability.gather(1, prediction.unsqueeze(1)).squeeze(1),
-            probability.gather(1, targets.unsqueeze(1)).squeeze(1),
-        )
+        shares = (probability.gather(1, classes.unsqueeze(1)).squeeze(1) for classes in (prediction, targets))
+        candidates: tuple[Tensor, ...] = (losses, images, index, targets, prediction, *shares)
         candidates = _highest(candidates, self.most)  # of the batch first, so that few images are copied twice
         if self._kept:
             candidates = _highest(tuple(map(torch.cat, zip(self._kept, candidates, strict=True))), self.most)
@@ -207,10 +200,11 @@ def learning_curves(
 
     best_of: max or min, which of the values of the metric is the best. Raises ValueError if there is nothing to draw.
     """
+    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    figure = _figure(9.0, 3.8)
-    loss_axes, metric_axes = (_axes(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
+    figure = Figure(figsize=(9.0, 3.8))
+    loss_axes, metric_axes = (axes_at(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
     ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
     steps_per_epoch = max(ends[-1], 1.0) if ends else 1.0  # without a whole epoch the axis shows steps
 
@@ -219,17 +213,14 @@ def learning_curves(
         return [x for x, _ in points], [y for _, y in points]
 
     is_share = all(0 <= row[name] <= 1 for row in rows for name in row if name.partition("/")[2] == metric)
-    drawn = 0
     x, y = curve("train/loss_step")
     if len(x) > 1:
         loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, label="training, single steps")
-        drawn += 1
     for axes, name, best in ((loss_axes, "loss", min), (metric_axes, metric, best_of)):
         for split, color in (("train", TRAIN), ("val", VALIDATION)):
             x, y = curve(f"{split}/{name}")
             if not x:
                 continue
-            drawn += 1
             label, marker = "training" if split == "train" else "validation", "o" if len(x) <= 30 else None
             axes.plot(x, y, color=color, linewidth=1.8, markersize=3.5, marker=marker, label=label)
             finite = [value for value in y if value == value]
@@ -237,11 +228,10 @@ def learning_curves(
                 at = x[y.index(best(finite))]
                 text = f"{best(finite):.4f}" if name == "loss" or not is_share else f"{100 * best(finite):.2f} %"
                 _mark_best(axes, at, best(finite), text, below=best is max, at_the_end=at > 0.85 * x[-1])
-    if not drawn:
+    if not (loss_axes.get_lines() or metric_axes.get_lines()):
         raise ValueError("metrics.csv has no losses")
     losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in loss_axes.get_lines()] or [np.empty(0)])
-    positive = losses[losses > 0]
-    if len(positive) and len(positive) == len(losses) and max(positive) > 20 * min(positive):
+    if len(losses) and losses.min() > 0 and losses.max() > 20 * losses.min():
         loss_axes.set_yscale("log")
         loss_axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         loss_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -274,6 +264,7 @@ def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_t
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     """Truth (rows) against prediction, as shares of each row: hits in blue, errors in red on a scale of their own."""
     from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
 
     classes = len(counts)
     total, right = int(counts.sum()), int(counts.trace())
@@ -287,8 +278,8 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     upright = labelled and longest > (side - 1.5) / classes
     left, below = 0.55 + longest, 0.4 + (longest if upright else 0.2)
     width = min(side - left - 0.15, side - below - 0.4)
-    figure = _figure(left + width + 0.15, below + width + 0.4)
-    axes = _axes(figure, left, below, width, width)
+    figure = Figure(figsize=(left + width + 0.15, below + width + 0.4))
+    axes = axes_at(figure, left, below, width, width)
     most = max(float(errors.max()), PALEST_SCALE)
     hits = torch.eye(classes, dtype=torch.bool)
     blue, red = _colors(shares, "#f7fbff", "#2b6ca3"), _colors(errors / most, "#ffffff", "#f4a582", WRONG)
@@ -326,10 +317,12 @@ def _colors(shares: Tensor, *scale: str) -> Tensor:
 
 def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int) -> "Figure":
     """The misclassified images of the highest loss, worst first, each with its prediction over the truth."""
+    from matplotlib.figure import Figure
+
     columns = min(5, max(len(mistakes), 1))
     rows = max((len(mistakes) + columns - 1) // columns, 1)
     width, height = max(1.75 * columns, 5.0), 2.2 * rows + 0.6
-    figure = _figure(width, height)
+    figure = Figure(figsize=(width, height))
     if not mistakes:
         figure.text(0.5, 0.5, f"No mistakes among {total:,} test images", ha="center", va="center", fontsize=13)
         return figure
@@ -372,19 +365,6 @@ def _save(figure: "Figure", path: Path, dpi: int) -> None:
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels, "raw", "RGBA", 0, 1).convert("RGB")
     image.save(path, compress_level=2, dpi=(dpi, dpi))
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """A figure of that many inches; without pyplot it is drawn by Agg, whatever backend the user has."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height))
-
-
-def _axes(figure: "Figure", left: float, below: float, width: float, height: float) -> "Axes":
-    """Axes at a place in inches: to find out how much room their labels need takes as long as to draw them."""
-    across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, below / up, width / across, height / up))
 
 
 def _percent(share: float) -> str:

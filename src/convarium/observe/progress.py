@@ -68,11 +68,6 @@ class Progress(L.Callback):
         if now >= self._due:
             self._show(now, f"test {_of(batch[2], trainer.num_test_batches)}", [], batch[2] + 1)
 
-    def _give_back(self, *_: Any, **__: Any) -> None:
-        self._close()
-
-    on_test_end = on_exception = teardown = _give_back
-
     def _open(self, trainer: L.Trainer, total: float) -> None:
         """Start the bar or the waiting for the first line; other ranks stay silent."""
         self._close()
@@ -81,12 +76,14 @@ class Progress(L.Callback):
         self._bar, self._total = open_bar(sys.stdout, transient=False), total
         self._due = time.monotonic() + self._period
 
-    def _close(self) -> None:
+    def _close(self, *_: Any, **__: Any) -> None:
         """Give the terminal back; may be called twice."""
         self._due = NEVER
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
+
+    on_test_end = on_exception = teardown = _close
 
     @property
     def _period(self) -> float:

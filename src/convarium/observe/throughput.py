@@ -4,7 +4,6 @@ import time
 from typing import Any
 
 import lightning.pytorch as L
-from torch import Tensor
 
 WORTH_SAYING = 0.1  # share of the time that was waited for data
 SHORT = 1.0  # seconds; a run that waited no longer than this needs no advice
@@ -84,9 +83,7 @@ class Throughput(L.Callback):
         pl_module.images_per_second = average  # type: ignore[assignment]
         self._images, self._seconds, self._waited = 0, 0.0, 0.0
         self._logged = True
-        latest: dict[str, float | Tensor] | None = getattr(pl_module, "latest", None)
-        if latest is not None:
-            latest.update(row)
+        getattr(pl_module, "latest", {}).update(row)
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=trainer.global_step)
