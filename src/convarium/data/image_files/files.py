@@ -147,9 +147,7 @@ class Files(PictureSource):
         if sample in self.bad:
             return None
         try:
-            if data is None:
-                data = Path(self.paths[sample]).read_bytes()
-            return read(data)
+            return read(Path(self.paths[sample]).read_bytes() if data is None else data)
         except Unreadable as error:
             why = str(error)
         except OSError as error:

@@ -1,6 +1,7 @@
 """From an image file, or an image of another size, to the uint8 pixels a network sees."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,10 +21,7 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
     """
     if channels not in MODES:
         raise ValueError(f"channels={channels}: accepted are {', '.join(map(str, MODES))}")
-
-    def square(data: bytes) -> Tensor:
-        return read_square(PillowReader(), data, image_size=image_size, crop_share=crop_share, channels=channels)
-
+    square = partial(read_square, PillowReader(), image_size=image_size, crop_share=crop_share, channels=channels)
     return read_file(path, square).contiguous()
 
 

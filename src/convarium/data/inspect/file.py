@@ -54,28 +54,27 @@ class FileReport(NamedTuple):
 
 def inspect_file(path: str) -> FileReport:
     """Decode an image file to its last pixel. Raises nothing that a file can cause, but fatal errors of the decoder."""
-    size = 0
+    data = b""
     try:
         # a pipe that nobody writes to would otherwise be waited for
         with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return FileReport(bad="unreadable: not a file but a pipe, socket or device")
             data = file.read()
-        size = len(data)
-        if not size:
+        if not data:
             return FileReport(bad="empty: 0 bytes")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             return _decode(path, data, said)
     except UnidentifiedImageError:
         head = next((what for start, what in _HEADS.items() if data.lstrip().startswith(start)), "")
-        return FileReport(size, bad=f"not a picture: {head or 'of no format we read'}")
+        return FileReport(len(data), bad=f"not a picture: {head or 'of no format we read'}")
     except Image.DecompressionBombError as error:
-        return FileReport(size, bad=f"too large: {one_line(error, 200).partition(',')[0]}")
+        return FileReport(len(data), bad=f"too large: {one_line(error, 200).partition(',')[0]}")
     except MemoryError:
-        return FileReport(size, bad="too large: not enough memory to decode it")
+        return FileReport(len(data), bad="too large: not enough memory to decode it")
     except Exception as error:  # a damaged file brings any error out of a decoder, and none may stop a scan
-        return FileReport(size, bad=_why(error, path))
+        return FileReport(len(data), bad=_why(error, path))
 
 
 def digest(pixels: bytes, width: int, height: int) -> bytes:
@@ -125,19 +124,14 @@ def _is_deep(layout: object) -> bool:
 
 
 def _bands(picture: Image.Image) -> Iterator[bytes]:
-    """The pixels in colour, top to bottom; a huge picture is not held twice."""
+    """The pixels in colour of 8 bits without transparency, top to bottom; a huge picture is not held twice."""
     width, height = picture.size
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         part = picture if rows >= height else picture.crop((0, top, width, min(top + rows, height)))
-        yield _in_colour(part).tobytes()
-
-
-def _in_colour(picture: Image.Image) -> Image.Image:
-    """8 bits each of red, green and blue; 16-bit grey keeps its high byte, transparency is dropped."""
-    if picture.mode.startswith("I"):
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+        if part.mode.startswith("I"):  # 16-bit grey keeps its high byte
+            part = part.convert("I").point(lambda value: value / 256).convert("L")
+        yield (part if part.mode == "RGB" else part.convert("RGB")).tobytes()
 
 
 def _why(error: Exception, path: str) -> str:

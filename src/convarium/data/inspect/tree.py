@@ -55,8 +55,7 @@ def find(root: str) -> Tree:
         names = {entry.name for entry in entries if not entry.name.startswith(".") and os.path.isdir(entry.path)}
     if "train" in names or (names and names <= set(SPLITS)):
         tree.splits = tuple(split for split in SPLITS if split in names)
-    for split in tree.splits or ("",):
-        tree.labels[split] = []
+    tree.labels = {split: [] for split in tree.splits or ("",)}
     folders, links = [""], deque[str]()
     seen: dict[tuple[int, int], str] = {}
     while folders or links:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, TypeVar
 
 from convarium.data.inspect.file import FileReport, inspect_file
@@ -92,13 +91,8 @@ def ctrl_c_waits() -> Iterator[None]:
     """Hear a Ctrl-C only when this is done: a process left half started waits for ever, or fails aloud.
     What is started inherits the mask, so that Ctrl-C is for us alone. It does not keep the signal from us: another
     thread (of OpenBLAS) takes it, and Python then runs the handler in this one."""
-    heard = False
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard = True
-
-    before = signal.signal(signal.SIGINT, note)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,22 +72,19 @@ class CachedShards(Shards):
         self._room = self._cache.room()
         absent = [sample for sample in dict.fromkeys(samples) if not self._there[sample]]
         fetches = dict(zip(absent, self.storage.start([self.range(sample) for sample in absent]), strict=True))
-        return [
-            self._reader(sample, parts[row] if parts else None, fetches.get(sample))
-            for row, sample in enumerate(samples)
-        ]
+        every = [None] * len(samples) if parts is None else parts
+        wanted = zip(samples, every, strict=True)
+        return [partial(self._read, sample, part, fetches.get(sample)) for sample, part in wanted]
 
-    def _reader(self, sample: int, part: tuple[int, int] | None, fetch: Read | None) -> Read:
-        def read() -> Bytes:
-            data = None if fetch is not None else self._kept(sample, part)
-            if data is not None:
-                return data
-            [refetch] = [fetch] if fetch is not None else self.storage.start([self.range(sample)])
-            data = self.read_intact(sample, refetch)
-            self._keep(sample, data)
-            return data if part is None else data[slice(*part)]
-
-        return read
+    def _read(self, sample: int, part: tuple[int, int] | None, fetch: Read | None) -> Bytes:
+        if fetch is None:
+            kept = self._kept(sample, part)
+            if kept is not None:
+                return kept
+            [fetch] = self.storage.start([self.range(sample)])
+        data = self.read_intact(sample, fetch)
+        self._keep(sample, data)
+        return data if part is None else data[slice(*part)]
 
     def _kept(self, sample: int, part: tuple[int, int] | None) -> Bytes | None:
         """What is kept of a sample; None if that is damaged or gone."""

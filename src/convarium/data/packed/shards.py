@@ -94,10 +94,7 @@ _remote_header = lru_cache(maxsize=16)(_header)
 
 def parse_header(root: str, raw: bytes) -> Header:
     """The header in the bytes of its file; `root` is named in errors. Raises ConfigError."""
-
-    def wrong(what: str) -> ConfigError:
-        return ConfigError(f"data.root={root}: {HEADER}: {what}")
-
+    wrong = partial(_wrong, root, HEADER)
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError):
@@ -129,6 +126,10 @@ def parse_header(root: str, raw: bytes) -> Header:
     if "train" not in header.splits:
         raise wrong("has no split train")
     return header
+
+
+def _wrong(root: str, name: str, what: str) -> ConfigError:
+    return ConfigError(f"data.root={root}: {name}: {what}")
 
 
 def _wanted(value: Any, good: bool, expected: str) -> Any:
@@ -188,10 +189,7 @@ def read_index(storage: Storage, header: Header, split: str) -> Index:
     """The index of a split, every number of it checked against the header; where that costs no request, the shards'
     lengths too. Raises ConfigError, naming the file and what is wrong."""
     described = header.splits[split]
-
-    def wrong(what: str) -> ConfigError:
-        return ConfigError(f"data.root={storage.root}: {described.index.name}: {what}")
-
+    wrong = partial(_wrong, storage.root, described.index.name)
     raw = storage.read(described.index.name)
     if len(raw) != described.index.bytes or hashlib.sha256(raw).hexdigest() != described.index.sha256:
         raise wrong(f"not the file that {HEADER} describes (its length or checksum differs)")
@@ -208,7 +206,7 @@ def require_length(storage: Storage, shard: File) -> None:
     """Raise ConfigError if a shard is longer or shorter than it was written, and that is known without a request."""
     length = storage.length(shard.name)
     if length is not None and length != shard.bytes:
-        raise ConfigError(f"data.root={storage.root}: {shard.name}: {length:,} bytes long, not {shard.bytes:,}")
+        raise _wrong(storage.root, shard.name, f"{length:,} bytes long, not {shard.bytes:,}")
 
 
 def parse_index(raw: bytes, wrong: Callable[[str], ConfigError]) -> Index:

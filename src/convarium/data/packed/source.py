@@ -38,8 +38,7 @@ def stored_size(height: int, width: int, size: int | None) -> tuple[int, int]:
     """Height and width of a picture as it is packed: the shorter side is at most `size`."""
     if size is None or min(height, width) <= size:
         return height, width
-    scale = size / min(height, width)
-    return max(round(height * scale), size), max(round(width * scale), size)
+    return square_of(height, width, size)[0]
 
 
 def resize(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
