@@ -23,10 +23,10 @@ class MLflow(Tracker):
         tracking_uri: str | None = None,
         id: str | None = None,  # MLflow's own name for it
     ) -> None:
-        super().__init__()
+        super().__init__(id)
         require("mlflow")
         self.experiment, self.tracking_uri = experiment, tracking_uri
-        self._run_name, self._id = name, id
+        self._run_name = name
         self._tags = {**({"group": group} if group else {}), **{key: str(value) for key, value in (tags or {}).items()}}
 
     @property
@@ -34,9 +34,6 @@ class MLflow(Tracker):
         """Where the store is if not in the run directory; an address of the environment may hold a password, so it is
         read here and never enters a config."""
         return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-
-    def _choose_id(self, previous: str | None) -> str | None:
-        return self._id or previous
 
     def _import(self) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a run tells its trackers and nobody else

@@ -46,15 +46,16 @@ class Tracker(Logger):
     are called from the tracker's own thread, in the order of the calls on it, and may raise anything.
 
     It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's
-    `finalize` closes nothing, because a test follows the fit.
+    `finalize` closes nothing, because a test follows the fit. id: what the tracker itself is to call the run.
     """
 
     patience: ClassVar[float] = 120.0  # seconds that one call may take before the tracker counts as hung
     farewell: ClassVar[float] = 30.0  # seconds that the end of a run waits for what is still queued
     capacity: ClassVar[int] = 10_000  # calls that may wait; more are dropped, and counted
 
-    def __init__(self) -> None:
+    def __init__(self, id: str | None = None) -> None:
         super().__init__()
+        self._id = id
         self.run_id: str | None = None
         self._run_dir: Path | None = None
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(maxsize=self.capacity)
@@ -65,14 +66,11 @@ class Tracker(Logger):
         self._dropped = 0
 
     def _import(self) -> None:
-        """Import the tracker's library, in the thread of the run.
-
-        Two threads that import at a time may find each other's modules half loaded, and the run's must not.
-        """
+        """Import the tracker's library in the thread of the run: of two threads at it, one may find it half loaded."""
 
     def _choose_id(self, previous: str | None) -> str | None:
         """The id of this run where it is ours to choose, before the tracker is reached; None where the tracker does."""
-        return previous
+        return self._id or previous
 
     def _abandon(self) -> None:
         """Make sure that nothing of a tracker that was given up keeps the process alive."""
@@ -111,9 +109,6 @@ class Tracker(Logger):
     def log_summary(self, summary: Mapping[str, Any]) -> None:
         """Figures of the whole run (`best/val/acc1`, parameters, status), one value per name."""
         self._send("write_summary", dict(summary))
-
-    def finalize(self, status: str) -> None:
-        """Nothing: Lightning calls it after the fit and again after the test; the run is over at `end`."""
 
     def end(self, status: str, summary: Mapping[str, Any]) -> None:
         """Record how the run ended and close the tracker, waiting at most `farewell` seconds; never raises."""
@@ -203,8 +198,7 @@ def redacted(config: dict[str, Any]) -> dict[str, Any]:
             return [clean(item, name) for item in value]
         return "(secret)" if isinstance(value, str) and (SECRET_NAME.search(name) or value in secrets) else value
 
-    cleaned: dict[str, Any] = clean(config)
-    return cleaned
+    return {name: clean(value, str(name)) for name, value in config.items()}
 
 
 def rows_of(path: Path) -> list[dict[str, float]]:

@@ -50,17 +50,17 @@ class Wandb(Tracker):
         mode: str = "auto",
         id: str | None = None,  # W&B's own name for it
     ) -> None:
-        super().__init__()
+        super().__init__(id)
         if id is not None and (not id or set(id) & set("/\\#?%:")):
             raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
-        self.mode, self._id, self.run_name = mode, id, name
+        self.mode, self.run_name = mode, name
         self._place: Any = {"project": project, "entity": entity, "group": group, "job_type": job_type}
         self._place["tags"] = [*map(str, tags)]
         self._run: Any = None  # a wandb.Run
         self._environment: list[str] = []
 
     def _choose_id(self, previous: str | None) -> str:
-        return self._id or previous or secrets.token_hex(4)
+        return super()._choose_id(previous) or secrets.token_hex(4)
 
     def _import(self) -> None:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
@@ -167,9 +167,7 @@ def netrc_key(base_url: str) -> str | None:
         entries = netrc.netrc(os.environ.get("NETRC") or Path("~/.netrc").expanduser())
     except (OSError, netrc.NetrcParseError):
         return None
-    hosts = [urlsplit(base_url).netloc]
-    if "WANDB_BASE_URL" not in os.environ:
-        hosts.append(LEGACY_HOST)
+    hosts = [urlsplit(base_url).netloc, *([] if "WANDB_BASE_URL" in os.environ else [LEGACY_HOST])]
     logins = (entries.authenticators(host) for host in hosts)
     return next((login[2] for login in logins if login), None)
 
