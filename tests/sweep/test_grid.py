@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from convarium.config.compose import Conf
 from convarium.errors import ConfigError
-from convarium.sweep.grid import axes_of, effective, grid, off_axes, on_axes, points_of, shown, values
+from convarium.sweep.grid import effective, grid, off_axes, on_axes, points_of, shown, values
 
 KEYS = st.sampled_from(["seed", "arch", "optimizer.lr", "dropout", "+callbacks"])
 AXES = st.dictionaries(KEYS, st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True), max_size=4)
@@ -38,7 +38,7 @@ def test_of_two_equal_keys_the_later_counts_in_the_place_of_the_first() -> None:
 
 
 def test_a_later_single_value_takes_an_axis_away() -> None:
-    assert axes_of(effective(parse(["seed=1,2", "seed=3"]))) == []
+    assert points_of(None, ["seed=1,2", "seed=3"]) == ([["seed=3"]], [])
 
 
 @pytest.mark.parametrize("words", [["stop=early", "~stop"], ["+callbacks=progress", "+callbacks=figures"]])
@@ -123,7 +123,7 @@ def test_every_point_has_one_of_the_values_of_each_key(asked: dict[str, list[int
 
 def test_the_axes_are_the_keys_of_several_values_as_they_are_written() -> None:
     words = ["seed=1,2", "data=digits", "+callbacks=progress,figures", "dropout=choice(0.1)"]
-    assert axes_of(parse(words)) == ["seed", "+callbacks", "dropout"]
+    assert points_of(None, words)[1] == ["seed", "+callbacks", "dropout"]
 
 
 @pytest.mark.parametrize(

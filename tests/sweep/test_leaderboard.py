@@ -432,8 +432,8 @@ def test_the_screen_says_how_many_of_the_seeds_count() -> None:
 
 
 def test_one_number_has_no_spread_and_equal_numbers_have_an_interval_of_no_width() -> None:
-    assert spread([0.5]) == Spread(1, 0.5, 0.0, math.inf)
-    assert spread([0.1] * 7) == Spread(7, 0.1, 0.0, 0.0)
+    assert spread([0.5]) == Spread(0.5, 0.0, math.inf)
+    assert spread([0.1] * 7) == Spread(0.1, 0.0, 0.0)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=80))
@@ -457,7 +457,7 @@ def test_students_t_is_right_to_three_digits_and_beyond_its_table_to_four() -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "text"), [(Spread(3, 0.5, 0.25, 0.12345), "0.5000 ± 0.1235"), (Spread(1, 0.5, 0.0, math.inf), "0.5000")]
+    ("found", "text"), [(Spread(0.5, 0.25, 0.12345), "0.5000 ± 0.1235"), (Spread(0.5, 0.0, math.inf), "0.5000")]
 )
 def test_a_spread_is_shown_by_its_mean_and_half_of_its_interval(found: Spread, text: str) -> None:
     assert str(found) == text

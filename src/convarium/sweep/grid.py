@@ -36,18 +36,13 @@ def grid(parsed: Sequence[Override]) -> list[Point]:
     return [list(point) for point in itertools.product(*axes)]
 
 
-def axes_of(parsed: Sequence[Override]) -> list[str]:
-    """The keys that are swept, as they are written (`+callbacks`)."""
-    return [override.get_key_element() for override in parsed if override.is_sweep_override()]
-
-
 def points_of(loader: Any, words: Sequence[str]) -> tuple[list[Point], list[str]]:
-    """Every combination of what is swept in `words`, and the axes. Raises ConfigError for what cannot be listed."""
+    """Every combination of what is swept in `words`, and the axes as written. Raises ConfigError for endless values."""
     parsed = effective(OverridesParser.create(config_loader=loader).parse_overrides(list(words)))
     for override in parsed:
         if override.is_interval_sweep():
             raise ConfigError(f"{override.input_line}: has no end of values; accepted: a,b,... or choice, range, glob")
-    return grid(parsed), axes_of(parsed)
+    return grid(parsed), [override.get_key_element() for override in parsed if override.is_sweep_override()]
 
 
 def varied(points: Sequence[Point], command: Sequence[str]) -> list[str]:

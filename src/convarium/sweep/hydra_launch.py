@@ -37,17 +37,12 @@ def run_in_processes(
 def run_points(
     conf: Conf, points: Sequence[Point], axes: Sequence[str], site: Site, *, hydra: Sequence[str] = ()
 ) -> int:
-    """Run the points in a sweep directory below the current folder; the exit code. Raises ConfigError or RunError.
-
-    site: where they run. hydra: overrides of Hydra's own keys, which belong to all points.
-    """
+    """Run the points in a sweep directory below the current folder; the exit code. Raises ConfigError or RunError."""
     wanted = plan(conf, named(conf, points, axes), axes, hydra)
     for job in wanted.jobs:
-        if job.config["run_dir"] is not None:
-            raise ConfigError(
-                f"run_dir={job.config['run_dir']}: the jobs of a sweep have their folders in its own; leave it out"
-                " (sweep.name=NAME says where)"
-            )
+        if (folder := job.config["run_dir"]) is not None:
+            why = "the jobs of a sweep have their folders in its own; leave it out (sweep.name=NAME says where)"
+            raise ConfigError(f"run_dir={folder}: {why}")
     settings = wanted.jobs[0].config["sweep"]
     sweep = SweepDirectory.named(settings["name"])
     check_same_base(sweep, conf, wanted, hydra)
@@ -98,9 +93,8 @@ def run_by_launcher(
     failures = []
     for number, (point, returned) in enumerate(zip(points, itertools.chain(*returns), strict=True), 1):
         end = returned._return_value
-        code, reason = (
-            (end or (0, "")) if returned.status == JobStatus.COMPLETED else (1, f"{type(end).__name__}: {end}")
-        )
+        raised = (1, f"{type(end).__name__}: {end}")
+        code, reason = (end or (0, "")) if returned.status == JobStatus.COMPLETED else raised
         if code:
             failures.append(f"  job {number}  {shown(on_axes(point, axes))}  exit {code}  {reason}")
     print(f"\nsweep: {len(points) - len(failures)} of {len(points)} jobs ended well", flush=True)

@@ -42,7 +42,6 @@ class Row(NamedTuple):
 class Spread(NamedTuple):
     """A figure over the seeds."""
 
-    number: int
     mean: float
     deviation: float  # standard deviation of the sample; 0 of one
     half_width: float  # of the 95 % confidence interval of the mean, by Student's t; infinite of one
@@ -169,12 +168,12 @@ class Leaderboard:
         """Head and rows, rounded; a metric that no job has is left out."""
         metrics = [name for name in self.metrics if any(row.figures.get(name) is not None for row in self.rows)]
         head = [*_short(self.axes), "status", *metrics, *(title for title, _ in FACTS.values())]
+        forms = {**dict.fromkeys(metrics, ".4f"), **{name: form for name, (_, form) in FACTS.items()}}
         rows = []
         for row in self.rows:
             cells = [written(row.swept.get(axis)) for axis in self.axes] + [row.status]
-            cells += [_rounded(row.figures.get(name), ".4f") for name in metrics]
-            cells += [_rounded(row.figures.get(name), form) for name, (_, form) in FACTS.items()]
-            rows.append(cells)
+            values = {name: row.figures.get(name) for name in forms}
+            rows.append(cells + ["" if value is None else format(value, forms[name]) for name, value in values.items()])
         return head, rows
 
     def _seeds_table(self, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
@@ -190,9 +189,9 @@ def spread(values: Sequence[float]) -> Spread:
     """Mean, standard deviation and confidence interval of a sample of one or more."""
     number, mean = len(values), statistics.fmean(values)
     if number == 1:
-        return Spread(1, mean, 0.0, math.inf)
+        return Spread(mean, 0.0, math.inf)
     deviation = statistics.stdev(values)
-    return Spread(number, mean, deviation, student_t(number - 1) * deviation / math.sqrt(number))
+    return Spread(mean, deviation, student_t(number - 1) * deviation / math.sqrt(number))
 
 
 def student_t(freedom: int) -> float:
@@ -207,15 +206,14 @@ def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
     """What became of a job; `alive`: somebody is working on the sweep."""
     run = sweep.run(known.name)
     result = run.result()
-    status, error = known.status, result.get("error")
+    status, error = known.status, None
     if result.get("status") == "ok" or not _is_outdated(result, known, alive):
         status = result.get("status") or ("killed" if status == "running" and not alive else status)
         if status in SUCCEEDED and not result:
             status = "queued"  # its folder is gone
+        error = result.get("error")
         if status == "killed" and not error:
             error = "ended with its controller"
-    else:
-        error = None
     figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in FACTS}}
     return Row(known.name, known.swept, status, error, figures, str(run.path))
 
@@ -227,10 +225,6 @@ def _is_outdated(result: dict[str, Any], known: Known, alive: bool) -> bool:
     if known.status != "queued" or not result.get("heartbeat"):
         return known.status == "queued"
     return datetime.fromisoformat(result["heartbeat"]) < datetime.fromisoformat(known.time).replace(microsecond=0)
-
-
-def _rounded(value: Any, form: str) -> str:
-    return "" if value is None else format(value, form)
 
 
 def _cells(figure: Spread | None) -> list[float | None]:

@@ -29,9 +29,8 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
     for word in words:
         key = word.partition("=")[0]
         if not key.startswith("sweep.") or key == "sweep.name":
-            raise ConfigError(
-                f"{word}: a sweep goes on as it was; only sweep.KEY=VALUE may be given, and no other name"
-            )
+            accepted = "only sweep.KEY=VALUE may be given, and no other name"
+            raise ConfigError(f"{word}: a sweep goes on as it was; {accepted}")
     given = Conf().compose(words).config["sweep"]
     changed = {word.partition("=")[0].removeprefix("sweep.") for word in words}
     settings = {key: given[key] if key in changed else stored.get(key, value) for key, value in given.items()}

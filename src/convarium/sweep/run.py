@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from convarium.config.keys import ONCE, has_part
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, as_seen_from_here
@@ -23,7 +24,6 @@ from convarium.sweep.sites import Site
 from convarium.sweep.task import Task
 
 SHOWN = 40  # rows of a table on the screen
-OF_ONE_COMMAND = ("dry_run", "retry_failed")  # settings that a continuation does not take over
 PREFLIGHT = 0  # the number of the process that checks the jobs; those of jobs begin at 1
 
 
@@ -64,7 +64,7 @@ def run_sweep(
             if sweep.known():
                 raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
         keys = [axis.lstrip("+") for axis in axes]
-        kept = {name: value for name, value in settings.items() if name not in OF_ONE_COMMAND}
+        kept = {name: value for name, value in settings.items() if not has_part(f"sweep.{name}", ONCE)}
         _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command))
         starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
         controller = Controller(sweep, tasks, starter, pool, settings, say=say, write_leaderboard=write)

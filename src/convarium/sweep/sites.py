@@ -34,9 +34,8 @@ class ThisMachine:
         """The devices, and what each job takes of them. Raises ConfigError for what cannot be here."""
         for at in placements:
             if at.nodes > 1:
-                raise ConfigError(
-                    f"trainer.num_nodes={at.nodes}: these jobs run on one machine; accepted: 1, or hydra/launcher=slurm"
-                )
+                why = "these jobs run on one machine; accepted: 1, or hydra/launcher=slurm"
+                raise ConfigError(f"trainer.num_nodes={at.nodes}: {why}")
         part = settings["devices_per_job"]
         here = {"gpus": gpus, "cores": available_cores(), "memory": memory_available()}
         slots, shares = share_out(placements, threads, jobs=settings["jobs"], devices_per_job=part, **here)

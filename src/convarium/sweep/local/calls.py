@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from convarium.errors import RunError
@@ -19,7 +19,14 @@ def call(name: str, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        code = _function(name)(*arguments)
+        if name == "preflight":
+            from convarium.sweep.local.check import preflight_jobs
+
+            code = preflight_jobs(*arguments)
+        else:
+            from convarium.sweep.local import job
+
+            code = job.run(*arguments) if name == "run" else job.rank(*arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except RunError as error:  # its folder is in use, or not what it should be
@@ -32,16 +39,6 @@ def call(name: str, arguments: Sequence[str]) -> int:
         with suppress(OSError, ValueError):
             stream.flush()
     return code
-
-
-def _function(name: str) -> Callable[..., int]:
-    if name == "preflight":
-        from convarium.sweep.local.check import preflight_jobs
-
-        return preflight_jobs
-    from convarium.sweep.local import job
-
-    return job.run if name == "run" else job.rank
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from convarium.errors import RunError
@@ -113,13 +113,8 @@ def import_path() -> str:
     return os.pathsep.join(path for path in sys.path if path)
 
 
-@contextlib.contextmanager
-def supervised(isolation: str) -> Iterator[Processes]:
+def supervised(isolation: str) -> contextlib.closing[Processes]:
     """Processes that end with the context. isolation: fork, spawn, or auto for what is best here."""
     if isolation not in ("fork", "spawn"):
         isolation = "fork" if sys.platform == "linux" else "spawn"
-    processes = Processes(isolation)
-    try:
-        yield processes
-    finally:
-        processes.close()
+    return contextlib.closing(Processes(isolation))

@@ -158,9 +158,10 @@ class Supervisor:
         end = time.monotonic() + ENDING_SECONDS
         with suppress(ChildProcessError):
             while time.monotonic() < end:
-                for pid in _children():
-                    with suppress(OSError):
-                        os.kill(pid, signal.SIGKILL)
+                with suppress(OSError):  # not on Linux
+                    for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                        with suppress(OSError):
+                            os.kill(int(word), signal.SIGKILL)
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
                     time.sleep(0.01)
 
@@ -171,12 +172,6 @@ def _signal_group(pid: int, signum: int) -> None:
     except OSError:  # it has no group yet, or no members any more (macOS: only dead ones)
         with suppress(OSError):
             os.kill(pid, signum)
-
-
-def _children() -> list[int]:
-    with suppress(OSError):
-        return [int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-    return []
 
 
 PACKAGES = tuple(f"convarium.{name}" for name in ("layers", "archs", "learn", "observe", "data"))  # any may be chosen

@@ -32,11 +32,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if (
-                name in NUMBERS
-                and not (type(value) in (int, float) and value > 0)
-                and (name, value) != ("mem_gb", None)
-            ):
+            is_number = name in NUMBERS and (name, value) != ("mem_gb", None)
+            if is_number and not (type(value) in (int, float) and value > 0):
                 raise ConfigError(f"hydra.launcher.{name}={value}: expected a number above 0")
             if isinstance(value, str) and not PLAIN.fullmatch(value):
                 raise ConfigError(f"hydra.launcher.{name}={value}: not a word that Slurm takes")

@@ -43,12 +43,9 @@ class Slurm:
     OUTCOMES: ClassVar = {
         "OUT_OF_MEMORY": Outcome("oom", "Slurm: OUT_OF_MEMORY"),
         "TIMEOUT": Outcome("timeout", "Slurm: TIMEOUT, and not in time to save; see hydra.launcher.save_seconds"),
-        "NODE_FAIL": Outcome("killed", "Slurm: NODE_FAIL"),
-        "BOOT_FAIL": Outcome("killed", "Slurm: BOOT_FAIL"),
-        "PREEMPTED": Outcome("killed", "Slurm: PREEMPTED"),
         "DEADLINE": Outcome("timeout", "Slurm: DEADLINE"),
         "CANCELLED": Outcome("interrupted", "Slurm: CANCELLED"),
-        "REVOKED": Outcome("killed", "Slurm: REVOKED"),
+        **{name: Outcome("killed", f"Slurm: {name}") for name in ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED")},
     }
 
     def __init__(self, sweep: SweepDirectory, options: Options, most_at_a_time: int) -> None:
@@ -64,9 +61,8 @@ class Slurm:
         os.environ["PYTHONPATH"] = import_path()  # a job imports what this program can
         try:
             executor = submitit.SlurmExecutor(folder=self._sweep.path / "slurm" / "%j")
-            executor.update_parameters(
-                **self._options.of_job(at), job_name=self._sweep.name[:64], array_parallelism=self._most
-            )
+            asked = {**self._options.of_job(at), "job_name": self._sweep.name[:64], "array_parallelism": self._most}
+            executor.update_parameters(**asked)
             for start in range(0, len(tasks), LARGEST_ARRAY):
                 calls = [call_of(task, at) for task in tasks[start : start + LARGEST_ARRAY]]
                 identities += [str(job.job_id) for job in executor.submit_array(calls)]
@@ -126,9 +122,8 @@ def check_reachable() -> None:
     try:
         done = subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, text=True, timeout=60)
     except FileNotFoundError as error:
-        raise RunError(
-            "hydra/launcher=slurm: this machine has no Slurm (no squeue); give the command where it is"
-        ) from error
+        why = "this machine has no Slurm (no squeue); give the command where it is"
+        raise RunError(f"hydra/launcher=slurm: {why}") from error
     except subprocess.TimeoutExpired as error:
         raise RunError("hydra/launcher=slurm: squeue gets no answer within a minute") from error
     if done.returncode:
