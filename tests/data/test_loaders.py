@@ -173,22 +173,6 @@ def test_lightning_finds_set_epoch_but_no_sampler_to_replace():
     assert loader.batch_sampler.sampler is loader
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"batch_size": 10, "world_size": 2, "accumulate": 2},
-            r"batch_size=10: does not divide by 2 devices x 2 accumulated micro-batches; nearest that does: 8",
-        ),
-        ({"batch_size": 51}, r"batch_size=51: exceeds the 50 training images"),
-        ({"batch_size": 0}, r"batch_size=0: does not divide"),
-    ],
-)
-def test_a_batch_that_cannot_be_formed_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        train(50, **options)
-
-
 @given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 9))
 @settings(deadline=None)
 def test_evaluation_sees_each_sample_once_and_pads_nothing(n, world_size, batch_size):

@@ -150,16 +150,12 @@ def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:
 
 def _is_elsewhere(value: str) -> bool:
     """Whether a value names no path on this machine: none yet, weights to download, or a URL of data."""
-    return value in ("", "???") or _is_download(value) or "://" in value
-
-
-def _is_download(weights: str) -> bool:
-    return weights.startswith("torchvision:")
+    return value in ("", "???") or value.startswith("torchvision:") or "://" in value
 
 
 def _require_weights(config: dict[str, Any]) -> None:
     weights = config.get("weights")
-    if isinstance(weights, str) and not _is_download(weights) and not os.path.isfile(weights):
+    if isinstance(weights, str) and not weights.startswith("torchvision:") and not os.path.isfile(weights):
         raise ConfigError(f"weights={weights}: no such file; accepted: {WEIGHTS.text}, or null")
     weights = (config["init"] or {}).get("weights")
     if isinstance(weights, str) and not os.path.isfile(weights):

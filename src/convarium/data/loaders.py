@@ -59,7 +59,7 @@ class TrainBatches:
 
     members: (n,) int64, the samples of `source` to train on.
     fixed_order: keep `members` in the order of epoch 0 in every epoch (to overfit a few batches).
-    Raises ValueError if `batch_size` does not divide or exceeds the samples.
+    batch_size: divides by `world_size` x `accumulate`, and is no more than the samples.
     """
 
     source: Source
@@ -77,13 +77,6 @@ class TrainBatches:
 
     def __post_init__(self) -> None:
         parts, size, samples = self.world_size * self.accumulate, self.batch_size, len(self.members)
-        if size < 1 or size % parts:
-            raise ValueError(
-                f"batch_size={size}: does not divide by {self.world_size} devices x {self.accumulate} accumulated"
-                f" micro-batches; nearest that does: {max(round(size / parts), 1) * parts}"
-            )
-        if size > samples:
-            raise ValueError(f"batch_size={size}: exceeds the {samples} training images")
         self.steps, self.remainder = epoch_size(samples, size, parts=parts, drop_last=self.drop_last)
         self._full, last = divmod(samples, size)
         self._last = last - self.remainder

@@ -157,16 +157,26 @@ class Learner(L.LightningModule):
     # Validation and test ----------------------------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
-        self._share_buffers()
+        """Score with rank 0's batch-norm statistics everywhere: after a step each rank has its own."""
+        if self.trainer.world_size > 1:
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
-    def on_test_start(self) -> None:
-        self._share_buffers()
+    on_test_start = on_validation_start
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._score(batch)
+        """Measure a batch; what every callback is handed of it: (N, classes) `logits`, (N,) `losses`, and `images` if
+        those to be looked at are not the batch's.
+        """
+        logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
+        losses = self.loss(logits, batch.targets)
+        self.eval_tally.update(losses, logits, batch.targets)
+        for _, metric in self._measured():
+            metric.update(two_columns(logits), batch.targets)
+        scores = {"logits": logits, "losses": losses}
+        return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._score(batch)
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         scores = self._close_evaluation("val")
@@ -178,18 +188,6 @@ class Learner(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.log_row(self._close_evaluation("test"))
-
-    def _score(self, batch: Batch) -> dict[str, Tensor]:
-        """Measure a batch; what every callback is handed of it: (N, classes) `logits`, (N,) `losses`, and `images` if
-        those to be looked at are not the batch's.
-        """
-        logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
-        losses = self.loss(logits, batch.targets)
-        self.eval_tally.update(losses, logits, batch.targets)
-        for _, metric in self._measured():
-            metric.update(two_columns(logits), batch.targets)
-        scores = {"logits": logits, "losses": losses}
-        return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
     # State ------------------------------------------------------------------------------------------------------------
 
@@ -276,12 +274,6 @@ class Learner(L.LightningModule):
     def _over_ranks(self, sums: Tensor) -> Tensor:
         total: Tensor = self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
         return total
-
-    def _share_buffers(self) -> None:
-        """Score with rank 0's batch-norm statistics everywhere: after a step each rank has its own."""
-        if self.trainer.world_size > 1:
-            for buffer in self.net.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
 
 def seed_device(device: torch.device, seed: int) -> None:

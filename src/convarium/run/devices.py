@@ -78,13 +78,11 @@ def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
         return Placement("cpu" if accelerator == "cpu" else "cuda", devices, nodes)
     mps = torch.backends.mps.is_available()
     available = {"cuda": torch.cuda.device_count(), "mps": int(mps), "cpu": None}
+    on_cpu = f"for {devices} processes on the CPU add trainer.accelerator=cpu"
     if accelerator == "auto":
         kind = "cuda" if available["cuda"] else "mps" if mps else "cpu"
         if kind != "cuda" and devices not in (1, "auto") and nodes == 1:
-            raise ConfigError(
-                f"trainer.devices={devices}: {_gpus(available)}; for {devices} processes on the CPU add"
-                " trainer.accelerator=cpu"
-            )
+            raise ConfigError(f"trainer.devices={devices}: {_gpus(available)}; {on_cpu}")
     elif accelerator == "gpu":
         kind = "mps" if mps and not available["cuda"] else "cuda"
     else:
@@ -101,10 +99,7 @@ def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
     if devices == "auto":
         return Placement(kind, count or 1, nodes)
     if count is not None and devices > count:
-        raise ConfigError(
-            f"trainer.devices={devices}: {_gpus(available)}; for {devices} processes on the CPU add"
-            " trainer.accelerator=cpu"
-        )
+        raise ConfigError(f"trainer.devices={devices}: {_gpus(available)}; {on_cpu}")
     return Placement(kind, devices, nodes)
 
 
