@@ -12,14 +12,14 @@ from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.run import preflight as module
 from convarium.run.devices import Placement, Preflight, check_precision, place
-from convarium.run.preflight import REFUSALS, Network, check_net, without_values
+from convarium.run.preflight import REFUSALS, check_net, without_values
 from experiments import config_of
 
 CPU = Placement("cpu", 1, 1)
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def look_at(config: dict[str, Any], placement: Placement) -> Network:
+def look_at(config: dict[str, Any], placement: Placement) -> tuple[int, int, int]:
     return check_net(without_values(config), config, placement)
 
 

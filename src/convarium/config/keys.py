@@ -6,7 +6,6 @@ A key of somebody's own yaml that has no row takes any value of its yaml's type.
 
 import math
 import re
-from collections.abc import Iterator
 from enum import Flag, auto
 from typing import Any, NamedTuple
 
@@ -354,16 +353,10 @@ def row(key: str) -> Key | None:
     return KEYS.get(key) or (KEYS.get(f"{group}.*.{last}") or KEYS.get(f"*.{last}") if last else None)
 
 
-def part_of(key: str) -> Part:
-    """The parts of a dotted key, those of its group included."""
-    group, _, name = key.partition(".")
-    own, above_it = row(key), KEYS.get(group) if name else None
-    return (own.part if own else Part.NONE) | (above_it.part if above_it else Part.NONE)
-
-
 def has_part(key: str, part: Part) -> bool:
     """Whether a dotted key has a part: by its own row, or by its group's where its own does not say otherwise."""
-    parts = part_of(key)
+    own, group = row(key), KEYS.get(key.partition(".")[0])
+    parts = (own.part if own else NONE) | (group.part if group else NONE)
     return part in parts and not (part is EVALUATE and TRAINING in parts) and not (part is LAYOUT and RESULT in parts)
 
 
@@ -397,15 +390,10 @@ def facts_of(key: str) -> dict[str, str] | None:
 
 def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     """Flatten nested dicts to dotted keys; lists and empty dicts are values."""
-    return dict(_leaves(node, prefix))
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(node, dict) or not node:
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        return {prefix: node}
+    inside = (leaves(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
+    return {key: value for deeper in inside for key, value in deeper.items()}
 
 
 def check_values(config: dict[str, Any]) -> None:
@@ -424,9 +412,8 @@ def check_values(config: dict[str, Any]) -> None:
 
 def _objection(value: Any, accepts: Accepts | None) -> str | None:
     """What is wrong with one value (of a list: one item); types are looked at too where the table has them."""
-    if any(
-        isinstance(item, float) and not math.isfinite(item) for item in (value if isinstance(value, list) else [value])
-    ):
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
     if accepts is None or (value is None and accepts.null):
         return None

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import lightning.pytorch as L
@@ -58,7 +58,7 @@ class Learner(L.LightningModule):
         tops = {name: metric.top for name, metric in metrics.items() if isinstance(metric, Accuracy)}
         self.train_tally = Tally(num_classes, tops)
         self.eval_tally = Tally(num_classes, tops)
-        self.metrics = nn.ModuleDict({name: metric for name, metric in metrics.items() if name not in tops})
+        self.metrics: Any = nn.ModuleDict({name: metric for name, metric in metrics.items() if name not in tops})
         self.schedule = schedule
         self.length = length
         self.clip = clip
@@ -171,7 +171,7 @@ class Learner(L.LightningModule):
         logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
         losses = self.loss(logits, batch.targets)
         self.eval_tally.update(losses, logits, batch.targets)
-        for _, metric in self._measured():
+        for metric in self.metrics.values():
             metric.update(two_columns(logits), batch.targets)
         scores = {"logits": logits, "losses": losses}
         return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
@@ -251,14 +251,10 @@ class Learner(L.LightningModule):
     def _close_evaluation(self, split: str) -> dict[str, float]:
         """The figures of a split by their full names."""
         scores = self._close(self.eval_tally)
-        for name, metric in self._measured():
+        for name, metric in self.metrics.items():
             scores[name] = float(metric.compute())
             metric.reset()
         return {f"{split}/{name}": value for name, value in scores.items()}
-
-    def _measured(self) -> Iterator[tuple[str, Any]]:
-        """The metrics that are not counted by a tally."""
-        yield from self.metrics.items()
 
     def _close(self, tally: Tally) -> dict[str, float]:
         """The means of an epoch over all ranks; the tally starts anew."""

@@ -122,18 +122,11 @@ class Heartbeat(L.Callback):
         self.result = result
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._beat(trainer, pl_module)
-
-    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._beat(trainer, pl_module)
-
-    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._beat(trainer, pl_module)
-
-    def _beat(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.result.due():
             for logger in trainer.loggers:
                 logger.save()
             self.result.write(
                 epochs=trainer.current_epoch, steps=trainer.global_step, metrics=dict(getattr(pl_module, "latest", {}))
             )
+
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]

@@ -22,58 +22,27 @@ from convarium.run.devices import Placement, Preflight, check_precision, place
 from convarium.wording import one_line
 
 
-class Seen(NamedTuple):
-    """A layer on the way through the network, and the shape of what it was given."""
-
-    name: str
-    layer: nn.Module
-    shape: torch.Size
-
-
 class Refusal(NamedTuple):
     """A line of the table of parts that cannot be."""
 
-    layer: tuple[type[nn.Module], ...]
+    layer: Any  # a class, or a union of classes
     when: Callable[[Any, torch.Size, int, Placement], bool]
     """(layer, input shape, images per batch that it averages over, placement) -> whether it cannot be."""
     why: str
     accepted: str
 
 
-ONE_VALUE = "has one value per channel to average over"
-LARGER = "another norm, or larger images or batches"
-LARGER_IMAGES = "another norm, or larger images"
+# why it cannot be, and what is accepted
+ONE_VALUE = "has one value per channel to average over", "another norm, or larger images or batches"
+NO_GPUS = "works between CUDA GPUs only", "another norm, or CUDA GPUs"
+ZERO_MAPS = "would make every 1x1 map zero", "another norm, or larger images"
+ZERO_GROUPS = "would make every group of one value zero", "another norm, or larger images"
 REFUSALS = (
-    Refusal(
-        (nn.BatchNorm2d, nn.BatchNorm1d),
-        lambda layer, shape, batch, at: batch * shape[2:].numel() == 1,
-        ONE_VALUE,
-        LARGER,
-    ),
-    Refusal(
-        (nn.SyncBatchNorm,),
-        lambda layer, shape, batch, at: at.accelerator != "cuda",
-        "works between CUDA GPUs only",
-        "another norm, or CUDA GPUs",
-    ),
-    Refusal(
-        (nn.SyncBatchNorm,),
-        lambda layer, shape, batch, at: batch * at.ranks * shape[2:].numel() == 1,
-        ONE_VALUE,
-        LARGER,
-    ),
-    Refusal(
-        (nn.InstanceNorm2d,),
-        lambda layer, shape, batch, at: shape[2:].numel() == 1,
-        "would make every 1x1 map zero",
-        LARGER_IMAGES,
-    ),
-    Refusal(
-        (nn.GroupNorm,),
-        lambda layer, shape, batch, at: shape[1:].numel() == layer.num_groups,
-        "would make every group of one value zero",
-        LARGER_IMAGES,
-    ),
+    Refusal(nn.BatchNorm2d | nn.BatchNorm1d, lambda layer, shape, batch, at: batch * _size(shape) == 1, *ONE_VALUE),
+    Refusal(nn.SyncBatchNorm, lambda layer, shape, batch, at: at.accelerator != "cuda", *NO_GPUS),
+    Refusal(nn.SyncBatchNorm, lambda layer, shape, batch, at: batch * at.ranks * _size(shape) == 1, *ONE_VALUE),
+    Refusal(nn.InstanceNorm2d, lambda layer, shape, batch, at: _size(shape) == 1, *ZERO_MAPS),
+    Refusal(nn.GroupNorm, lambda layer, shape, batch, at: shape[1:].numel() == layer.num_groups, *ZERO_GROUPS),
 )
 
 
@@ -92,19 +61,11 @@ def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bo
     return Preflight(placement, params, macs)
 
 
-class Network(NamedTuple):
-    """What is known of a network that takes the experiment's images."""
+def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> tuple[int, int, int]:
+    """Send a batch of the experiment's shape through its network, which is without values. Raises ConfigError.
 
-    params: int
-    """Trainable numbers."""
-    macs: int
-    """Multiply-adds of one image, without auxiliary classifiers."""
-    heads: int
-    """Auxiliary classifiers."""
-
-
-def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> Network:
-    """Send a batch of the experiment's shape through its network, which is without values. Raises ConfigError."""
+    Its trainable numbers, the multiply-adds of one image without auxiliary classifiers, and how many of these it has.
+    """
     data, trainer = config["data"], config["trainer"]
     size = int(data["image_size"])
     per_device = config["batch_size"] // (placement.ranks * trainer["accumulate_grad_batches"])
@@ -128,7 +89,7 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> N
     if logits.shape != (1, classes := int(data["num_classes"])):
         raise ConfigError(f"arch.num_classes={logits.shape[1]}: data.num_classes={classes}; they must be equal")
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
-    return Network(params, counter.get_total_flops() // 2, heads)
+    return params, counter.get_total_flops() // 2, heads
 
 
 def check_loss(config: dict[str, Any], loss: ClassificationLoss, heads: int | None = None) -> None:
@@ -201,12 +162,12 @@ def without_values(config: dict[str, Any]) -> nn.Module:
 
 def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Placement, per_device: int) -> Any:
     """What the network gives in training mode, every layer on the way looked at."""
-    seen: list[Seen] = []
+    seen: list[tuple[str, torch.Size]] = []  # the layers so far, and the shape of what each was given
 
     def look(name: str) -> Callable[[nn.Module, Any], None]:
         def before(layer: nn.Module, inputs: Any) -> None:
             if inputs and isinstance(inputs[0], Tensor):
-                seen.append(Seen(name, layer, inputs[0].shape))
+                seen.append((name, inputs[0].shape))
                 for refusal in REFUSALS:
                     if isinstance(layer, refusal.layer) and refusal.when(layer, inputs[0].shape, per_device, placement):
                         raise ConfigError(
@@ -236,12 +197,12 @@ def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Pl
             hook.remove()
 
 
-def _complaint(error: Exception, seen: list[Seen], config: dict[str, Any]) -> ConfigError:
+def _complaint(error: Exception, seen: list[tuple[str, torch.Size]], config: dict[str, Any]) -> ConfigError:
     arch, size = _choice(config, "arch"), config["data"]["image_size"]
     message = one_line(error).rstrip(".")
     if not seen:
         return ConfigError(f"arch={arch}: {message}")
-    name, _, shape = seen[-1]
+    name, shape = seen[-1]
     if re.search(r"too small|can't be greater than actual input|[Ii]nvalid computed output size", message):
         return ConfigError(
             f"data.image_size={size}: too small for arch={arch}: its layer {name} is left with {_maps(shape)}"
@@ -250,6 +211,11 @@ def _complaint(error: Exception, seen: list[Seen], config: dict[str, Any]) -> Co
     return ConfigError(
         f"arch={arch}: does not take {channels}x{size}x{size} images: layer {name}, given {_maps(shape)}: {message}"
     )
+
+
+def _size(shape: torch.Size) -> int:
+    """Positions of a map; 1 of a unit."""
+    return shape[2:].numel()
 
 
 def _maps(shape: torch.Size) -> str:
