@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Parts, output_size, takes_small_stem
-from convarium.layers.factories import PoolFactory
 from convarium.layers.init import he
 from convarium.layers.norm import batch
+from convarium.layers.parts import PoolFactory
 from convarium.layers.pooling import average_pool, max_pool
 
 

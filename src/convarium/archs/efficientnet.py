@@ -10,14 +10,16 @@ that the stages end at 1/8 of the image's side instead of 1/32.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from math import ceil, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from convarium.layers import AS_IN_PAPER, ActivationFactory, AverageAndClassify, Layers, Parts, takes_small_stem
+from convarium.layers.init import weighted, zeros
 from convarium.layers.norm import batch
 from convarium.layers.pooling import average_pool
 
@@ -51,6 +53,7 @@ B0 = (
     Stage(6, 5, 2, 192, 4),
     Stage(6, 3, 1, 320, 1),
 )
+FIRST_HALVING = 1  # the number, from 0, of the first stage that halves its maps
 SCALES = {  # as published: equation 3 rounded by hand, width 1.1^phi, depth 1.2^phi, resolution 1.15^phi
     "b0": Scale(1.0, 1.0, 224, 0.2),
     "b1": Scale(1.0, 1.1, 240, 0.2),
@@ -85,16 +88,14 @@ def as_released(net: nn.Module) -> None:
 
     A depthwise filter's fan_out is its own: kernel height times width.
     """
-    *hidden, classifier = (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    zeros(net)  # for the biases
+    *hidden, classifier = weighted(net)
     for module in hidden:
         groups = module.groups if isinstance(module, nn.Conv2d) else 1
         fan_out = module.weight[:, 0].numel() // groups
         nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
     bound = 1 / sqrt(classifier.weight.shape[0])
     nn.init.uniform_(classifier.weight, -bound, bound)
-    for module in (*hidden, classifier):
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 PAPER = Layers(norm=partial(batch, momentum=0.01, eps=1e-3), activation=nn.SiLU, pool=average_pool, init=as_released)
@@ -170,35 +171,27 @@ class Residual(nn.Module):
         return x + kept
 
 
-class Convs(NamedTuple):
-    """How the convolutions of one network are made."""
-
-    layers: Layers
-    padding: str
-
-    def make(
-        self, in_channels: int, width: int, kernel_size: int, *, stride: int = 1, groups: int = 1, linear: bool = False
-    ) -> nn.Sequential:
-        """Convolution, norm and, unless linear, activation; (N, in, H, W) -> (N, width, ceil(H/s), ceil(W/s))."""
-        symmetric = stride == 1 or self.padding == "symmetric"  # with stride 1 and an odd window they are the same
-        padding = None if symmetric else 0
-        conv = self.layers.conv(
-            in_channels, width, kernel_size, stride=stride, padding=padding, groups=groups, linear=linear
-        )
-        if symmetric:
-            return conv
-        return nn.Sequential(OrderedDict([("pad", PadToSame(kernel_size, stride)), *conv.named_children()]))
+def _padded_to_same(
+    layers: Layers, in_channels: int, width: int, kernel_size: int, *, stride: int = 1, **options: Any
+) -> nn.Sequential:
+    """What layers.conv makes, padded to "same"; (N, in, H, W) -> (N, width, ceil(H/s), ceil(W/s))."""
+    if stride == 1:  # with an odd window half of it on each side is the same
+        return layers.conv(in_channels, width, kernel_size, **options)
+    conv = layers.conv(in_channels, width, kernel_size, stride=stride, padding=0, **options)
+    return nn.Sequential(OrderedDict([("pad", PadToSame(kernel_size, stride)), *conv.named_children()]))
 
 
-def _mbconv(in_channels: int, stage: Stage, stride: int, convs: Convs) -> nn.Sequential:
+def _mbconv(
+    in_channels: int, stage: Stage, stride: int, conv: Callable[..., nn.Sequential], activation: ActivationFactory
+) -> nn.Sequential:
     """An inverted bottleneck: expand, filter each map by itself, gate, project."""
     hidden = in_channels * stage.expansion
     body = nn.Sequential()
     if stage.expansion > 1:
-        body.append(convs.make(in_channels, hidden, 1))
-    body.append(convs.make(hidden, hidden, stage.kernel_size, stride=stride, groups=hidden))
-    body.append(SqueezeExcite(hidden, in_channels // SQUEEZE, convs.layers.activation))
-    return body.append(convs.make(hidden, stage.width, 1, linear=True))
+        body.append(conv(in_channels, hidden, 1))
+    body.append(conv(hidden, hidden, stage.kernel_size, stride=stride, groups=hidden))
+    body.append(SqueezeExcite(hidden, in_channels // SQUEEZE, activation))
+    return body.append(conv(hidden, stage.width, 1, linear=True))
 
 
 class EfficientNet(AverageAndClassify):
@@ -228,26 +221,24 @@ class EfficientNet(AverageAndClassify):
         parts.refuse("pool", why="EfficientNet has no pooling but a global average")
         scale = SCALES[variant]
         layers = parts.over(PAPER._replace(dropout=scale.dropout))
-        convs = Convs(layers, padding)
+        conv = partial(_padded_to_same, layers) if padding == "same" else layers.conv
         small = takes_small_stem(stem, image_size)
-        halving = [number for number, stage in enumerate(B0) if stage.stride > 1]
 
         width, head = widened(STEM, scale.width), widened(HEAD, scale.width)
-        self.stem = convs.make(in_channels, width, 3, stride=1 if small else 2)
+        self.stem = conv(in_channels, width, 3, stride=1 if small else 2)
         self.stages = nn.Sequential()
         stages = scaled(scale)
         depth, before = sum(stage.blocks for stage in stages), 0
         for number, stage in enumerate(stages):
             blocks = nn.Sequential()
             for _ in range(stage.blocks):
-                first_halving = small and number == halving[0]
-                stride = 1 if blocks or first_halving else stage.stride
-                body = _mbconv(width, stage, stride, convs)
+                stride = 1 if blocks or (small and number == FIRST_HALVING) else stage.stride
+                body = _mbconv(width, stage, stride, conv, layers.activation)
                 adds = stride == 1 and width == stage.width
                 blocks.append(Residual(body, stochastic_depth * before / depth) if adds else body)
                 width, before = stage.width, before + 1
             self.stages.append(blocks)
-        self.head = convs.make(width, head, 1)
+        self.head = conv(width, head, 1)
         self.add_classifier(head, num_classes, layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -248,7 +248,8 @@ class _Parser:
         return True
 
     def take(self, *words: str) -> str | None:
-        self.skip_spaces()
+        while self.text[self.at : self.at + 1].isspace():
+            self.at += 1
         return next((word for word in words if self.adjacent(word)), None)
 
     def expect(self, *words: str) -> str:
@@ -256,10 +257,6 @@ class _Parser:
         if found is None:
             self.fail(" or ".join(words))
         return found
-
-    def skip_spaces(self) -> None:
-        while self.text[self.at : self.at + 1].isspace():
-            self.at += 1
 
     def fail(self, expected: str) -> NoReturn:
         found = re.compile(r"->|\w+|.", re.DOTALL).match(self.text, self.at)

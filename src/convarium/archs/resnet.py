@@ -12,8 +12,6 @@ takes it up to 64 pixels) the ImageNet family gets the CIFAR family's stem, one 
 pooling after it.
 """
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -22,21 +20,8 @@ from convarium.layers.init import he
 from convarium.layers.norm import batch
 from convarium.layers.pooling import max_pool
 
-
-class Depth(NamedTuple):
-    """One column of Table 1."""
-
-    bottleneck: bool
-    blocks: tuple[int, ...]
-
-
-DEPTHS = {
-    18: Depth(False, (2, 2, 2, 2)),
-    34: Depth(False, (3, 4, 6, 3)),
-    50: Depth(True, (3, 4, 6, 3)),
-    101: Depth(True, (3, 4, 23, 3)),
-    152: Depth(True, (3, 8, 36, 3)),
-}
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # Table 1
+BOTTLENECK = 50  # layers: from here on blocks have bottlenecks
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of the last convolution of a bottleneck
 CIFAR_WIDTHS = (16, 32, 64)
@@ -92,8 +77,9 @@ class Stages(nn.Sequential):
         self,
         in_channels: int,
         widths: tuple[int, ...],
-        depth: Depth,
+        blocks: tuple[int, ...],
         *,
+        bottleneck: bool = False,
         shortcut: str,
         layers: Layers,
         downsample_in: str = "3x3",
@@ -101,12 +87,12 @@ class Stages(nn.Sequential):
         super().__init__()
         if shortcut not in ("none", "A", "B", "C"):
             raise ValueError(f"shortcut={shortcut}: accepted are none, A, B, C")
-        for width, blocks in zip(widths, depth.blocks, strict=True):
-            out_channels = width * EXPANSION if depth.bottleneck else width
+        for width, count in zip(widths, blocks, strict=True):
+            out_channels = width * EXPANSION if bottleneck else width
             stage = nn.Sequential()
-            for _ in range(blocks):
+            for _ in range(count):
                 stride = 2 if self and not stage else 1
-                if depth.bottleneck:
+                if bottleneck:
                     first, second = (stride, 1) if downsample_in == "1x1" else (1, stride)
                     convs = [(1, width, first), (3, width, second), (1, out_channels, 1)]
                 else:
@@ -183,7 +169,13 @@ class ResNet(Staged):
             self.stem = layers.conv(in_channels, width, 7, stride=2)
             self.stem.append(layers.pool(3, 2, channels=width, padding=1))
         self.stages = Stages(
-            width, WIDTHS, DEPTHS[depth], shortcut=shortcut, layers=layers, downsample_in=downsample_in
+            width,
+            WIDTHS,
+            DEPTHS[depth],
+            bottleneck=depth >= BOTTLENECK,
+            shortcut=shortcut,
+            layers=layers,
+            downsample_in=downsample_in,
         )
         self.finish(num_classes, layers, zero_init_residual)
 
@@ -213,5 +205,5 @@ class CifarResNet(Staged):
         layers = parts.over(PAPER)
         width, blocks = CIFAR_WIDTHS[0], (depth - 2) // 6
         self.stem = layers.conv(in_channels, width, 3)
-        self.stages = Stages(width, CIFAR_WIDTHS, Depth(False, (blocks,) * 3), shortcut=shortcut, layers=layers)
+        self.stages = Stages(width, CIFAR_WIDTHS, (blocks,) * 3, shortcut=shortcut, layers=layers)
         self.finish(num_classes, layers, zero_init_residual)

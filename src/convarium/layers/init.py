@@ -48,14 +48,14 @@ def normal(net: nn.Module, *, std: float = 0.01, ones: Sequence[str] = ()) -> No
             raise ValueError(
                 f"init: ones={name}: no such layer; this network has {', '.join(dict(net.named_children()))}"
             )
-        for module in _weighted(modules[name]):
+        for module in weighted(modules[name]):
             if module.bias is not None:
                 nn.init.ones_(module.bias)
 
 
 def uniform_fan_in(net: nn.Module, *, bound: float = 2.4) -> None:
     """Weights and biases uniform within bound/fan_in on either side of zero (LeCun et al. 1998, appendix A)."""
-    for module in _weighted(net):
+    for module in weighted(net):
         limit = bound / module.weight[0].numel()
         nn.init.uniform_(module.weight, -limit, limit)
         if module.bias is not None:
@@ -87,13 +87,14 @@ def zeros(net: nn.Module) -> None:
         nn.init.zeros_(weight)
 
 
-def _weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+def weighted(net: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers, in order."""
     return (module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear))
 
 
 def _weights(net: nn.Module) -> Iterator[Tensor]:
     """The weights of convolutions and linear layers, in order, their biases set to zero on the way."""
-    for module in _weighted(net):
+    for module in weighted(net):
         if module.bias is not None:
             nn.init.zeros_(module.bias)
         yield module.weight

@@ -1,13 +1,25 @@
 """The replaceable parts of a network, as one value that travels from the configuration into any architecture."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from convarium.layers.factories import ActivationFactory, InitFunction, NormFactory, PoolFactory
 from convarium.layers.norm import OfUnits
+
+NormFactory = Callable[[int], nn.Module]  # channels -> layer for (N, C, H, W)
+ActivationFactory = Callable[[], nn.Module]
+InitFunction = Callable[[nn.Module], None]  # fills the parameters of a whole network, in place
+
+
+class PoolFactory(Protocol):
+    """Window, stride, channels -> layer for (N, channels, H, W); the channels are for a pooling that learns."""
+
+    def __call__(
+        self, kernel_size: int, stride: int, *, channels: int, padding: int = 0, ceil_mode: bool = False
+    ) -> nn.Module: ...
 
 
 class Layers(NamedTuple):

@@ -3,7 +3,7 @@
 Ours pads the first convolution by what the size of the images asks for: at 224 pixels by 2, as torchvision does always.
 """
 
-from convarium.archs.weights.layout import CROP_224, IMAGENET, NO_NORM, PAPER_STEM, RELU, Layout, renamed
+from convarium.archs.weights.layout import IMAGENET, NO_NORM, PAPER_STEM, RELU, Layout, renamed
 
 CONVOLUTIONS = {"0": "conv1.conv", "3": "conv2.conv", "6": "conv3.conv", "8": "conv4.conv", "10": "conv5.conv"}
 LINEAR = {"1": "fc6.0", "4": "fc7.0", "6": "fc8"}
@@ -17,7 +17,6 @@ LAYOUTS = (
             (r"classifier\.(1|4|6)", lambda match: LINEAR[match[1]]),
         ),
         sets=lambda state: IMAGENET | RELU | PAPER_STEM | NO_NORM,
-        view=lambda state: CROP_224,
         models=("alexnet",),
     ),
 )

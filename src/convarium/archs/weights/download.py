@@ -62,19 +62,17 @@ def _same(net: nn.Module, layouts: tuple[Layout, ...]) -> tuple[Layout, str] | N
     """The torchvision network with weights of the same names as ours and, among several, of the most equal shapes."""
     own = {key: value.shape for key, value in net.state_dict().items() if not key.startswith(AUXILIARY)}
     weights = {key for key, shape in own.items() if len(shape) > 1}
-    best: tuple[tuple[int, int], Layout, str] | None = None
+    found: list[tuple[tuple[int, int], Layout, str]] = []
     for layout in layouts:
         for model in layout.models:
             theirs = _shapes(layout, model)
             names = {key for key, shape in theirs.items() if len(shape) > 1}
             equal = sum(theirs.get(key) == own[key] for key in weights)
             more = weights < names and equal >= LIKENESS * len(weights)  # shortcuts, say, that come with the layout
-            if weights != names and not more:
-                continue
-            rank = (equal, -abs(len(theirs) - len(own)))  # the same convolutions, with and without norms
-            if best is None or rank > best[0]:
-                best = rank, layout, model
-    return None if best is None else best[1:]
+            if weights == names or more:
+                rank = (equal, -abs(len(theirs) - len(own)))  # the same convolutions, with and without norms
+                found.append((rank, layout, model))
+    return max(found, key=lambda entry: entry[0])[1:] if found else None
 
 
 @cache

@@ -5,7 +5,7 @@ Their published errors were measured on images resized bicubically; ours are res
 
 import re
 
-from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, crop, renamed
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, changed, crop, renamed
 
 LAYERS = {"0": "conv", "1": "norm"}
 GATE = {"fc1": "squeeze", "fc2": "excite"}
@@ -46,14 +46,6 @@ def _view(state: State) -> Settings:
     return crop(*sizes) if sizes else {}
 
 
-def _linear(state: State) -> State:
-    """1x1 convolutions of one pixel are linear layers."""
-    return {
-        key: value.flatten(1) if key.endswith(("squeeze.weight", "excite.weight")) else value
-        for key, value in state.items()
-    }
-
-
 LAYOUTS = (
     Layout(
         "EfficientNet of torchvision",
@@ -66,7 +58,8 @@ LAYOUTS = (
         ),
         sets=_sets,
         view=_view,
-        convert=_linear,
+        # 1x1 convolutions of one pixel are linear layers
+        convert=changed(lambda weight: weight.flatten(1), "squeeze.weight", "excite.weight"),
         models=tuple(f"efficientnet_b{number}" for number in range(8)),
     ),
 )

@@ -36,21 +36,15 @@ def fit(net: nn.Module, state: State, names: Mapping[str, str] | None = None) ->
     missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
     extra = [key for key in state if key not in own]
     misshapen = [key for key in own if key in state and state[key].shape != own[key].shape]
-    classifier = list(dict(net.named_parameters()))[-1].rpartition(".")[0]
+    classifier = _module(list(dict(net.named_parameters()))[-1])
     weight = f"{classifier}.weight"
     classes = len(state[weight]) if weight in state and state[weight].ndim else 0
-    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in misshapen)) if weight in misshapen else []
-    heads = [
-        module
-        for module in modules
-        if all(
-            _is_head(own[key], state[key], len(own[weight]), classes)
-            for key in misshapen
-            if key.rpartition(".")[0] == module
-        )
-    ]
-    heads = heads if classifier in heads else []
-    misshapen = [key for key in misshapen if key.rpartition(".")[0] not in heads]
+    heads: tuple[str, ...] = ()
+    if weight in misshapen:
+        others = {_module(key) for key in misshapen if not _is_head(own[key], state[key], len(own[weight]), classes)}
+        if classifier not in others:
+            heads = tuple(module for module in dict.fromkeys(map(_module, misshapen)) if module not in others)
+    misshapen = [key for key in misshapen if _module(key) not in heads]
     names = names or {}
     shapes = [f"{names.get(key, key)} ({_shape(state[key])}, not {_shape(own[key])})" for key in misshapen]
     told = [
@@ -60,8 +54,11 @@ def fit(net: nn.Module, state: State, names: Mapping[str, str] | None = None) ->
     ]
     if told:
         raise ValueError("; ".join(told))
-    kept = {key: value for key, value in state.items() if key.rpartition(".")[0] not in heads}
-    return Fitted(kept, tuple(heads), classes)
+    return Fitted({key: value for key, value in state.items() if _module(key) not in heads}, heads, classes)
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _is_head(own: Tensor, other: Tensor, num_classes: int, classes: int) -> bool:

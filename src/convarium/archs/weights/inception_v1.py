@@ -4,13 +4,13 @@ from torch.nn.functional import pad
 
 from convarium.archs.weights.layout import (
     BATCH_NORM,
-    CROP_224,
     MINUS_ONE_TO_ONE,
     PAPER_STEM,
     RELU,
     Layout,
     Settings,
     State,
+    changed,
     renamed,
 )
 
@@ -34,14 +34,6 @@ def _sets(state: State) -> Settings:
     return MINUS_ONE_TO_ONE | RELU | PAPER_STEM | parts | {"arch.last_pool": 2} | heads
 
 
-def _in_5x5(state: State) -> State:
-    """A 3x3 kernel is a 5x5 one with a margin of zeros."""
-    return {
-        key: pad(value, (1, 1, 1, 1)) if key.endswith("branch5.1.conv.weight") else value
-        for key, value in state.items()
-    }
-
-
 LAYOUTS = (
     Layout(
         "GoogLeNet of torchvision",
@@ -58,8 +50,8 @@ LAYOUTS = (
             (r"fc", "classifier"),
         ),
         sets=_sets,
-        view=lambda state: CROP_224,
-        convert=_in_5x5,
+        # a 3x3 kernel is a 5x5 one with a margin of zeros
+        convert=changed(lambda kernel: pad(kernel, (1, 1, 1, 1)), "branch5.1.conv.weight"),
         models=("googlenet",),
     ),
 )

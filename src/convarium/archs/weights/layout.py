@@ -14,6 +14,11 @@ Settings = dict[str, Any]  # keys of an experiment's config and their values
 KNOWN = 0.5  # share of the keys of a file that a layout names, at the least
 
 
+def crop(image_size: int, of: int) -> Settings:
+    """The central crop of this side, of images whose shorter side is resized to `of`."""
+    return {"data.image_size": image_size, "data.crop_share": round(image_size / of, 6)}
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """One publisher's way with one family of networks.
@@ -27,7 +32,7 @@ class Layout:
     marks: tuple[str, ...]  # keys that every file of this layout has
     names: Names
     sets: Callable[[State], Settings]
-    view: Callable[[State], Settings]
+    view: Callable[[State], Settings] = lambda state: crop(224, of=256)  # as most for ImageNet
     convert: Callable[[State], State] = lambda state: state  # what is more than another name; of our names
     lacks: tuple[str, ...] = ()  # keys by which another layout is told apart
     models: tuple[str, ...] = ()  # as torchvision calls the networks whose weights it publishes in this layout
@@ -74,6 +79,11 @@ def renamed(*table: tuple[str, str | Callable[[re.Match[str]], str]]) -> Names:
     return names
 
 
+def changed(change: Callable[[Tensor], Tensor], *endings: str) -> Callable[[State], State]:
+    """A conversion that changes the tensors whose names end so."""
+    return lambda state: {key: change(value) if key.endswith(endings) else value for key, value in state.items()}
+
+
 def without_idle_biases(state: State) -> State:
     """Move the bias of a convolution in front of a batch norm, which subtracts it again, into the norm's mean."""
     out = dict(state)
@@ -90,11 +100,3 @@ PAPER_STEM: Settings = {"arch.stem": "paper"}  # also for images as small as get
 RELU: Settings = {"activation": ("paper", "relu"), "pool": ("paper", "max")}
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}
-
-
-def crop(image_size: int, of: int) -> Settings:
-    """The central crop of this side, of images whose shorter side is resized to `of`."""
-    return {"data.image_size": image_size, "data.crop_share": round(image_size / of, 6)}
-
-
-CROP_224 = crop(224, of=256)  # as most networks for ImageNet see their images

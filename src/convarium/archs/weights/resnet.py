@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from convarium.archs.weights.layout import CROP_224, IMAGENET, PAPER_STEM, RELU, Layout, Settings, State, crop, renamed
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, RELU, Layout, Settings, State, crop, renamed
 
 EPS = {"norm.eps": 1e-5}
 
@@ -61,7 +61,6 @@ LAYOUTS = (
         marks=("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight", "fc.weight"),
         names=renamed(*TRUNK, (r"layer(\d)\.(\d+)\.downsample\.([01])", _shortcut), (r"fc", "classifier")),
         sets=_imagenet,
-        view=lambda state: CROP_224,
         models=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     ),
     Layout(

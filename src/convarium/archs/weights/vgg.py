@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from convarium.archs.weights.layout import BATCH_NORM, CROP_224, IMAGENET, NO_NORM, RELU, Layout, Names, Settings, State
+from convarium.archs.weights.layout import BATCH_NORM, IMAGENET, NO_NORM, RELU, Layout, Names, Settings, State, changed
 
 
 def _vgg(hidden: dict[str, str]) -> Names:
@@ -36,19 +36,12 @@ def _sets(state: State) -> Settings:
     return IMAGENET | RELU | (BATCH_NORM if "features.1.running_mean" in state else NO_NORM)
 
 
-def _linear(state: State) -> State:
-    """1x1 convolutions, and one as large as its maps, are linear layers."""
-    flat = ("fc6.0.weight", "fc7.0.weight", "fc8.weight")
-    return {key: value.flatten(1) if key in flat else value for key, value in state.items()}
-
-
 LAYOUTS = (
     Layout(
         "VGG of torchvision",
         marks=("features.0.weight", "classifier.0.weight", "classifier.3.weight", "classifier.6.weight"),
         names=_vgg({"classifier.0": "fc6.0", "classifier.3": "fc7.0", "classifier.6": "fc8"}),
         sets=_sets,
-        view=lambda state: CROP_224,
         models=tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     ),
     Layout(
@@ -56,7 +49,7 @@ LAYOUTS = (
         marks=("features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight", "head.fc.weight"),
         names=_vgg({"pre_logits.fc1": "fc6.0", "pre_logits.fc2": "fc7.0", "head.fc": "fc8"}),
         sets=_sets,
-        view=lambda state: CROP_224,
-        convert=_linear,
+        # 1x1 convolutions, and one as large as its maps, are linear layers
+        convert=changed(lambda weight: weight.flatten(1), "fc6.0.weight", "fc7.0.weight", "fc8.weight"),
     ),
 )
