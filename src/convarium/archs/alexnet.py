@@ -17,6 +17,8 @@ For small images (stem: auto takes it up to 64 pixels) the first convolution is 
 the three poolings leave maps of 3x3 of an image of 32; the others are the paper's.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size, takes_small_stem
@@ -58,11 +60,7 @@ class AlexNet(nn.Module):
         overhang = -(image_size - WINDOW1) % STRIDE1  # half of it on each edge, so that no pixel is left out
         padding = SMALL_WINDOW1 // 2 if small else (overhang + 1) // 2
         size = _size_at_fc6(image_size, window, stride, padding)
-
-        def lrn(channels: int) -> nn.Module:
-            return LocalResponse(channels, alpha=alpha) if parts.norm is None else layers.norm(channels)
-
-        normalized = layers._replace(norm=lrn)
+        normalized = layers._replace(norm=partial(LocalResponse, alpha=alpha)) if parts.norm is None else layers
         self.conv1 = normalized.conv(in_channels, conv1, window, stride=stride, padding=padding)
         self.pool1 = layers.pool(POOL, POOL_STRIDE, channels=conv1)
         self.conv2 = normalized.conv(conv1, conv2, 5, groups=towers)

@@ -16,13 +16,12 @@ from collections import OrderedDict
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import batch
-from convarium.layers.parts import PoolFactory
+from convarium.layers.parts import PoolFactory, SideBySide
 from convarium.layers.pooling import average_pool, max_pool
 
 
@@ -64,7 +63,7 @@ TABLES = {"filters": MODULES, "depths": BY_PRINTED_DEPTHS}
 PAPER = Layers(norm=batch, activation=nn.ReLU, pool=max_pool, init=he)
 
 
-class Inception(nn.ModuleDict):
+class Inception(SideBySide):
     """Branches side by side, their maps joined; (N, C, H, W) -> (N, filters.width(C), H/s, W/s), s the row's stride.
 
     With stride 2 there is no 1x1 branch and the pooled maps pass as they are. All windows of one stride have the same
@@ -89,9 +88,6 @@ class Inception(nn.ModuleDict):
             conv(filters.double, filters.double, 3, stride=stride),
         )
         self["pool"] = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
 class BNInception(AverageAndClassify):

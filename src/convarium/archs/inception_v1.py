@@ -10,12 +10,12 @@ the last pooling 2x2, as torchvision's published weights have it.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Outputs, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import LocalResponse, none
+from convarium.layers.parts import SideBySide
 from convarium.layers.pooling import average_pool, max_pool
 
 
@@ -54,21 +54,18 @@ AUX_MAPS, AUX_UNITS = 128, 1024
 AUX_PAPER = PAPER._replace(pool=average_pool, dropout=0.7)
 
 
-class Inception(nn.Module):
+class Inception(SideBySide):
     """Four branches side by side, their maps joined; (N, C, H, W) -> (N, filters.width, H, W)."""
 
     def __init__(self, in_channels: int, filters: Filters, layers: Layers) -> None:
         super().__init__()
         conv = layers.conv
-        self.branch1 = conv(in_channels, filters.conv1, 1)
-        self.branch3 = nn.Sequential(conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3))
-        self.branch5 = nn.Sequential(conv(in_channels, filters.reduce5, 1), conv(filters.reduce5, filters.conv5, 5))
-        self.branch_pool = nn.Sequential(
+        self["branch1"] = conv(in_channels, filters.conv1, 1)
+        self["branch3"] = nn.Sequential(conv(in_channels, filters.reduce3, 1), conv(filters.reduce3, filters.conv3, 3))
+        self["branch5"] = nn.Sequential(conv(in_channels, filters.reduce5, 1), conv(filters.reduce5, filters.conv5, 5))
+        self["branch_pool"] = nn.Sequential(
             layers.pool(3, 1, channels=in_channels, padding=1), conv(in_channels, filters.pool_proj, 1)
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.branch1(x), self.branch3(x), self.branch5(x), self.branch_pool(x)], dim=1)
 
 
 class AuxiliaryHead(nn.Module):

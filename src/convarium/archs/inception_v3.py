@@ -16,13 +16,12 @@ from collections import OrderedDict
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from convarium.layers import AS_IN_PAPER, AverageAndClassify, Layers, Outputs, Parts, output_size, takes_small_stem
 from convarium.layers.init import he
 from convarium.layers.norm import batch
-from convarium.layers.parts import PoolFactory
+from convarium.layers.parts import PoolFactory, SideBySide
 from convarium.layers.pooling import average_pool, max_pool
 
 
@@ -94,7 +93,7 @@ AUX_MAPS, AUX_UNITS, AUX_KERNEL = 128, 768, 5
 AUX_PAPER = PAPER._replace(pool=average_pool)
 
 
-class Branches(nn.ModuleDict):
+class Branches(SideBySide):
     """A fork as a module; (N, C, H, W) -> (N, out_channels, H', W')."""
 
     def __init__(self, in_channels: int, fork: Fork, parts: Parts) -> None:
@@ -107,9 +106,6 @@ class Branches(nn.ModuleDict):
                 branch.append(module)
             self[name] = branch
             self.out_channels += width
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
 def _build(in_channels: int, layer: Conv | Pool | Fork, parts: Parts) -> tuple[nn.Module, int]:

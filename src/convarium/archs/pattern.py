@@ -146,17 +146,14 @@ class _Parser:
         self.depth = 0  # of brackets
 
     def pattern(self) -> Pattern:
-        features: list[Item] = []
-        hidden: list[Item] = []
         self.expect("INPUT")
         self.expect("->")
-        while not self.ahead(TO_HIDDEN):
-            features.append(self.block(self.feature))
+        return Pattern(tuple(self.blocks(self.feature, TO_HIDDEN)), tuple(self.blocks(self.hidden, LAST)))
+
+    def blocks(self, layer: Callable[[], Layer], end: str) -> Iterator[Item]:
+        while not self.ahead(end):
+            yield self.block(layer)
             self.expect("->")
-        while not self.ahead(LAST):
-            hidden.append(self.block(self.hidden))
-            self.expect("->")
-        return Pattern(tuple(features), tuple(hidden))
 
     def block(self, layer: Callable[[], Layer]) -> Item:
         if self.take("["):

@@ -1,7 +1,6 @@
 """The vocabulary of the architectures: replaceable parts as factories, and what is built of them."""
 
-from convarium.layers.classifier import AverageAndClassify
-from convarium.layers.outputs import Outputs
+from convarium.layers.outputs import AverageAndClassify, Outputs
 from convarium.layers.parts import AS_IN_PAPER, ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
 from convarium.layers.sizes import output_size, takes_small_stem
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from convarium.layers.norm import OfUnits
 
@@ -62,6 +63,13 @@ class Layers(NamedTuple):
         norm = OfUnits(self.norm(out_features))
         linear = nn.Linear(in_features, out_features, bias=not _brings_bias(norm))
         return _in_order("linear", linear, norm, self.activation)
+
+
+class SideBySide(nn.ModuleDict):
+    """Branches side by side, their maps joined in order; (N, C, H, W) -> (N, sum of the branches', H', W')."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
 def _brings_bias(norm: nn.Module) -> bool:
