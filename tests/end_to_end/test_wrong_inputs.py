@@ -158,7 +158,10 @@ TRAIN = [
     Wrong("+foo=1", "foo: no such key"),
     Wrong("+optimizer.nesterov=true", "optimizer.nesterov: no such key in optimizer=adamw"),
     Wrong("~optimizer.lr", "optimizer.lr: cannot be removed"),
-    Wrong("arch=alexnet arch.stem=smal", "arch.stem=smal: out of range; accepted: auto or paper or small; did you mean 'small'?"),
+    Wrong(
+        "arch=alexnet arch.stem=smal",
+        "arch.stem=smal: out of range; accepted: auto or paper or small; did you mean 'small'?",
+    ),
     Wrong("arch=resnet18 arch.shortcut=b", "arch.shortcut=b: accepted are none, A, B, C; did you mean 'B'?"),
     Wrong("arch=perceptron norm=batch", "error: norm: a perceptron has one layer"),
     Wrong(
