@@ -17,7 +17,17 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "CONVARIUM_TRUST"):
     os.environ.pop(name, None)
 
-LONG = ("end_to_end", "sweep", "run", "observe", "test_notebooks.py", "test_cli.py")
+LONG = (
+    "end_to_end",
+    "sweep",
+    "test_own_folder.py",
+    "run",
+    "trained",
+    "observe",
+    "test_cli.py",
+    "test_notebooks.py",
+    "commands",
+)
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 

@@ -124,6 +124,7 @@ class Sweep:
         """The clock goes on by `seconds` unless something happens."""
         if not self._ended and not self._due():
             self.now += seconds
+        assert self.now < 1e6, "it waits for what does not come"
         for when in [when for when in self.at if when <= self.now]:
             self.at.pop(when)()
         for number, (_, life) in self._running.items():
@@ -278,8 +279,12 @@ def send(signum: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_jobs_at_work_and_starts_no_others(signum: signal.Signals) -> None:
+    before = signal.signal(signum, signal.SIG_DFL)  # nohup has SIGHUP ignored
     sweep = Sweep({1: [Life()], 2: [Life(math.inf)], 3: [Life()]}, at={2.0: send(signum)})
-    assert sweep.work() == signum
+    try:
+        assert sweep.work() == signum
+    finally:
+        signal.signal(signum, before)
     assert [sweep.history(number)[-1] for number in (1, 2, 3)] == ["ok", "interrupted", "queued"]
     assert sweep.messages[1] == f"{signum.name}: 1 job at work will save and end; Ctrl-C again: at once"
 
