@@ -94,7 +94,7 @@ def test_a_target_nested_in_a_list_is_found() -> None:
         ("torch.nn.modules.activation.Tensor", "norm", "is really torch.Tensor"),
         ("torch.nn.parallel.distributed.dataclass", "norm", "is really dataclasses.dataclass"),
         ("torch.optim.lr_scheduler.StepLR", "optimizer", "is not a torch.optim.Optimizer"),
-        ("convarium.archs.resnet.NamedTuple", "arch", "is really typing.NamedTuple"),
+        ("convarium.archs.bn_inception.NamedTuple", "arch", "is really typing.NamedTuple"),
         ("convarium.layers.Parts", "arch", "is not a torch.nn.Module"),
         ("convarium.observe.progress.time", "callbacks.progress", "neither a class nor a function"),
         ("lightning.pytorch.trainer.connectors.data_connector._DataConnector", "trainer", "not allowed there"),
