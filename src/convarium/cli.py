@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,6 +40,8 @@ def main() -> NoReturn:
     if words[0] in HELPS:
         sys.exit(_answer(lambda: print(_help(), end="")))
     if words[0] == "--version":
+        from importlib.metadata import version  # which imports the email package
+
         print(version("convarium"))
         sys.exit(0)
     if words[0] == "train":
