@@ -165,5 +165,9 @@ def test_a_key_is_listed_with_what_the_table_says_of_it(capsys: pytest.CaptureFi
     )
     assert VERB(["data.num_workers", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["may change on resume"] == "yes"
-    with pytest.raises(ConfigError, match=r"trainer\.max_epoch: unknown group"):
+    with pytest.raises(ConfigError, match=r"trainer\.max_epoch: unknown key; did you mean 'trainer\.max_epochs'\?"):
         VERB(["trainer.max_epoch"])
+    with pytest.raises(ConfigError, match=r"optimzer\.lr: unknown key; did you mean 'optimizer\.lr'\?"):
+        VERB(["optimzer.lr"])
+    with pytest.raises(ConfigError, match=r"seeed: unknown group; did you mean 'seed'\?"):
+        VERB(["seeed"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from convarium.commands.words import FORMAT, Verb, Words
 from convarium.config.catalog import Architecture, architectures, groups, members
-from convarium.config.keys import facts_of
+from convarium.config.keys import KEYS, facts_of
 from convarium.errors import ConfigError
 from convarium.wording import nearest
 
@@ -34,11 +34,15 @@ def run(words: Words) -> None:
     elif asked in (known := groups()):
         answer = members(asked)
         text = _columns(answer)
-    elif (facts := facts_of(asked)) is not None:
+    elif asked.partition(".")[0] in {*known, *KEYS} and (facts := facts_of(asked)) is not None:
         answer = facts
         text = f"{asked}\n" + _columns({f"  {name}": fact for name, fact in facts.items()})
+    elif "." in asked:
+        keys = [name.replace("*", group, 1) for name in KEYS for group in (known if name[0] == "*" else ("*",))]
+        raise ConfigError(f"{asked}: unknown key{nearest(asked, keys)} convarium train --help lists them")
     else:
-        raise ConfigError(f"{asked}: unknown group{nearest(asked, known)} One of: {', '.join(known)}")
+        near = nearest(asked, [*known, *KEYS])
+        raise ConfigError(f"{asked}: unknown group{near} One of: {', '.join(known)}")
     print(json.dumps(answer, indent=2, ensure_ascii=False) if words.as_json else text)
 
 
