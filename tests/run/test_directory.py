@@ -359,17 +359,44 @@ def test_a_config_that_is_none_is_refused(text: str, run: RunDirectory) -> None:
         run.config()
 
 
+def as_before_the_metrics_were_a_group(run: RunDirectory) -> None:
+    config = run.config_file.read_text()
+    run.config_file.write_text(re.sub(r"(?ms)^metrics:\n(?: .*?\n)+", "", config))
+    assert "metrics:" not in run.config_file.read_text()
+
+
+def test_a_rank_or_job_of_a_run_of_before_goes_on_too() -> None:
+    run = experiment()
+    metrics = run.config()["metrics"]
+    as_before_the_metrics_were_a_group(run)
+    assert run.config()["metrics"] == metrics
+    prepare_run(run.config())
+
+
+def test_a_checkpoint_of_before_that_counts_five_of_three_classes_goes_on() -> None:
+    few = ("data.num_classes=3", "schedule=constant")  # a rate that does not depend on the length
+    whole = experiment(*few, "trainer.max_epochs=2", folder="whole")
+    run = experiment(*few)
+    checkpoint = torch.load(run.last, weights_only=True)
+    for name in ("train_sums", "logged"):
+        loss, right, count = checkpoint["learner"][name]
+        checkpoint["learner"][name] = [loss, right, count, count]  # loss, acc1, acc5, images
+    torch.save(checkpoint, run.last)
+    config, *_ = resume_config(run.path, ["trainer.max_epochs=2"])
+    assert launch(prepare_run(config), [], resume=run.path) == 0
+    assert run.result()["metrics"]["train/acc1"] == whole.result()["metrics"]["train/acc1"]
+
+
 def test_a_run_of_before_its_classes_moved_is_read(tmp_path: Path) -> None:
     run = experiment("arch=lenet5", "data=digits", "data.image_size=32", "data.channels=1")
     config = run.config_file.read_text()
     older = re.sub(r"convarium\.data\.datasets\.", "convarium.data.", config)
     older = older.replace("convarium.run.devices.Precision", "convarium.run.precision.Precision")
-    older = re.sub(r"(?ms)^metrics:\n(?: .*?\n)+", "", older)
     older = re.sub(r"(?m)^    (monitor|mode): .*\n", "", older)
-    assert "metrics:" not in older
     assert "data.digits.Digits" in older
     assert "run.precision.Precision" in older
     run.config_file.write_text(older)
+    as_before_the_metrics_were_a_group(run)
     assert evaluate(prepare(run)) == {k: v for k, v in run.result()["metrics"].items() if k.startswith("test/")}
     config, *_ = resume_config(run.path, ["trainer.max_epochs=2"])
     assert launch(prepare_run(config), [], resume=run.path) == 0

@@ -201,8 +201,8 @@ class Learner(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["learner"]
-        self._resumed_sums = state["train_sums"]
-        self._logged = state["logged"]
+        last = len(self._logged) - 1  # older runs counted acc5 of fewer than five classes too, as the last but one
+        self._resumed_sums, self._logged = ([*state[of][:last], state[of][-1]] for of in ("train_sums", "logged"))
         self._clip_sums = torch.tensor(state["clip_sums"], device=self.device)
         if isinstance(self.schedule, Plateau):
             self.schedule.load_state_dict(state["plateau"])

@@ -32,6 +32,8 @@ MOVED = (  # where classes that older runs name have gone
     (r"\bconvarium\.data\.(digits|folder|imagenet|published|synthetic)\.", r"convarium.data.datasets.\1."),
     (r"\bconvarium\.run\.precision\.", "convarium.run.devices."),
 )
+ALWAYS = {f"acc{top}": {"_target_": "convarium.learn.metrics.Accuracy", "top": top} for top in (1, 5)}
+"""The metrics of runs before there was a group of them."""
 YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 
 
@@ -91,7 +93,7 @@ class RunDirectory:
             raise RunError(f"{self.config_file}: cannot be read ({type(error).__name__})") from error
         if not isinstance(config, dict) or "arch" not in config or "data" not in config:
             raise RunError(f"{self.config_file}: not the config of a run")
-        return config
+        return {"metrics": ALWAYS, **config}
 
     def save_config(self, config: dict[str, Any], overrides: list[str]) -> None:
         """Freeze a resolved config here, and the overrides it came from."""

@@ -73,9 +73,7 @@ def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequen
 
 def read_config(run: RunDirectory) -> dict[str, Any]:
     """The config of a run, its targets checked. Raises RunError when it is not there or not one of ours."""
-    accuracy = "convarium.learn.metrics.Accuracy"
-    always = {f"acc{top}": {"_target_": accuracy, "top": top} for top in (1, 5)}
-    config = {"metrics": always, **run.config()}  # there were runs before there was such a group
+    config = run.config()
     lacking = [name for name in (*RULES, "seed", "batch_size") if name not in config]
     if lacking or not all(isinstance(config[name], dict) for name in ("arch", "data", "trainer")):
         raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
