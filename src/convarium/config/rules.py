@@ -120,7 +120,11 @@ def _check_limits(config: dict[str, Any]) -> None:
             f"trainer.overfit_batches={trainer['overfit_batches']}: has no effect together with "
             f"trainer.limit_train_batches={trainer['limit_train_batches']}; set one of them"
         )
-    measured = ["val/loss", *(f"val/{name}" for name in config["metrics"])]
+    ranked = max(2, config["data"]["num_classes"])  # of fewer classes there are no five highest
+    measured = [
+        "val/loss",
+        *(f"val/{name}" for name, node in config["metrics"].items() if node.get("top", 1) <= ranked),
+    ]
     for group in ("stop", "schedule", *(f"callbacks.{name}" for name in config["callbacks"])):
         node = config["callbacks"][group.partition(".")[2]] if "." in group else config[group]
         watched = (node or {}).get("monitor")

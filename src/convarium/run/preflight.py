@@ -128,7 +128,7 @@ def check_metrics(config: dict[str, Any]) -> None:
         try:
             metric.update(logits, targets)
             float(metric.compute())
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ConfigError(
                 f"metrics.{name}: does not measure {classes} classes by one number ({one_line(error)})"
             ) from error

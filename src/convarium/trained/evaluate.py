@@ -28,7 +28,7 @@ from convarium.machine import cores, die_with_parent, scrub_rank_variables
 from convarium.run.console import quiet_lightning
 from convarium.run.devices import Placement, check_precision, cluster_environment, place, trainer_arguments
 from convarium.run.directory import RunDirectory
-from convarium.run.preflight import check_dense, check_views, without_values
+from convarium.run.preflight import check_dense, check_metrics, check_views, without_values
 from convarium.run.prepare import adapt_to_weights, views_of
 from convarium.run.pretrained import load_weights
 from convarium.run.resume import overrides_from_here, read_config
@@ -83,6 +83,7 @@ def _evaluation(
     run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str]
 ) -> Evaluation:
     placement = _place(config, named)
+    check_metrics(config)
     if split == "val" and not any(key.startswith("test.") for key in named):  # as validation is measured in training
         return Evaluation(run, weights, split, config, placement, None)
     check_test(config)
