@@ -318,7 +318,8 @@ def test_a_metric_of_torchmetrics_is_taken_and_one_of_something_else_refused() -
     preflight({**config, "metrics": {**config["metrics"], "auroc": accuracy}})
     matrix = {"_target_": "torchmetrics.classification.MulticlassConfusionMatrix", "num_classes": 10}
     fewer = {"_target_": "torchmetrics.classification.MulticlassAccuracy", "num_classes": 3}
-    for metric in (matrix, fewer):
+    ours = {"_target_": "convarium.learn.metrics.MacroF1", "num_classes": 3}
+    for metric in (matrix, fewer, ours):
         with pytest.raises(ConfigError, match=r"^metrics.mine: does not measure 10 classes by one number"):
             preflight({**config, "metrics": {"mine": metric}})
 
@@ -328,3 +329,13 @@ def test_losses_for_two_heads_are_for_a_network_of_two() -> None:
     preflight(compose(["arch=inception_v1", *image]).config)
     with pytest.raises(ConfigError, match=r"^loss.heads: 2 losses, but the network has 0 auxiliary classifiers"):
         preflight(compose(["arch=resnet18", *image]).config)
+
+
+def test_the_keys_of_each_heads_loss_are_checked() -> None:
+    loss = "{_target_: convarium.learn.losses.CrossEntropy, label_smoothing: %s}"
+    words = ["arch=inception_v1", "data=synthetic", "data.image_size=224", "loss=per_head"]
+    compose([*words, f"loss.heads=[{loss % 0.1},{loss % 0.2}]"])
+    with pytest.raises(ConfigError, match=r"^loss\.heads\[1\]\.label_smoothing=3\.0: out of range"):
+        compose([*words, f"loss.heads=[{loss % 0.1},{loss % 3.0}]"])
+    with pytest.raises(ConfigError, match=r"^loss\.main\.label_smoothing=3\.0: out of range"):
+        compose([*words, "loss.main.label_smoothing=3.0"])

@@ -77,13 +77,8 @@ def matching(pattern: str, text: str) -> Accepts:
 
 
 def auto_or(accepts: Accepts, *types: type) -> Accepts:
-    """The word "auto", or what `accepts` says."""
-    return Accepts(f'"auto", or {accepts.text}', lambda value: value == "auto" or accepts.test(value), (*types, str))
-
-
-def is_count_or_auto(value: int | str) -> bool:
-    """Whether a value is a whole number from 1, or "auto"."""
-    return value == "auto" or (isinstance(value, int) and value >= 1)
+    """What `accepts` says, or the word "auto"."""
+    return Accepts(f'{accepts.text}, or "auto"', lambda value: value == "auto" or accepts.test(value), (*types, str))
 
 
 def _share_or_count(value: float) -> bool:
@@ -108,7 +103,6 @@ COUNTS = Accepts(
     "a list of whole numbers from 1", lambda value: isinstance(value, int) and has_type(value, (int,)) and value >= 1
 )
 SHARE = between(0, 1)
-SWITCH = Accepts("true or false", lambda value: True, (bool,))
 BATCHES = Accepts(
     "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)", _share_or_count, (int, float)
 )
@@ -127,13 +121,11 @@ FOLDER_NAME = Accepts(
     lambda value: value not in ("", ".", "..") and "/" not in value and len(value.encode()) <= 255,
     (str,),
 )
-MIRROR = words("random", "alternating", "none")
 INTERPOLATION = words("nearest", "bilinear")
 ERASED = Accepts(
     "random or zero or mean, or levels from 0 to 1",
     lambda value: value in ("random", "zero", "mean") or 0 <= value <= 1,
 )
-STEM = words("auto", "paper", "small")
 
 
 def has_type(value: Any, types: tuple[type, ...]) -> bool:

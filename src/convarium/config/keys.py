@@ -17,13 +17,10 @@ from convarium.config.accepts import (
     FOLDER_NAME,
     INTERPOLATION,
     LENGTH,
-    MIRROR,
     NOT_EMPTY,
     POSITIVE_LENGTH,
     SHARE,
     SOME_BATCHES,
-    STEM,
-    SWITCH,
     WEIGHTS,
     Accepts,
     above,
@@ -33,7 +30,6 @@ from convarium.config.accepts import (
     below_one,
     between,
     has_type,
-    is_count_or_auto,
     matching,
     share,
     shown,
@@ -100,7 +96,7 @@ ROWS = (
     Key("test.flip", "whether mirror images are shown too, of 1 view or dense", part=EVALUATE),
     Key("sweep", "how the jobs of a sweep (-m) are run", part=LAYOUT | UNSEEN),
     Key("sweep.name", "the folder below sweeps/; null: made of the base config and the swept axes", FOLDER_NAME.or_null(), TEXT),
-    Key("sweep.jobs", "jobs at a time; auto: as the GPUs allow, on a CPU as its cores do", Accepts('at least 1, or "auto"', is_count_or_auto, (int, str))),
+    Key("sweep.jobs", "jobs at a time; auto: as the GPUs allow, on a CPU as its cores do", auto_or(COUNT, int)),
     Key("sweep.devices_per_job", "auto: trainer.devices; or a share of one GPU, 0.25: four jobs on each", auto_or(share(), int, float)),
     Key("sweep.isolation", "fork of a process that has imported everything, or spawn a new one; auto: fork on Linux", words("auto", "fork", "spawn")),
     Key("sweep.on_error", "what a failed job means: continue with the others, stop, or retry it", words("continue", "stop", "retry")),
@@ -120,7 +116,7 @@ ROWS = (
     Key("arch.variant", "member of the family"),
     Key("arch.shortcut", "none (a plain network), A (zeros), B (1x1 where shapes change) or C (1x1 everywhere)"),
     Key("arch.downsample_in", "which convolution of a bottleneck has the stride: 1x1 as in the paper, 3x3 as torchvision", words("1x1", "3x3")),
-    Key("arch.stem", "paper, small, or auto: small up to 64 pixels", STEM),
+    Key("arch.stem", "paper, small, or auto: small up to 64 pixels", words("auto", "paper", "small")),
     Key("arch.zero_init_residual", "whether every block starts as its shortcut"),
     Key("arch.stochastic_depth", "rate that the blocks' rates rise towards; 0: none", below_one()),
     Key("arch.padding", "of convolutions: same or valid, or auto; of EfficientNets same (TensorFlow) or symmetric (torchvision)"),
@@ -179,7 +175,7 @@ ROWS = (
     Key("data.split_seed", "chooses which images are set aside", at_least(0)),
     Key("data.archive", "where the dataset is downloaded from", NOT_EMPTY),
     Key("data.md5", "of that archive", matching("[0-9a-f]{32}", "32 hexadecimal digits")),
-    Key("data.in_memory", "whether files are decoded once and kept; null: if they fit and no crop needs larger ones", SWITCH.or_null()),
+    Key("data.in_memory", "whether files are decoded once and kept; null: if they fit and no crop needs larger ones", Accepts("true or false", lambda value: True, (bool,)).or_null()),
     Key("data.cache", "the folder that keeps decoded splits for the next run; null: none", NOT_EMPTY.or_null(), LAYOUT),
     Key("data.cache_dir", "the folder that keeps samples from elsewhere; null: none", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT),
     Key("data.cache_gb", "how much it keeps at most, in 10^9 bytes; null: everything", above(0).of(int, float).or_null(), LAYOUT),
@@ -193,7 +189,7 @@ ROWS = (
     Key("data.drop_last", "whether an epoch's incomplete last batch is left out", part=TRAINING),
     Key("augment", "changed how, at random, in training"),
     Key("augment.crop.pad", "black pixels around the image before it is cut", between(0, 16384)),
-    Key("augment.*.mirror", "one image in two: random, alternating between epochs, or none", MIRROR),
+    Key("augment.*.mirror", "one image in two: random, alternating between epochs, or none", words("random", "alternating", "none")),
     Key("augment.crop.scale", "share of the picture's area, from and to", ascending(0, 1)),
     Key("augment.crop.ratio", "width to height, from and to", ascending(0)),
     Key("augment.crop.shorter", "shorter side of the resized picture, from and to, for crops of 224", ascending(223)),
@@ -234,13 +230,13 @@ ROWS = (
     # how
     Key("loss", "what is minimized", part=NETWORK),
     Key("loss.*.label_smoothing", "share of the target that is spread over all classes", below_one()),
-    Key("loss.aux_weight", "of each auxiliary classifier's loss beside the main one", at_least(0)),
-    Key("loss.margin", "by which a wrong class must stay below the right one", above(0)),
-    Key("loss.rubbish_distance", "of the class that no sample is of", above(0)),
-    Key("loss.power", "1, or 2: what is missing is squared", Accepts("1 or 2", lambda value: value in (1, 2))),
+    Key("loss.*.aux_weight", "of each auxiliary classifier's loss beside the main one", at_least(0)),
+    Key("loss.*.margin", "by which a wrong class must stay below the right one", above(0)),
+    Key("loss.*.rubbish_distance", "of the class that no sample is of", above(0)),
+    Key("loss.*.power", "1, or 2: what is missing is squared", Accepts("1 or 2", lambda value: value in (1, 2))),
     Key("loss.heads", "the losses of the auxiliary classifiers in their order"),
     Key("loss.weights", "their weights in the same order", at_least(0)),
-    Key("metrics", "what is measured beside the loss", part=EVALUATE | UNSEEN),
+    Key("metrics", "what is measured beside the loss", part=EVALUATE),
     Key("metrics.*.top", "how many of the highest logits count", COUNT),
     Key("metrics.*.num_classes", "classes, those of the data", COUNT),
     Key("optimizer", "how the weights are changed", part=UNSEEN),
@@ -289,7 +285,7 @@ ROWS = (
     # where, and until when
     Key("trainer", "where, and until when", part=EVALUATE),
     Key("trainer.accelerator", "auto: the best found; cpu, gpu, cuda, mps", words("auto", "cpu", "gpu", "cuda", "mps"), LAYOUT | EVALUATE),
-    Key("trainer.devices", "of each machine; on a CPU processes; auto: all there are", Accepts('at least 1, or "auto"', is_count_or_auto, (int, str)), LAYOUT | EVALUATE),
+    Key("trainer.devices", "of each machine; on a CPU processes; auto: all there are", auto_or(COUNT, int), LAYOUT | EVALUATE),
     Key("trainer.num_nodes", "machines", COUNT, LAYOUT | TRAINING),
     Key("trainer.strategy", "how several devices train together", words("auto", "ddp", "ddp_find_unused_parameters_true"), LAYOUT | TRAINING),
     Key("trainer.max_epochs", "after which training ends", COUNT, GROWS | TRAINING),
@@ -401,7 +397,11 @@ def check_values(config: dict[str, Any]) -> None:
 
     Raises ConfigError for a number that is not finite and for a value outside its range.
     """
-    for key, value in sorted(leaves(config).items(), key=lambda pair: pair[0].count(".")):
+    flat = leaves(config)
+    for key, value in [*flat.items()]:
+        for place, item in enumerate(value if isinstance(value, list) else ()):
+            flat |= leaves(item, f"{key}[{place}]") if isinstance(item, dict) else {}  # a part, as of loss.heads
+    for key, value in sorted(flat.items(), key=lambda pair: pair[0].count(".")):
         accepts = accepted(key)
         whole = accepts is not None and accepts.whole
         for item in value if isinstance(value, list) and not whole else [value]:
