@@ -14,6 +14,7 @@ from convarium.config.compose import compose
 from convarium.errors import ConfigError
 from convarium.run.launch import launch
 from convarium.run.prepare import prepare
+from processes import convarium, run
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 IMAGES = "in_channels: ${data.channels}\nnum_classes: ${data.num_classes}\nimage_size: ${data.image_size}\n"
@@ -159,22 +160,28 @@ def test_one_of_each_is_added_from_a_folder_of_one_s_own_and_swept(folder: Path,
     assert all(float(row["test/worst_class"]) >= 0 for row in board)
 
 
+def one_after_the_other(folder: str, *commands: tuple[str, ...]) -> int:
+    """`convarium WORDS` for each, in this process; the first exit code that is not 0."""
+    os.environ["CONVARIUM_TRUST"] = folder
+    return next((code for words in commands if (code := convarium(*words))), 0)
+
+
 def test_a_run_with_one_s_own_parts_goes_on_and_is_evaluated_and_they_are_listed(
     folder: Path, own_directory: Path
 ) -> None:
-    code = (
-        "import sys\nfrom convarium import cli\n"
-        "def go(*words):\n"
-        "    sys.argv[1:] = words\n"
-        "    try:\n        cli.main()\n    except SystemExit as end:\n        assert not end.code, (words, end.code)\n"
-        f"go('train', *{[*MINE, *SHORT]!r}, 'trainer.max_epochs=1', 'run_dir=run')\n"
-        "go('train', 'resume=run', 'trainer.max_epochs=2')\n"
-        "go('evaluate', 'run')\ngo('list', 'metrics')\ngo('evaluate', 'run', 'metrics=[accuracy,macro_f1]')\n"
+    commands = (
+        ("train", *MINE, *SHORT, "trainer.max_epochs=1", "run_dir=run"),
+        ("train", "resume=run", "trainer.max_epochs=2"),
+        ("evaluate", "run"),
+        ("list", "metrics"),
+        ("evaluate", "run", "metrics=[accuracy,macro_f1]"),
     )
-    done = command(folder, "-c", code)
-    assert done.returncode == 0, done.stderr
-    assert "worst_class        The accuracy of the worst class" in done.stdout
-    assert "macro_f1" in done.stdout
+    log = own_directory / "log"
+    code = run(one_after_the_other, str(folder), *commands, log=log)
+    printed = log.read_text()
+    assert code == 0, printed
+    assert "worst_class        The accuracy of the worst class" in printed
+    assert "macro_f1" in printed
 
 
 def test_a_network_of_torchvision_is_one_yaml(folder: Path, trusting: Callable[[str], None]) -> None:

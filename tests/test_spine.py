@@ -1,41 +1,16 @@
 """A run passes few functions, once each, in one direction: those that docs/architecture.md draws."""
 
+import inspect
 import json
-import subprocess
 import sys
 from pathlib import Path
+from types import CodeType, FrameType
 
-ROOT = Path(__file__).parents[1]
-SPINE = ("cli.py", "commands/train.py", "config/compose.py", "run/prepare.py", "run/launch.py", "run/fit.py")
-TRACE = """
-import inspect, json, sys
-from pathlib import Path
 import convarium
-package, spine = Path(convarium.__file__).parent, json.loads(sys.argv.pop(1))
-files = {str(package / name): name for name in spine}
-hops = []
+import processes
 
-def is_step(code):  # no module or class body, no lambda or comprehension, no property
-    return code.co_flags & inspect.CO_OPTIMIZED and "<" not in code.co_name and code.co_name != "placement"
-
-def note(frame, event, arg):
-    if event == "call" and (file := files.get(frame.f_code.co_filename)) and is_step(frame.f_code):
-        caller = frame.f_back
-        while caller is not None and caller.f_code.co_filename not in files:
-            caller = caller.f_back
-        if caller is None or files[caller.f_code.co_filename] != file:
-            hop = f"{file}:{frame.f_code.co_name}"
-            hops.extend([] if hop in hops else [hop])
-
-from convarium.cli import train
-sys.setprofile(note)
-try:
-    train()
-except SystemExit as end:
-    sys.setprofile(None)
-    Path("hops.json").write_text(json.dumps(hops))
-    sys.exit(end.code)
-"""
+SPINE = ("cli.py", "commands/train.py", "config/compose.py", "run/prepare.py", "run/launch.py", "run/fit.py")
+FILES = {str(Path(convarium.__file__).parent / name): name for name in SPINE}
 RUN = [
     "cli.py:train",
     "commands/train.py:run",
@@ -48,10 +23,35 @@ RUN = [
 ]
 
 
+def is_step(code: CodeType) -> bool:
+    """No module or class body, no lambda or comprehension, no property."""
+    return bool(code.co_flags & inspect.CO_OPTIMIZED) and "<" not in code.co_name and code.co_name != "placement"
+
+
+def train_traced(*words: str) -> int:
+    """`python train.py WORDS`, which writes down each call from one file of the spine into another, in order."""
+    hops: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and (file := FILES.get(frame.f_code.co_filename)) and is_step(frame.f_code):
+            caller = frame.f_back
+            while caller is not None and caller.f_code.co_filename not in FILES:
+                caller = caller.f_back
+            if caller is None or FILES[caller.f_code.co_filename] != file:
+                hop = f"{file}:{frame.f_code.co_name}"
+                hops.extend([] if hop in hops else [hop])
+
+    sys.setprofile(note)
+    code = processes.train(*words)
+    sys.setprofile(None)
+    Path("hops.json").write_text(json.dumps(hops))
+    return code
+
+
 def hops_of(*words: str) -> list[str]:
-    """Each call from one file of the spine into another, in order."""
-    done = subprocess.run([sys.executable, "-c", TRACE, json.dumps(SPINE), *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """What `train_traced` wrote, of a run in a process of its own."""
+    log = Path("log")
+    assert processes.run(train_traced, *words, log=log) == 0, log.read_text()
     return list(json.loads(Path("hops.json").read_text()))
 
 

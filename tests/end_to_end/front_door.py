@@ -28,8 +28,12 @@ def serve() -> None:
     import convarium.run.launch
     import convarium.run.preflight
     import convarium.run.resume  # noqa: F401
+    from convarium.config.compose import compose
+    from convarium.config.trust import trust
 
     Plugins.instance()
+    compose([])  # parses the yaml files
+    trust.cache_clear()
     for line in sys.stdin:
         asked = json.loads(line)
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
@@ -29,7 +30,7 @@ from convarium.config.resolvers import register
 from convarium.errors import ConfigError
 
 ROOT = "train"  # conf/train.yaml
-ABOVE_THE_BASELINE = ("recipe/", "study/", "hydra/")  # these change what the yaml files of the groups say
+ABOVE_THE_BASELINE = ("recipe/", "study/")  # these change what the yaml files of the groups say
 Choices = dict[str, str | list[str]]
 """Group -> its answer, or answers."""
 
@@ -49,7 +50,7 @@ class Groups:
 
     def __init__(self, config_dir: str | None = None, loader: ConfigLoaderImpl | None = None, root: str = ROOT) -> None:
         self.root = root
-        self.loader = loader or _loader(config_dir)
+        self.loader = Loader(loader.get_search_path() if loader else _search_path(config_dir))
         register()
         self._merged: dict[tuple[str, ...], Merged] = {}
         self._baselines: dict[tuple[str, ...], Baseline] = {}
@@ -90,7 +91,7 @@ class Groups:
         if groups not in self._merged:
             whole = self.loader.load_configuration(self.root, list(groups), RunMode.RUN)
             check_hydra_node(whole)
-            self._merged[groups] = Merged.of(whole)
+            self._merged[groups] = Merged.of(whole, *self.loader.composed)
         return self._merged[groups]
 
     def _with_values(self, cfg: DictConfig, values: list[Override]) -> DictConfig:
@@ -102,16 +103,18 @@ class Groups:
     def baseline(self, overrides: Sequence[str]) -> Baseline:
         groups, _ = self._split([word for word in overrides if not word.startswith("~")])
         if groups not in self._baselines:
-            defaults = self.loader.compute_defaults_list(self.root, list(groups), RunMode.RUN)
-            kept = [item for item in defaults.defaults if not (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
-            _, repository = self.loader._parse_overrides_and_create_caching_repo(self.root, list(groups))
-            cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
-            cfg.pop("hydra", None)
+            whole, _, cfg, defaults, repository = self._of(groups)
+            above = [item for item in defaults if (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
+            files = (repository.load_config(str(item.config_path)) for item in above)
+            if any(file and file.config for file in files):
+                kept = [item for item in defaults if item not in above]
+                cfg = self.loader._compose_config_from_defaults_list(defaults=kept, repo=repository)
+                cfg.pop("hydra", None)
             choices: Choices = {}
-            for group, member in defaults.overrides.known_choices.items():
+            for group, member in whole.hydra.runtime.choices.items():
                 if member is not None and not group.startswith("hydra/"):
                     choices[group] = member
-            for group, members in _several(defaults.defaults, self.root).items():
+            for group, members in _several(defaults, self.root).items():
                 choices[group] = members
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
             self._baselines[groups] = Baseline(cfg, plain, choices)
@@ -136,9 +139,12 @@ class Merged(NamedTuple):
     hydra: Any
     """Its hydra node in the form in which `${hydra:...}` reads it."""
     rest: DictConfig
+    defaults: list[ResultDefault]
+    """The files it is merged from."""
+    repository: IConfigRepository
 
     @classmethod
-    def of(cls, whole: DictConfig) -> "Merged":
+    def of(cls, whole: DictConfig, defaults: list[ResultDefault], repository: IConfigRepository) -> "Merged":
         """Take apart what Hydra has merged."""
         before = HydraConfig.instance().cfg
         try:
@@ -149,7 +155,7 @@ class Merged(NamedTuple):
         rest = copy.deepcopy(whole)
         with read_write(rest), open_dict(rest):
             del rest["hydra"]
-        return cls(whole, hydra, rest)
+        return cls(whole, hydra, rest, defaults, repository)
 
 
 def check_hydra_node(cfg: DictConfig) -> None:
@@ -176,7 +182,17 @@ def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:
     return {group: names for group, names in members.items() if len(names) > 1}
 
 
-def _loader(config_dir: str | None) -> ConfigLoaderImpl:
+class Loader(ConfigLoaderImpl):
+    """Hydra's, which keeps the list of files that it composed last."""
+
+    composed: tuple[list[ResultDefault], IConfigRepository]
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        self.composed = defaults, repo
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+
+def _search_path(config_dir: str | None) -> ConfigSearchPath:
     version.setbase("1.3")
     setup_globals()  # the `hydra` resolver
     path = create_config_search_path(f"file://{conf_dir()}")
@@ -184,4 +200,4 @@ def _loader(config_dir: str | None) -> ConfigLoaderImpl:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
         path.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(path)
+    return path
