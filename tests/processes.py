@@ -14,19 +14,24 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["processes", "convarium.cli", "convarium.run.launch", "convarium.run.fit"])
+_context.set_forkserver_preload(["convarium.cli", "convarium.run.launch", "convarium.run.fit", "convarium.run.resume"])
 
 
-def start(function: Callable[..., Any], *arguments: Any, log: Path) -> BaseProcess:
-    """Call `function(*arguments)` in a new process whose output goes to `log`; its return value is the exit code."""
-    process = _context.Process(target=_run, args=(function, arguments, str(log), os.getcwd()))
+def start(function: Callable[..., Any], *arguments: Any, log: Path, errors: Path | None = None) -> BaseProcess:
+    """Call `function(*arguments)` in a new process; its return value is the exit code.
+
+    What it prints goes to `log`, and what to stderr to `errors`, if given.
+    """
+    process = _context.Process(target=_run, args=(function, arguments, str(log), str(errors or log), os.getcwd()))
     process.start()
     return process
 
 
-def run(function: Callable[..., Any], *arguments: Any, log: Path, timeout: float = 240) -> int:
+def run(
+    function: Callable[..., Any], *arguments: Any, log: Path, errors: Path | None = None, timeout: float = 240
+) -> int:
     """`start`, and wait; the exit code, negative for a signal."""
-    process = start(function, *arguments, log=log)
+    process = start(function, *arguments, log=log, errors=errors)
     process.join(timeout)
     if process.is_alive():
         process.kill()
@@ -93,12 +98,11 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
     return train(*overrides)
 
 
-def _run(function: Callable[..., Any], arguments: tuple[Any, ...], log: str, directory: str) -> None:
+def _run(function: Callable[..., Any], arguments: tuple[Any, ...], log: str, errors: str, directory: str) -> None:
     os.chdir(directory)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: what a shell starts with & ignores it
-    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for descriptor, file in ((1, log), (2, errors)):
+        os.dup2(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY), descriptor)
     code = function(*arguments)
     with contextlib.suppress(ValueError):
         sys.stdout.flush()

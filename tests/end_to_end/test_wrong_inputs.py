@@ -1,10 +1,7 @@
 """Wrong inputs at the front door: exit code 2, one line that names the cure, no traceback, nothing left half-made."""
 
 import fcntl
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,45 +12,20 @@ import yaml
 from PIL import Image
 
 from convarium.config.compose import compose
+from processes import convarium, run, train
 
 GPUS = torch.cuda.device_count()
 
 
-class Outcome(NamedTuple):
-    """What a command left on its way out."""
-
-    code: int
-    out: str
-    err: str
+def command(name: str, *words: str) -> int:
+    """`python train.py WORDS`, or `convarium WORDS`."""
+    os.environ.pop("CONVARIUM_DATA", None)
+    return train(*words) if name == "train.py" else convarium(*words)
 
 
-class FrontDoor:
-    """Runs commands in children of one process that has everything imported (front_door.py)."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environment.pop("CONVARIUM_DATA", None)
-        self.server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("front_door.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def __call__(self, argv: list[str], cwd: Path, **env: str) -> Outcome:
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
-        self.server.stdin.write(json.dumps({"argv": argv, "cwd": str(cwd), "env": env}) + "\n")
-        self.server.stdin.flush()
-        return Outcome(**json.loads(self.server.stdout.readline()))
-
-
-@pytest.fixture(scope="module")
-def front_door() -> Iterator[FrontDoor]:
-    door = FrontDoor()
-    with door.server:  # closes its pipes at the end, which ends it, and waits
-        yield door
+@pytest.fixture(scope="module", autouse=True)
+def locks() -> Iterator[None]:
+    yield
     for lock in LOCKS:
         lock.close()
 
@@ -277,18 +249,20 @@ def tree(cwd: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "wrong"),
+    ("name", "wrong"),
     [("train.py", wrong) for wrong in TRAIN] + [("convarium", wrong) for wrong in VERBS],
     ids=lambda value: value if isinstance(value, str) else value.words.replace("/", "|"),
 )
-def test_a_wrong_input_ends_in_one_line(front_door: FrontDoor, tmp_path: Path, command: str, wrong: Wrong) -> None:
+def test_a_wrong_input_ends_in_one_line(tmp_path: Path, name: str, wrong: Wrong) -> None:
     if wrong.before is not None:
         wrong.before(tmp_path)
     before = tree(tmp_path)
-    outcome = front_door([command, *wrong.words.split(" ")], tmp_path)
-    assert outcome.code == 2, outcome
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1, outcome.err
-    assert wrong.says in outcome.err
-    assert "Traceback" not in outcome.out
+    printed, errors = Path(f"{tmp_path}.out"), Path(f"{tmp_path}.err")
+    code = run(command, name, *wrong.words.split(" "), log=printed, errors=errors)
+    said = errors.read_text()
+    assert code == 2, said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1, said
+    assert wrong.says in said
+    assert "Traceback" not in printed.read_text()
     assert tree(tmp_path) == before
