@@ -64,11 +64,6 @@ class Groups:
         """The names of all groups that are keys of an experiment, and recipe and study."""
         return sorted(set(self.loader.repository.get_group_options("", ObjectType.GROUP)) - {"hydra"})
 
-    def keys(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Choices]:
-        """What the yaml files chosen by `overrides` say, unresolved, and which files these are."""
-        baseline = self.baseline(overrides)
-        return copy.deepcopy(baseline.plain), baseline.choices
-
     def merge(self, overrides: Sequence[str]) -> DictConfig:
         """What Hydra's load_configuration returns; experiments that differ in values only are merged once."""
         groups, values = self._split(overrides)

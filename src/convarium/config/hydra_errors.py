@@ -154,7 +154,7 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
         group, _, inside = key.partition("/")
         value = next((override.value() for override in parsed if override.key_or_group == key), "...")
         return f"{key}: no such group; write {group}={inside}/{value}"
-    node, choices = groups.keys(rest)
+    _, node, choices = groups.baseline(rest)
     level: Any = node
     parts = key.split(".")
     for depth, part in enumerate(parts):

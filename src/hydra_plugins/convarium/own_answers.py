@@ -23,21 +23,16 @@ class ParsedOnce(FileConfigSource):
         return "parsed-once"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """What the file says, a copy each time, for Hydra changes it."""
-        file = os.path.join(self.path, self._normalize_file_name(config_path))
-        try:
-            stat = os.stat(file)
-        except OSError:
-            return super().load_config(config_path)  # which says so
-        result: ConfigResult = pickle.loads(_pickled(file, stat.st_mtime_ns, stat.st_size))
-        result.provider, result.path = self.provider, f"{self.scheme()}://{self.path}"
+        """What the file says; a copy, for Hydra changes it."""
+        file = self._normalize_file_name(config_path)
+        result: ConfigResult = pickle.loads(_parsed(self.path, file, os.stat(f"{self.path}/{file}").st_mtime_ns))
+        result.provider = self.provider
         return result
 
 
 @cache
-def _pickled(file: str, modified: int, size: int) -> bytes:
-    folder, name = os.path.split(file)
-    return pickle.dumps(FileConfigSource("", folder).load_config(name))
+def _parsed(folder: str, file: str, modified: int) -> bytes:
+    return pickle.dumps(FileConfigSource("", folder).load_config(file))
 
 
 class OwnAnswers(SearchPathPlugin):
