@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from archs.catalog import EACH_WITHOUT_VALUES
-from convarium.config.catalog import conf_dir, first_comment, groups, members
+from convarium.config.catalog import conf_dir, groups, members, opening_comments
 from convarium.config.compose import Conf
 from convarium.config.instantiate import RULES, build
 from data.packed.packs import packing_of
@@ -63,7 +63,7 @@ def test_a_yaml_opens_with_one_line_that_says_what_it_is(file: str) -> None:
     first, second = (conf_dir() / file).read_text(encoding="utf-8").splitlines()[:2]
     line = second if first == "# @package _global_" else first
     assert line.startswith("# ")
-    assert first_comment(conf_dir() / file) == line.removeprefix("# ").rstrip()
+    assert opening_comments(conf_dir() / file)[0] == line.removeprefix("# ").rstrip()
 
 
 @pytest.mark.parametrize(("group", "member"), MEMBERS)

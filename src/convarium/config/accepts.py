@@ -45,16 +45,6 @@ def between(low: float, high: float) -> Accepts:
     return Accepts(f"{low} to {high}", lambda value: low <= value <= high)
 
 
-def share() -> Accepts:
-    """Shares that are not nothing: above 0 and at most 1."""
-    return Accepts("above 0 and at most 1", lambda value: 0 < value <= 1)
-
-
-def below_one() -> Accepts:
-    """Shares of which something remains."""
-    return Accepts("at least 0 and below 1", lambda value: 0 <= value < 1)
-
-
 def ascending(low: float, high: float = math.inf) -> Accepts:
     """Two ascending numbers above `low`, up to `high`."""
 
@@ -93,16 +83,12 @@ def _is_length(value: float | str) -> bool:
     return True
 
 
-def _is_positive_length(value: float | str) -> bool:
-    return _is_length(value) and parse_length(value).amount > 0
-
-
 NOT_EMPTY = Accepts("text", lambda value: value != "", (str,))
 COUNT = at_least(1)
-COUNTS = Accepts(
-    "a list of whole numbers from 1", lambda value: isinstance(value, int) and has_type(value, (int,)) and value >= 1
-)
+COUNTS = Accepts("a list of whole numbers from 1", lambda value: has_type(value, (int,)) and value >= 1)
 SHARE = between(0, 1)
+SOME_SHARE = Accepts("above 0 and at most 1", lambda value: 0 < value <= 1)
+SHARE_BELOW_ONE = Accepts("at least 0 and below 1", lambda value: 0 <= value < 1)
 BATCHES = Accepts(
     "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)", _share_or_count, (int, float)
 )
@@ -112,7 +98,11 @@ SOME_BATCHES = Accepts(
     (int, float),
 )
 LENGTH = Accepts(LENGTHS_ACCEPTED, _is_length, (int, float, str))
-POSITIVE_LENGTH = Accepts(f"{LENGTHS_ACCEPTED}, above 0", _is_positive_length, (int, float, str))
+POSITIVE_LENGTH = Accepts(
+    f"{LENGTHS_ACCEPTED}, above 0",
+    lambda value: _is_length(value) and parse_length(value).amount > 0,
+    (int, float, str),
+)
 WEIGHTS = matching(
     r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
 )

@@ -66,9 +66,7 @@ class Comparison:
         if not types or (value is None and entry is not None and entry.null):
             return value
         if isinstance(base, list) and isinstance(value, list):
-            kinds = {type(item) for item in base}
-            if entry and entry.types:
-                kinds = set(entry.types)
+            kinds = set(entry.types) if entry and entry.types else {type(item) for item in base}
             for item in value:
                 if kinds and not has_type(item, tuple(kinds)):
                     raise ConfigError(f"{key}={shown(value)}: expected {_names(kinds)} in the list, got {shown(item)}")

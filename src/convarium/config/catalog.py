@@ -28,7 +28,7 @@ def files(group: str) -> dict[str, Path]:
 
 def members(group: str) -> dict[str, str]:
     """The answers of a group, each with the comment line that opens its file."""
-    return {name: first_comment(path) for name, path in files(group).items()}
+    return {name: next(iter(opening_comments(path)), "") for name, path in files(group).items()}
 
 
 def entries(group: str, name: str) -> list[str]:
@@ -37,11 +37,6 @@ def entries(group: str, name: str) -> list[str]:
     if path is None:
         return []
     return re.findall(r"^(?!defaults\b)(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-def first_comment(path: Path) -> str:
-    """The first comment line of a yaml that is not its `@package`; empty if there is none."""
-    return next(iter(opening_comments(path)), "")
 
 
 def opening_comments(path: Path) -> list[str]:

@@ -132,9 +132,8 @@ def find_target(node: dict[str, Any], key: str) -> Any:
     rule = _rule(key)
     _check_name(node, key)
     path: str = node["_target_"]
-    module, _, name = path.rpartition(".")
     try:
-        target = getattr(import_module(module), name)
+        target = _import(path)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{key}._target_={path}: not found ({error})") from error
     if not inspect.isclass(target) and not inspect.isfunction(target):
@@ -142,7 +141,8 @@ def find_target(node: dict[str, Any], key: str) -> Any:
     home = f"{target.__module__}.{target.__qualname__}"
     if "." in target.__qualname__ or not home.startswith((*rule.prefixes, *trust().prefixes)):
         raise ConfigError(f"{key}._target_={path}: is really {home}, which is not allowed there")
-    for kind in _kinds(home, key, rule):
+    foreign = (kind for prefix, kind in FOREIGN_KINDS.items() if home.startswith(prefix))
+    for kind in filter(None, (_kind_of_group(key, rule), *foreign)):
         own_function = inspect.isfunction(target) and home.startswith(trust().prefixes)
         if not own_function and not _is_of_kind(target, _import(kind)):
             raise ConfigError(f"{key}._target_={path}: is not a {kind}")
@@ -163,8 +163,7 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for place, item in enumerate(node):
             yield from _targets(item, f"{key}[{place}]")
     elif isinstance(node, dict):
-        special = [name for name in node if str(name).startswith("_") and str(name).endswith("_")]
-        if special:
+        if any(str(name).startswith("_") and str(name).endswith("_") for name in node):
             yield key, node
         for name, item in node.items():
             yield from _targets(item, f"{key}.{name}" if key else str(name))
@@ -187,12 +186,6 @@ def _check_name(node: dict[str, Any], key: str) -> None:
         )
 
 
-def _kinds(home: str, key: str, rule: Rule) -> Iterator[str]:
-    if (kind := _kind_of_group(key, rule)) is not None:
-        yield kind
-    yield from (kind for prefix, kind in FOREIGN_KINDS.items() if home.startswith(prefix))
-
-
 def _kind_of_group(key: str, rule: Rule) -> str | None:
     """What the object at a dotted key must be by its group; None for what stands deeper inside."""
     return rule.kind if key.count(".") == (1 if rule.entries else 0) and "[" not in key else None
@@ -206,11 +199,9 @@ def _import(path: str) -> Any:
 def _check_arguments(target: Any, arguments: dict[str, Any], partial: bool, key: str) -> None:
     """Bind the arguments now: a partial would report a wrong one only when it is called."""
     signature = inspect.signature(target)
+    bind = signature.bind_partial if partial else signature.bind
     try:
-        if partial:
-            signature.bind_partial(**arguments)
-        else:
-            signature.bind(**arguments)
+        bind(**arguments)
     except TypeError as error:
         names = [
             name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD

@@ -78,15 +78,14 @@ def check_test(config: dict[str, Any]) -> None:
 def _check_batch(config: dict[str, Any]) -> None:
     """The global batch is shared out among devices, nodes and accumulation steps without a remainder."""
     trainer = config["trainer"]
-    parts = {name: trainer[name] for name in ("devices", "num_nodes", "accumulate_grad_batches")}
-    if parts["devices"] != "auto":  # else the device check knows the number
-        check_batch_divides(config["batch_size"], **parts)
+    accumulate = trainer["accumulate_grad_batches"]
+    if trainer["devices"] != "auto":  # else the device check knows the number
+        check_batch_divides(config["batch_size"], trainer["devices"], trainer["num_nodes"], accumulate)
     size = config["data"].get("train_size")
     if size is not None:  # else it is known when the dataset is read
         train = size - carved_size(size, config["data"]["val_fraction"])
         if config["batch_size"] > train:
             raise ConfigError(f"batch_size={config['batch_size']}: more than the {train} training images")
-    accumulate = trainer["accumulate_grad_batches"]
     for name in ("limit_train_batches", "overfit_batches"):
         limit = trainer[name]
         if isinstance(limit, int) and limit % accumulate:
