@@ -1,22 +1,30 @@
 """Where Hydra looks for answers, and how it reads them.
 
-Private name of Hydra's: its module `_internal` for FileConfigSource.
+Private names: Hydra's module `_internal` for FileConfigSource, and its `_get_header_dict`; OmegaConf's `_utils` for the
+rules by which it reads yaml.
 """
 
 import os
 import pickle
 from functools import cache
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from convarium.config.trust import trust
 
 
+class Fast(yaml.CSafeLoader, get_yaml_loader()):  # type: ignore[misc]
+    """OmegaConf's rules behind the parser in C."""
+
+
 class ParsedOnce(FileConfigSource):
-    """Files of yaml, each parsed once a process: Hydra reads one two to six times for an experiment."""
+    """Files of yaml, parsed once a process: Hydra reads one up to six times for an experiment."""
 
     @staticmethod
     def scheme() -> str:
@@ -24,15 +32,16 @@ class ParsedOnce(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """What the file says; a copy, for Hydra changes it."""
-        file = self._normalize_file_name(config_path)
-        result: ConfigResult = pickle.loads(_parsed(self.path, file, os.stat(f"{self.path}/{file}").st_mtime_ns))
-        result.provider = self.provider
-        return result
+        path = os.path.join(self.path, self._normalize_file_name(config_path))
+        config, header = pickle.loads(_parsed(path, os.stat(path).st_mtime_ns))
+        return ConfigResult(self.provider, self.path, config, header)
 
 
 @cache
-def _parsed(folder: str, file: str, modified: int) -> bytes:
-    return pickle.dumps(FileConfigSource("", folder).load_config(file))
+def _parsed(path: str, modified: int) -> bytes:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    return pickle.dumps((OmegaConf.create(yaml.load(text, Fast) or {}), ParsedOnce._get_header_dict(text)))
 
 
 class OwnAnswers(SearchPathPlugin):
