@@ -217,7 +217,6 @@ def test_with_gpus_they_are_taken_unless_the_cpu_is_asked_for(asked: dict[str, o
         ),
         (trainer("gpu"), "trainer.accelerator=gpu: this machine has no GPUs; accepted here: auto, cpu"),
         (trainer("mps"), "trainer.accelerator=mps: this machine has no GPUs; accepted here: auto, cpu"),
-        (trainer("tpu"), "trainer.accelerator=tpu: accepted are auto, cpu, gpu, cuda, mps"),
         (
             trainer("gpu", "auto", 2),
             "trainer.devices=auto: several machines need a number of devices on each",

@@ -131,12 +131,12 @@ class Checkpoint(LightningCheckpoint):
             return True
         if self.every_n_minutes is None:
             return False
+        late = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         if trainer.world_size == 1:
-            return time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+            return late
         # several ranks go by rank 0's clock, and ask it only where they wait for each other anyway
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
-        late = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         return bool(trainer.strategy.broadcast(late))
 
     def _save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -151,10 +151,8 @@ class Checkpoint(LightningCheckpoint):
 
 
 def _averaged(trainer: L.Trainer) -> dict[str, Tensor] | None:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Averaging):
-            return callback.averaged_state()
-    return None
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback.averaged_state() for callback in callbacks if isinstance(callback, Averaging)), None)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -87,8 +87,6 @@ def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
         kind = "mps" if mps and not available["cuda"] else "cuda"
     else:
         kind = accelerator
-    if kind not in available:
-        raise ConfigError(f"trainer.accelerator={accelerator}: accepted are auto, cpu, gpu, cuda, mps")
     if nodes > 1:  # this machine may be none of them
         if not isinstance(devices, int):
             raise ConfigError(f"trainer.devices={devices}: several machines need a number of devices on each")

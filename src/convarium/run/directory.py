@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,12 +144,8 @@ def _new_name(config: dict[str, Any]) -> Path:
     now = datetime.now()
     stem = Path("runs").absolute() / now.strftime("%Y-%m-%d")
     name = f"{now:%H-%M-%S}-{slug(config['name'])}-{config_hash(config)[:8]}"
-    path = stem / name
-    attempt = 2
-    while path.exists():  # the same experiment twice in a second
-        path = stem / f"{name}-{attempt}"
-        attempt += 1
-    return path
+    again = (stem / f"{name}-{attempt}" for attempt in count(2))  # the same experiment twice in a second
+    return next(path for path in chain([stem / name], again) if not path.exists())
 
 
 def _alive(pid: int) -> bool:

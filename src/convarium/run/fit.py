@@ -124,13 +124,12 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
     if checkpoint is not None:
         checkpoint.begin(run, config, stop)
     ranks = prepared.placement.ranks
-    first = [averaging] if averaging else []
-    last = [early] if early else []
+    watching = (averaging, SameConfig(run.config_file, ranks), *callbacks, early)
     try:
         with quiet_lightning():
             trainer = build(config["trainer"], "trainer")(
                 **trainer_arguments(prepared.placement, precision, config["trainer"]["strategy"]),
-                callbacks=[*first, SameConfig(run.config_file, ranks), *callbacks, *last],
+                callbacks=[callback for callback in watching if callback is not None],
                 plugins=[AtomicCheckpointIO(), cluster_environment(ranks)],
                 default_root_dir=run.path,
                 num_sanity_val_steps=0,

@@ -110,10 +110,6 @@ class MetricsFile(Logger):
     def save(self) -> None:
         self.table.flush()
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        self.table.flush()
-
 
 class Heartbeat(L.Callback):
     """Keeps result.json alive from inside the loops; rank 0 only."""

@@ -110,13 +110,11 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
 
 def _allow(change: Change) -> None:
     key, then, now = change
-    if not determines_result(key) or has_part(key, RESUME):
+    grows = has_part(key, GROWS)
+    if not determines_result(key) or has_part(key, RESUME) or (grows and (now == -1 or (then != -1 and now > then))):
         return
-    if has_part(key, GROWS):
-        if now == -1 or (then != -1 and now > then):
-            return
-        raise ConfigError(f"{key}={_shown(now)}: cannot become less on resume, the run has {_shown(then)}")
-    raise ConfigError(f"{key}={_shown(now)}: cannot change on resume, the run has {_shown(then)}")
+    verb = "become less" if grows else "change"
+    raise ConfigError(f"{key}={_shown(now)}: cannot {verb} on resume, the run has {_shown(then)}")
 
 
 def _shown(value: Any) -> str:
