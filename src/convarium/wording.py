@@ -37,6 +37,11 @@ def typed_line(error: BaseException) -> str:
     return kind if line == kind else f"{kind}: {line}"
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 file", "2,000 files"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def file_size(number: float) -> str:
     """A number of bytes as "1.23 GB", by powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB"):

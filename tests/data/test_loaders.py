@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convarium.data.image_files.files import Files, Shape
-from convarium.data.image_files.listing import image_files
+from convarium.data.image_files.listing import walk
 from convarium.data.loaders import EvalBatches, TrainBatches
 from convarium.data.readers.choice import reader
 from convarium.data.sources import InMemory
@@ -194,7 +194,7 @@ def test_evaluation_is_in_order_and_never_augmented():
 
 
 def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
-    paths = image_files(class_folders(images=10))
+    paths = list(walk(class_folders(images=10)))
     files = Files(paths, torch.arange(20), shape=Shape(3, 12), reader=reader("pillow"), threads=3)
     slow = TrainBatches(files, torch.arange(20), batch_size=4, seed=1)
     fast = TrainBatches(files.load(), torch.arange(20), batch_size=4, seed=1)
@@ -206,7 +206,7 @@ def test_a_slow_source_is_read_ahead_in_the_same_order(class_folders):
 
 
 def test_reading_ahead_does_not_advance_the_position(class_folders):
-    paths = image_files(class_folders(images=10))
+    paths = list(walk(class_folders(images=10)))
     loader = TrainBatches(
         Files(paths, torch.arange(20), shape=Shape(3, 12), reader=reader("pillow")),
         torch.arange(20),

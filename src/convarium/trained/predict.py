@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convarium.config.instantiate import build
-from convarium.data.image_files.listing import image_files
+from convarium.data.image_files.listing import walk
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.learn.metrics import two_columns
@@ -76,7 +76,7 @@ def probabilities(logits: Tensor) -> Tensor:
 def _files(image: Path) -> list[Path]:
     if not image.is_dir():
         return [image]
-    files = [Path(file) for file in image_files(image)]
+    files = [Path(file) for file in walk(image)]
     if not files:
         raise ConfigError(f"{image}: no images in this folder")
     return files

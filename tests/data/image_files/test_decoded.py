@@ -6,12 +6,12 @@ import torch
 from convarium.data.image_files import decoded as module
 from convarium.data.image_files.decoded import decoded
 from convarium.data.image_files.files import BadFile, Files, Shape
-from convarium.data.image_files.listing import image_files
+from convarium.data.image_files.listing import walk
 from convarium.data.readers.choice import reader
 
 
 def files_of(root, *, size=12, **options):
-    paths = image_files(root)
+    paths = list(walk(root))
     return Files(paths, torch.arange(len(paths)), shape=Shape(3, size), reader=reader("pillow"), **options)
 
 
@@ -28,7 +28,7 @@ def test_what_was_decoded_is_found_again(class_folders, tmp_path, monkeypatch):
 def test_a_changed_file_another_size_and_another_folder_are_decoded_anew(class_folders, tmp_path):
     root, cache = class_folders(), tmp_path / "cache"
     decoded(files_of(root), cache)
-    os.utime(image_files(root)[0], ns=(1, 1))
+    os.utime(next(walk(root)), ns=(1, 1))
     decoded(files_of(root), cache)
     decoded(files_of(root, size=10), cache)
     decoded(files_of(class_folders(name="copy")), cache)

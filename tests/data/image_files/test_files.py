@@ -7,12 +7,12 @@ from PIL import Image
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.crop import RandomResizedCrop
 from convarium.data.image_files.files import BadFile, Files, Shape
-from convarium.data.image_files.listing import image_files
+from convarium.data.image_files.listing import walk
 from convarium.data.readers.choice import reader
 
 
 def files_of(root, *, size=12, **options):
-    paths = image_files(root)
+    paths = list(walk(root))
     return Files(paths, torch.arange(len(paths)), shape=Shape(3, size), reader=reader("pillow"), **options)
 
 

@@ -48,7 +48,7 @@ def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) 
         raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
     found = Listing([], [], expected)
     for number, name in enumerate(expected):
-        files = image_files(folder / name)
+        files = list(walk(folder / name))
         if not files:
             raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
         found.paths.extend(files)
@@ -96,11 +96,6 @@ def class_folders(root: str | Path, split: str = "train") -> list[str]:
     if not names:
         raise ConfigError(f"data.root={root}: no class folders in {folder}; expected one folder of images per class")
     return names
-
-
-def image_files(folder: str | Path) -> list[str]:
-    """The paths of every image below a folder, in a fixed order; see `walk`."""
-    return list(walk(folder))
 
 
 def walk(folder: str | Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from convarium.errors import ConfigError
+from convarium.wording import counted
 
 SUFFIXES = (".csv", ".tsv")
 SPLITS = ("train", "val", "test")
@@ -111,19 +112,15 @@ def _rows(path: Path) -> Iterator[_Row]:
                 named, columns = {"path", "label"} <= set(names), len(cells)
                 if not named and columns not in (2, 3):
                     wanted = "path,label or path,label,split, or tabs for commas"
-                    _refuse(path, line, f"{_counted(cells)}; accepted: {wanted}")
+                    _refuse(path, line, f"{counted(len(cells), 'column')}; accepted: {wanted}")
                 places = [names.index(name) for name in COLUMNS if name in names] if named else list(range(columns))
                 if named:
                     continue
             if len(cells) != columns:
-                _refuse(path, line, f"{_counted(cells)}, but line 1 has {columns}")
+                _refuse(path, line, f"{counted(len(cells), 'column')}, but line 1 has {columns}")
             yield _row(path, base, line, *[cells[place] for place in places])
     except csv.Error as error:
         _refuse(path, reader.line_num, f"cannot be read ({error})")
-
-
-def _counted(cells: list[str]) -> str:
-    return f"{len(cells)} column{'s' if len(cells) > 1 else ''}"
 
 
 def _row(table: Path, base: str, line: int, path: str, label: str, split: str = "train") -> _Row:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from convarium.data.inspect.report import Report, Same
 from convarium.data.inspect.tree import Issue
-from convarium.wording import file_size
+from convarium.wording import counted, file_size
 
 LISTED = 10  # lines of a list on the page
 EDGES = (1, 2, 8, 16, 32, 64, 96, 128, 192, 224, 256, 320, 384, 512, 768, 1024, 2048, 4096, 1 << 32)
@@ -80,11 +80,11 @@ def printable(text: str) -> str:
 
 def _totals(report: Report) -> list[str]:
     speed = report.pictures / report.seconds
-    amount = f"{_number(report.pictures, 'picture')}, {file_size(report.bytes)}"
+    amount = f"{counted(report.pictures, 'picture')}, {file_size(report.bytes)}"
     lines = [report.name, f"{amount}; read and decoded in {report.seconds:.1f} s, {speed:,.0f} a second"]
     if report.others:
         others = ", ".join(f"{count:,} {suffix}" for suffix, count in report.others.most_common(5))
-        lines.append(f"{_number(report.others.total(), 'other file')}: {others}")
+        lines.append(f"{counted(report.others.total(), 'other file')}: {others}")
     return lines
 
 
@@ -126,7 +126,7 @@ def _bad(report: Report) -> list[str]:
     causes = Counter(issue.detail.partition(":")[0].partition(" to ")[0] for issue in report.bad)
     counts = ", ".join(f"{count:,} {cause}" for cause, count in causes.most_common())
     lines = _columns([issue[1:] for issue in report.bad[:LISTED]], "<<")
-    return _list(f"bad: {_number(len(report.bad), 'file')} ({counts})", lines, len(report.bad))
+    return _list(f"bad: {counted(len(report.bad), 'file')} ({counts})", lines, len(report.bad))
 
 
 def _same(report: Report) -> list[list[str]]:
@@ -161,8 +161,8 @@ def _notes(report: Report) -> list[str]:
 
 
 def _conclusion(report: Report) -> str:
-    wrong = [_number(len(report.bad), "bad file")] if report.bad else []
-    wrong += [f"{_number(report.across, 'picture')} in two splits"] if report.across else []
+    wrong = [counted(len(report.bad), "bad file")] if report.bad else []
+    wrong += [f"{counted(report.across, 'picture')} in two splits"] if report.across else []
     well = "every file decodes" + (", and no picture is in two splits" if len(report.classes) > 1 else "")
     return " and ".join(wrong) or well
 
@@ -203,10 +203,6 @@ def _bin(low: int, high: int) -> str:
     if high == EDGES[-1]:
         return f"  {low:,} and more"
     return f"  {low:,}" if high == low + 1 else f"  {low:,}-{high - 1:,}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _short(name: str) -> str:
