@@ -22,12 +22,6 @@ class ClipStats(NamedTuple):
     clipped: Tensor
 
 
-def gradient_norm(named: Named) -> ClipStats:
-    """The norm of all gradients, and a share of 0; nothing is clipped."""
-    norm = _total_norm(_gradients(named))
-    return ClipStats(norm, torch.zeros_like(norm))
-
-
 def clip_by_norm(named: Named, *, max_norm: float) -> ClipStats:
     """Scale all gradients down to a common norm of `max_norm` (Pascanu et al. 2013); the share is 1 if it had to."""
     gradients = _gradients(named)

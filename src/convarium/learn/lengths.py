@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 LengthLike = int | float | str
+Unit = Literal["epochs", "steps", "%"]
 
 ACCEPTED = 'a number of epochs, or "500 steps", "2.5 epochs", "5%" of the run'
 _WRITTEN = re.compile(r"(?P<amount>[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(?P<unit>%|epochs?|steps?)?", re.IGNORECASE)
+_UNITS: dict[str, Unit] = {"e": "epochs", "s": "steps", "%": "%"}  # by their first characters
 
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """What a run measures time by: its optimizer steps in all, and in one epoch."""
+    """What a run measures time by: its optimizer steps in all, and in one epoch, at least 1 each."""
 
     total_steps: int
     steps_per_epoch: int
-
-    def __post_init__(self) -> None:
-        if self.total_steps < 1 or self.steps_per_epoch < 1:
-            raise ValueError(f"{self}: a run has at least one step, and so has an epoch")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Length:
     """A length of training in the unit it was written in."""
 
     amount: float
-    unit: Literal["epochs", "steps", "%"]
+    unit: Unit
 
     def steps(self, length: TrainingLength) -> int:
         """The whole optimizer steps in this length: a part of a step is left out."""
@@ -59,14 +57,7 @@ def _parse(written: LengthLike) -> Length:
     if match is None:
         raise ValueError(f"length {written!r} is not {ACCEPTED}")
     amount = float(match["amount"])
-    unit: Literal["epochs", "steps", "%"]
-    match (match["unit"] or "epochs").lower()[0]:
-        case "%":
-            unit = "%"
-        case "s":
-            unit = "steps"
-        case _:
-            unit = "epochs"
+    unit = _UNITS[(match["unit"] or "epochs").lower()[0]]
     if not 0 <= amount < math.inf:
         raise ValueError(f"length {written!r} must not be negative")
     if unit == "steps" and amount != int(amount):

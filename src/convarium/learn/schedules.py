@@ -212,11 +212,9 @@ class Plateau(Schedule):
         vars(self.state).update(asdict(PlateauState(**state)))
 
     def _better(self, value: float) -> bool:
-        if self.mode == "min":
-            best = math.inf if self.state.best is None else self.state.best
-            return value < best * (1 - self.threshold)
-        best = -math.inf if self.state.best is None else self.state.best
-        return value > best * (1 + self.threshold)
+        sign = 1 if self.mode == "min" else -1
+        best = sign * math.inf if self.state.best is None else self.state.best
+        return sign * value < sign * best * (1 - sign * self.threshold)
 
 
 def _done(step: int, warm: int, length: TrainingLength) -> float:
