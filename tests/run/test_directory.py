@@ -20,7 +20,7 @@ from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run import directory as record
 from convarium.run.directory import Result, RunDirectory
 from convarium.run.launch import launch
-from convarium.run.metrics_file import MetricsTable
+from convarium.run.metrics_file import MetricsFile
 from convarium.run.prepare import prepare as prepare_run
 from convarium.run.resume import resume_config
 from convarium.trained.evaluate import evaluate, prepare
@@ -35,8 +35,8 @@ def read(path: Path) -> list[str]:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> MetricsTable:
-    return MetricsTable(tmp_path / "metrics.csv")
+def table(tmp_path: Path) -> MetricsFile:
+    return MetricsFile(tmp_path / "metrics.csv")
 
 
 @pytest.fixture
@@ -49,85 +49,85 @@ def run(tmp_path: Path) -> RunDirectory:
 # metrics.csv ----------------------------------------------------------------------------------------------------------
 
 
-def test_values_of_one_step_make_one_row_wherever_they_come_from(table: MetricsTable) -> None:
-    table.add({"epoch": 0, "lr": 0.5}, 1)
-    table.add({"speed": 2.0}, 1)
-    table.flush()
-    table.add({"val/acc1": 0.25}, 1)  # after the row is on disk already
-    table.flush()
-    table.add({"epoch": 1, "lr": 0.25}, 2)
-    table.flush()
+def test_values_of_one_step_make_one_row_wherever_they_come_from(table: MetricsFile) -> None:
+    table.log_metrics({"epoch": 0, "lr": 0.5}, 1)
+    table.log_metrics({"speed": 2.0}, 1)
+    table.save()
+    table.log_metrics({"val/acc1": 0.25}, 1)  # after the row is on disk already
+    table.save()
+    table.log_metrics({"epoch": 1, "lr": 0.25}, 2)
+    table.save()
     assert read(table.path) == ["step,epoch,lr,speed,val/acc1", "1,0,0.5,2.0,0.25", "2,1,0.25,,"]
 
 
-def test_a_value_that_is_logged_again_in_its_step_replaces_the_first(table: MetricsTable) -> None:
-    table.add({"epoch": 0, "loss": 1.0}, 1)
-    table.flush()
-    table.add({"loss": 2.0}, 1)
-    table.flush()
+def test_a_value_that_is_logged_again_in_its_step_replaces_the_first(table: MetricsFile) -> None:
+    table.log_metrics({"epoch": 0, "loss": 1.0}, 1)
+    table.save()
+    table.log_metrics({"loss": 2.0}, 1)
+    table.save()
     assert read(table.path) == ["step,epoch,loss", "1,0,2.0"]
 
 
-def test_a_new_column_leaves_the_earlier_rows_blank(table: MetricsTable) -> None:
-    table.add({"epoch": 0, "lr": 1.0}, 1)
-    table.flush()
-    table.add({"epoch": 0, "test/acc1": 1.0}, 2)
-    table.flush()
+def test_a_new_column_leaves_the_earlier_rows_blank(table: MetricsFile) -> None:
+    table.log_metrics({"epoch": 0, "lr": 1.0}, 1)
+    table.save()
+    table.log_metrics({"epoch": 0, "test/acc1": 1.0}, 2)
+    table.save()
     assert read(table.path) == ["step,epoch,lr,test/acc1", "1,0,1.0,", "2,0,,1.0"]
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-300, 5e-324, 1.7976931348623157e308, 123456789.12345678, -0.0])
-def test_a_value_comes_back_to_the_bit(value: float, table: MetricsTable) -> None:
-    table.add({"epoch": 0, "loss": value}, 1)
-    table.flush()
-    table.add({"more": 1.0}, 1)  # the row is read and written again
-    table.flush()
+def test_a_value_comes_back_to_the_bit(value: float, table: MetricsFile) -> None:
+    table.log_metrics({"epoch": 0, "loss": value}, 1)
+    table.save()
+    table.log_metrics({"more": 1.0}, 1)  # the row is read and written again
+    table.save()
     assert float(read(table.path)[1].split(",")[2]).hex() == value.hex()
 
 
-def test_nothing_added_writes_nothing(table: MetricsTable) -> None:
-    table.flush()
+def test_nothing_added_writes_nothing(table: MetricsFile) -> None:
+    table.save()
     assert not table.path.exists()
 
 
-def logged(path: Path, steps: range) -> MetricsTable:
-    table = MetricsTable(path)
+def logged(path: Path, steps: range) -> MetricsFile:
+    table = MetricsFile(path)
     for step in steps:
-        table.add({"epoch": 0, "loss": step / 2}, step)
-    table.flush()
+        table.log_metrics({"epoch": 0, "loss": step / 2}, step)
+    table.save()
     return table
 
 
-def test_cutting_back_forgets_later_rows_and_goes_on_from_there(table: MetricsTable) -> None:
+def test_cutting_back_forgets_later_rows_and_goes_on_from_there(table: MetricsFile) -> None:
     logged(table.path, range(1, 6))
-    again = MetricsTable(table.path)
+    again = MetricsFile(table.path)
     again.cut_back(3)
-    again.add({"epoch": 0, "loss": 9.0}, 4)
-    again.flush()
+    again.log_metrics({"epoch": 0, "loss": 9.0}, 4)
+    again.save()
     assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0", "3,0,1.5", "4,0,9.0"]
 
 
-def test_a_resumed_run_adds_to_the_last_row_it_kept(table: MetricsTable) -> None:
+def test_a_resumed_run_adds_to_the_last_row_it_kept(table: MetricsFile) -> None:
     logged(table.path, range(1, 4))
-    again = MetricsTable(table.path)
+    again = MetricsFile(table.path)
     again.cut_back(3)
-    again.add({"loss": 7.0}, 3)
-    again.flush()
+    again.log_metrics({"loss": 7.0}, 3)
+    again.save()
     assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0", "3,0,7.0"]
 
 
-def test_cutting_back_to_before_the_start_leaves_the_header(table: MetricsTable) -> None:
+def test_cutting_back_to_before_the_start_leaves_the_header(table: MetricsFile) -> None:
     logged(table.path, range(1, 3))
-    MetricsTable(table.path).cut_back(-1)
+    MetricsFile(table.path).cut_back(-1)
     assert read(table.path) == ["step,epoch,loss"]
 
 
 @pytest.mark.parametrize("piece", ["3", "30,0", "30,0,", "30,0,1.2"])
-def test_a_row_that_a_kill_cut_short_is_dropped(piece: str, table: MetricsTable) -> None:
+def test_a_row_that_a_kill_cut_short_is_dropped(piece: str, table: MetricsFile) -> None:
     logged(table.path, range(1, 3))
     with table.path.open("a") as file:
         file.write(piece)
-    MetricsTable(table.path).cut_back(20)
+    MetricsFile(table.path).cut_back(20)
     assert read(table.path) == ["step,epoch,loss", "1,0,0.5", "2,0,1.0"]
 
 

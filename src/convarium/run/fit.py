@@ -194,12 +194,12 @@ def connect_loggers(run: RunDirectory, config: dict[str, Any], trainer: L.Traine
 
     start: the checkpoint that the run goes on from; metrics.csv is cut back to it.
     """
-    table = MetricsFile(run)
+    table = MetricsFile(run.metrics_file)
     loggers = list(build(config["logger"], "logger").values())
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     if trainer.global_rank == 0:
         checkpoint = read_checkpoint(start) if start else {}
-        table.table.cut_back(checkpoint.get("global_step", -1))
+        table.cut_back(checkpoint.get("global_step", -1))
         for tracker in trackers:
             previous = checkpoint.get("trackers", {}).get(type(tracker).__name__)
             tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=previous)

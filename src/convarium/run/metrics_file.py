@@ -10,13 +10,15 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from convarium.files import write_atomically
-from convarium.run.directory import Result, RunDirectory
+from convarium.run.directory import Result
 
 
-class MetricsTable:
-    """metrics.csv: one row per step at which something was logged, a column for each name, blank where absent."""
+class MetricsFile(Logger):
+    """metrics.csv, whatever other loggers there are: one row per step at which something was logged, a column for each
+    name, blank where absent. Rank 0 writes."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
         self._columns: list[str] = ["step", "epoch"]
         self._row: dict[str, float] = {}
@@ -25,14 +27,28 @@ class MetricsTable:
         if path.exists():
             self._columns = self._read()[0]
 
-    def add(self, values: Mapping[str, float], step: int) -> None:
+    @property
+    def name(self) -> str:
+        return "metrics.csv"
+
+    @property
+    def version(self) -> None:
+        return None
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add values to the row of `step`."""
+        assert step is not None
         if self._row.get("step") != step:
             self._close_row()
             self._row = {"step": step}
-        self._row.update(values)
+        self._row.update(metrics)
 
-    def flush(self) -> None:
+    @rank_zero_only
+    def save(self) -> None:
         """Put all that was added on disk. Values of a step that has a row there already are merged into it."""
         self._close_row()
         rows = self._waiting
@@ -81,34 +97,6 @@ class MetricsTable:
 
 def _text(row: Mapping[str, float]) -> dict[str, str]:
     return {name: repr(value) if isinstance(value, float) else str(value) for name, value in row.items()}
-
-
-class MetricsFile(Logger):
-    """metrics.csv, whatever other loggers there are; rank 0 writes."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        super().__init__()
-        self.table = MetricsTable(run.metrics_file)
-
-    @property
-    def name(self) -> str:
-        return "metrics.csv"
-
-    @property
-    def version(self) -> None:
-        return None
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml has them."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        assert step is not None
-        self.table.add(metrics, step)
-
-    @rank_zero_only
-    def save(self) -> None:
-        self.table.flush()
 
 
 class Heartbeat(L.Callback):
