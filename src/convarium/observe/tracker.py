@@ -106,15 +106,11 @@ class Tracker(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         self._send("write_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))
 
-    def log_summary(self, summary: Mapping[str, Any]) -> None:
-        """Figures of the whole run (`best/val/acc1`, parameters, status), one value per name."""
-        self._send("write_summary", dict(summary))
-
     def end(self, status: str, summary: Mapping[str, Any]) -> None:
         """Record how the run ended and close the tracker, waiting at most `farewell` seconds; never raises."""
         if self._thread is None:
             return
-        self.log_summary({**summary, "status": status})
+        self._send("write_summary", {**summary, "status": status})
         deadline = time.monotonic() + self.farewell
         if not self._lost:
             with suppress(queue.Full):

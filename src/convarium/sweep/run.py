@@ -55,7 +55,9 @@ def run_sweep(
         at_a_time = f"at a time  {min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}\n" if tasks else ""
         say(_header(sweep, states, doubles, settings) + at_a_time)
         if settings["dry_run"]:
-            say(_job_list(jobs, states))
+            width = max(len(states[job.name]) for job in jobs)
+            lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
+            say("\n".join([*lines, "", "nothing was run: sweep.dry_run=true"]))
             return 0
         if not known:
             sweep.make()
@@ -195,9 +197,3 @@ def _devices(tasks: Sequence[Task], settings: dict[str, Any]) -> str:
     devices = " or ".join(f"{at.ranks} x {at.accelerator}" for at in placements)
     threads = sorted({task.job.config["threads"] for task in tasks})
     return f"{devices} with {' or '.join(map(str, threads))} thread{'s' if threads != [1] else ''}"
-
-
-def _job_list(jobs: Sequence[Job], states: dict[str, str]) -> str:
-    width = max(len(states[job.name]) for job in jobs)
-    lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
-    return "\n".join([*lines, "", "nothing was run: sweep.dry_run=true"])
