@@ -5,7 +5,6 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
 from typing import Self, TextIO
 
 from convarium.wording import file_size
@@ -34,9 +33,7 @@ class Progress:
             self._seconds = 0.1
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

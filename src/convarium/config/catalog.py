@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convarium.config.trust import trust
 
@@ -77,7 +77,8 @@ class Architecture(NamedTuple):
 
 ARCHITECTURE = re.compile(
     r"(?P<title>.+) - (?P<authors>.+) (?P<year>\d{4}), (?P<where>.+) - "
-    r"(?P<parameters>[\d,]+) parameters at (?P<channels>\d+)x(?P<size>\d+)x(?P=size), (?P<classes>[\d,]+) class(es)?"
+    r"(?P<parameters>[\d,]+) parameters at (?P<channels>\d+)x(?P<image_size>\d+)x(?P=image_size), "
+    r"(?P<num_classes>[\d,]+) class(es)?"
     r"(, (?P<multiply_adds>[\d,]+) multiply-adds)?"
 )
 PUBLISHED = {
@@ -99,24 +100,11 @@ def read_architecture(comments: list[str]) -> Architecture | None:
     match = ARCHITECTURE.fullmatch(comments[0] if comments else "")
     if match is None:
         return None
-    numbers = {
-        name: int(match[name].replace(",", ""))
-        for name in ("year", "parameters", "channels", "size", "classes", "multiply_adds")
-        if match[name]
-    }
+    stated: dict[str, Any] = match.groupdict()
+    for name in ("year", "parameters", "channels", "image_size", "num_classes", "multiply_adds"):
+        stated[name] = stated[name] and int(stated[name].replace(",", ""))
     line = next((line for line in comments[1:] if line.startswith("Published: ")), "")
-    return Architecture(
-        title=match["title"],
-        authors=match["authors"],
-        year=numbers["year"],
-        where=match["where"],
-        parameters=numbers["parameters"],
-        channels=numbers["channels"],
-        image_size=numbers["size"],
-        num_classes=numbers["classes"],
-        multiply_adds=numbers.get("multiply_adds"),
-        published=read_published(line.removeprefix("Published: ")),
-    )
+    return Architecture(**stated, published=read_published(line.removeprefix("Published: ")))
 
 
 def read_published(line: str) -> Published:

@@ -115,7 +115,6 @@ class Tally(Sums):
         tops = {name: top for name, top in tops.items() if top <= ranked}
         super().__init__(2 + len(tops))
         self.tops = tops
-        self.num_classes = num_classes
         self._classes = torch.arange(ranked)
         # the last row counts the samples
         self._must_beat = torch.tensor([*([ranked - top] for top in self.tops.values()), [-1]])
@@ -125,8 +124,7 @@ class Tally(Sums):
         if self._classes.device != logits.device:
             self._classes = self._classes.to(logits.device)
             self._must_beat = self._must_beat.to(logits.device)
-        if self.num_classes == 1:
-            logits = two_columns(logits)
+        logits = two_columns(logits)
         rows = torch.cat((losses[None], beaten(logits, targets, self._classes) > self._must_beat))
         self.sums.add_(rows.sum(1, dtype=self.sums.dtype))
 
