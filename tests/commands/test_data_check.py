@@ -365,14 +365,25 @@ def test_classes_that_a_split_lacks_and_empty_folders_are_named(check: Callable[
 def test_pictures_that_training_would_not_read_are_named(root: Path) -> None:
     save(root / "loose.png")
     save(root / "train" / "loose.png")
-    save(root / "valid" / "cat" / "0.png")
+    save(root / "more" / "cat" / "0.png")
     save(root / ".thumbnails" / "0.png")
     found = inspect_folder(root, workers=0, progress=Progress())
     assert [note[1:] for note in found.notes] == [
         ("loose.png", "in none of the splits"),
         ("train/loose.png", "in no class folder"),
-        ("valid/cat/0.png", "in none of the splits"),
+        ("more/cat/0.png", "in none of the splits"),
     ]
+
+
+def test_splits_are_those_that_training_reads(check: Callable[..., Outcome], root: Path) -> None:
+    save(root / "Valid" / "cat" / "0.png")
+    assert json.loads(check(root, "--json").out)["classes"].keys() == {"train", "val", "test"}
+    save(root / "val" / "cat" / "0.png")
+    refused = check(root)
+    assert (refused.code, refused.err) == (
+        2,
+        f"error: data.root={root}: Valid and val both look like the split val; keep one\n",
+    )
 
 
 def test_class_folders_alone_and_pictures_alone_are_datasets_too(check: Callable[..., Outcome], root: Path) -> None:

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from convarium.data.image_files.listing import class_folders, class_names, is_table, split_folder, walk
-from convarium.data.image_files.tables import training_files
+from convarium.data.image_files.listing import class_folders, class_names, describing_folder, is_table, walk
+from convarium.data.image_files.tables import described_files
 from convarium.errors import ConfigError
 
 DEFAULT_IMAGE_SIZE = 224  # for folders whose images are of several sizes or not square
@@ -52,15 +52,14 @@ def folder_image_size(root: str | Path) -> int:
 
 
 def _sampled(root: str | Path) -> Iterator[tuple[int, Iterator[str]]]:
-    """How many images to take, and from which files, in each of about 32 parts of the training split."""
+    """How many images to take, and from which files, in each of about 32 parts of the training split (or what is there)."""
     if is_table(root):
-        files = training_files(root)
+        files = described_files(root)
         step = max(1, len(files) // _SAMPLED)
         for start in range(0, len(files), step):
             yield 1, iter(files[start : start + step])
         return
-    names, folder = class_folders(root), split_folder(root, "train")
-    assert folder is not None
+    names, folder = class_folders(root), describing_folder(root)
     for name in names[:: max(1, len(names) // _SAMPLED)]:
         paths = walk(folder / name)
         first = next(paths, None)

@@ -59,6 +59,66 @@ def test_a_folder_without_train_is_the_training_split(tmp_path):
     assert split_folder(tmp_path, "val") is None
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "valid", "test"),
+        ("train", "validation", "testing"),
+        ("Training", "Val", "Testing"),
+        ("TRAIN", "DEV", "Test"),
+        ("training_set", "val_images", "test_set"),
+        ("train", "dev", "hold-out"),
+    ],
+)
+def test_a_split_is_known_by_any_usual_name(class_folders, train, val, test):
+    root = class_folders(splits=(train, val, test), images=1)
+    for split, folder in (("train", train), ("val", val), ("test", test)):
+        found = listing(root, split)
+        assert (names(found, root), found.classes) == ([f"{folder}/cat/0.png", f"{folder}/dog/0.png"], ["cat", "dog"])
+    assert class_names(root) == ["cat", "dog"]
+
+
+def test_a_table_s_splits_are_known_by_any_usual_name(table):
+    path = table("path,label,split\na.jpg,cat,Training\nb.jpg,cat,valid\ndeep/c.jpg,cat,holdout\n")
+    assert [len(listing(path, split).paths) for split in ("train", "val", "test")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train/cat", "val/cat", "valid/cat"), "val and valid both look like the split val; keep one"),
+        (("Train/cat", "train/cat"), "Train and train both look like the split train"),
+        (("train/cat", "train/dog", "bird"), "train named like a split beside bird with the images of a class"),
+        (("cat", "dog", "test"), "test named like a split beside cat, dog with"),
+        (("cat", "dog", "Valid/cat"), "Valid named like a split beside cat, dog with"),
+        (("training/cat", "evaluation/cat"), "evaluation may be either; accepted: a folder val or test"),
+    ],
+)
+def test_what_looks_like_a_split_and_is_not_read_is_refused_by_name(tmp_path, folders, message):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "0.png").touch()
+    with pytest.raises(ConfigError, match=rf"^data\.root=.*: {message}") as refused:
+        listing(tmp_path, "train")
+    assert "\n" not in str(refused.value)
+
+
+def test_folders_without_images_may_lie_beside_the_splits(class_folders):
+    root = class_folders(splits=("train", "test"), images=1)
+    for other in ("labels", "docs/figures", ".hidden"):
+        (root / other).mkdir(parents=True)
+        (root / other / "notes.txt").touch()
+    (root / "docs" / "figures" / "plot.png").touch()
+    assert (listing(root, "val"), len(listing(root, "test").paths)) == (None, 2)
+
+
+def test_known_classes_keep_their_folders_whatever_these_are_called(class_folders):
+    root = class_folders(splits=(".",), classes=("invalid", "valid"), images=1)
+    assert listing(root, "train", ["invalid", "valid"]).targets == [0, 1]
+    with pytest.raises(ConfigError, match="valid named like a split beside invalid"):
+        listing(root, "train")
+
+
 def test_images_are_found_at_any_depth_and_in_a_fixed_order(tmp_path):
     hidden = (".hidden.png", ".ipynb_checkpoints/a.png")
     for name in ("b.PNG", "a.jpeg", "deep/er/c.webp", "deep/b.png", "notes.txt", *hidden):
@@ -191,7 +251,7 @@ def test_a_changed_table_is_read_again(table):
         ("a.jpg,cat\nb.jpg,dog\n./a.jpg,dog\n", r"line 3: path a\.jpg: listed as dog, but in line 1 as cat"),
         ("a.jpg,cat,train\nb.jpg,dog,train\na.jpg,cat,val\n", "line 3: .* listed as val, but in line 1 as train"),
         ("a.jpg,cat\nb.jpg,dog\na.jpg,cat\n", "line 3: path a.jpg: listed again after line 1"),
-        ("path,label,split\na.jpg,cat,training\n", "line 2: split 'training': accepted: train, val, test"),
+        ("path,label,split\na.jpg,cat,trainee\n", "line 2: split 'trainee': accepted: train, val, test"),
         ("path,label,split\na.jpg,cat,\n", "line 2: split '': accepted: train, val, test"),
         ("a.jpg,cat,val\n", "no rows of split train"),
         ("a.jpg,cat,train\nb.jpg,wolf,val\n", "line 2: label wolf: not among the 1 classes cat"),

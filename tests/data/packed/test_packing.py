@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def test_the_same_input_gives_the_same_bytes(pictures, tmp_path, store):
     packing_of(pictures, tmp_path / "two", format=store, threads=4)
     assert sums(tmp_path / "one") == sums(tmp_path / "two")
     assert len(sums(tmp_path / "one")) >= 4
+
+
+def test_splits_are_packed_by_what_they_are_not_by_what_they_are_called(pictures, tmp_path):
+    for name in ("Valid", "Testing"):
+        shutil.copytree(pictures / "train", pictures / name)
+    (pictures / "train").rename(pictures / "Training")
+    assert packing_of(pictures, tmp_path / "packed").images == {"train": 8, "val": 8, "test": 8}
 
 
 def test_jpeg_shards_are_plain_tars_of_pictures_and_class_numbers(pictures, tmp_path):

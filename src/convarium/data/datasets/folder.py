@@ -25,7 +25,7 @@ BAD_FILES = "bad_files.csv"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FolderImages(ImageData):
-    """root/{train,val,test}/CLASS/*, or root/CLASS/* alone; or a table of paths and labels (`listing`).
+    """root/{train,val,test}/CLASS/*, as people spell them, or root/CLASS/* alone; or a table of paths and labels (`listing`).
 
     Without a split val it is carved from train; without a split test, validation is the test.
     An image's shorter side is resized to image_size / crop_share and the central square kept.

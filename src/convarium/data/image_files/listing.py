@@ -4,12 +4,12 @@ No torch here: a config asks for the classes when it is composed.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from convarium.data.image_files import tables
-from convarium.data.image_files.tables import Listing, shortened, text_of
+from convarium.data.image_files.tables import Listing, shortened, split_called, text_of
 from convarium.errors import ConfigError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
@@ -19,35 +19,44 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", "
 ACCEPTED = f"a folder of class folders of images, or a table of paths and labels ({' or '.join(tables.SUFFIXES)})"
 
 
-def listing(root: str | Path, split: str, classes: Sequence[str] | None = None) -> Listing | None:
+def listing(
+    root: str | Path, split: str, classes: Sequence[str] | None = None, *, some: bool = False
+) -> Listing | None:
     """The files of train, val or test in a fixed order; None if there is no such split.
 
-    root: root/{train,val,test}/CLASS/*, or root/CLASS/* alone, which is train; a folder `split` with a file
-    `split`_annotations.txt (image, class folder, ...) has its images in `split`/images. Or a table, .csv or .tsv:
-    path,label or path,label,split, with or without a line of these names; paths are relative to the table's folder.
+    root: root/{train,val,test}/CLASS/*, however these are spelled (`split_called`), or root/CLASS/* alone, which is
+    train; a folder `split` with a file `split`_annotations.txt (image, class folder, ...) has its images in
+    `split`/images. Or a table, .csv or .tsv: path,label or path,label,split, with or without a line of these names;
+    paths are relative to the table's folder.
     classes: the labels in the order of the class numbers; None: those of train, sorted.
+    some: whether the split may lack some of the classes.
 
     Raises ConfigError, naming the file, line and value, for whatever is not as it should be. A file that cannot be
     read as an image is not opened here.
     """
     if is_table(root):
         return tables.listed(Path(root).expanduser(), split, classes)
-    folder = split_folder(root, split)
+    folder = split_folder(root, split, classes or ())
+    if folder is None and split == "train":
+        there = " and ".join(folder.name for folder in split_folders(root).values())
+        raise ConfigError(f"data.root={root}: has {there} but no folder train")
     if folder is None:
         return None
     expected = class_folders(root) if classes is None else list(classes)
     annotations = folder / f"{split}_annotations.txt"
     if annotations.is_file():
         return _listed_by_annotations(root, annotations, expected)
-    folders = set(class_folders(root, split))
-    if folders != set(expected):
-        more, less = sorted(folders - set(expected)), sorted(set(expected) - folders)
+    folders = set(class_folders(root, split, expected))
+    more, less = sorted(folders - set(expected)), sorted(set(expected) - folders)
+    if more or (less and not some):
         differences = [f"only in {split}: {shortened(more)}"] if more else []
         differences += [f"missing there: {shortened(less)}"] if less else []
         against = "those expected" if split == "train" else "train's"
         raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
     found = Listing([], [], expected)
     for number, name in enumerate(expected):
+        if name in less:
+            continue
         files = list(walk(folder / name))
         if not files:
             raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
@@ -74,27 +83,70 @@ def is_table(root: str | Path) -> bool:
     return False
 
 
-def split_folder(root: str | Path, split: str) -> Path | None:
-    """The folder of class folders of train, val or test; None if there is no such split.
-    A root without a folder `train` is itself the training split."""
+def splits_named(root: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """What train, val and test are called among names. Raises ConfigError where two look like the same split."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        split = split_called(name)
+        if split is not None and found.setdefault(split, name) != name:
+            raise ConfigError(f"data.root={root}: {found[split]} and {name} both look like the split {split}; keep one")
+    if found and (unclear := [name for name in names if name.casefold() in ("eval", "evaluation")]):
+        raise ConfigError(f"data.root={root}: {unclear[0]} may be either; accepted: a folder val or test")
+    return {split: found[split] for split in tables.SPLITS if split in found}
+
+
+def split_folders(root: str | Path, classes: Iterable[str] = ()) -> dict[str, Path]:
+    """The folder of each split that a root has; none if its folders are classes.
+
+    classes: what is known to be a class, whatever it is called. Raises ConfigError for a split beside class folders, one
+    or the other of which would not be read.
+    """
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder; accepted: {ACCEPTED}")
-    if (folder / "train").is_dir():
-        return folder / split if (folder / split).is_dir() else None
-    return folder if split == "train" else None
+    names = {entry.name for entry in _entries(str(folder)) if _is_folder(entry)}
+    if names <= set(classes):
+        return {}
+    found = splits_named(root, names)
+    beside = sorted(names - set(found.values()))
+    if "train" in found:  # what is beside it may be notes or labels
+        beside = [name for name in beside if any(map(_is_image, _entries(str(folder / name))))]
+    if found and beside:
+        raise ConfigError(
+            f"data.root={root}: {shortened(list(found.values()))} named like a split beside {shortened(beside)} with the"
+            " images of a class; accepted: folders of splits alone, or of classes alone (which a table may name freely)"
+        )
+    return {split: folder / name for split, name in found.items()}
 
 
-def class_folders(root: str | Path, split: str = "train") -> list[str]:
-    """The names of a split's class folders, sorted; a hidden folder is none. Raises ConfigError if there are none."""
-    folder = split_folder(root, split)
-    if folder is None:
-        raise ConfigError(f"data.root={root}: has no folder {split}")
+def split_folder(root: str | Path, split: str, classes: Iterable[str] = ()) -> Path | None:
+    """The folder of class folders of train, val or test; None if there is no such split.
+    A root whose folders are classes is itself the training split."""
+    folders = split_folders(root, classes)
+    return folders.get(split) if folders else Path(root).expanduser() if split == "train" else None
+
+
+def describing_folder(root: str | Path) -> Path:
+    """The folder whose folders say which classes there are: train, or what there is in its place."""
+    return next(iter(split_folders(root).values()), Path(root).expanduser())
+
+
+def is_undivided(root: str | Path, classes: Iterable[str] = ()) -> bool:
+    """Whether a folder or table has no splits."""
+    return tables.splits_of(root) == {"train"} if is_table(root) else not split_folders(root, classes)
+
+
+def class_folders(root: str | Path, split: str | None = None, classes: Iterable[str] = ()) -> list[str]:
+    """The names of a split's class folders, sorted; a hidden folder is none. Raises ConfigError if there are none.
+    split: None: train, or what there is in its place."""
+    folder = describing_folder(root) if split is None else split_folder(root, split, classes)
+    assert folder is not None
     names = sorted(entry.name for entry in _entries(str(folder)) if _is_folder(entry))
-    if folder == Path(root).expanduser() and names and set(names) <= {"val", "test"}:
-        raise ConfigError(f"data.root={root}: has {' and '.join(names)} but no folder train")
     if not names:
-        raise ConfigError(f"data.root={root}: no class folders in {folder}; expected one folder of images per class")
+        unlabelled = "" if split in (None, "train") else f"; unlabelled images are of no use there: move {folder} away"
+        raise ConfigError(
+            f"data.root={root}: no class folders in {folder}; expected one folder of images per class{unlabelled}"
+        )
     return names
 
 
@@ -114,7 +166,7 @@ def walk(folder: str | Path) -> Iterator[str]:
         for entry in _entries(place):
             if _is_folder(entry):
                 folders.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            elif _is_image(entry):
                 files.append(entry.path)
         yield from sorted(files)
         waiting += sorted(folders, reverse=True)
@@ -128,6 +180,10 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # which fails for a link to itself
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

@@ -14,13 +14,29 @@ from convarium.wording import counted
 
 SUFFIXES = (".csv", ".tsv")
 SPLITS = ("train", "val", "test")
+SPELLINGS = re.compile(
+    "(?P<train>train|training)|(?P<val>val|valid|validation|dev)|(?P<test>test|testing|holdout|hold[-_ ]?out)"
+)
+"""What people call the splits, in any case; each may end in _set, _data, _images or _split."""
 COLUMNS = ("path", "label", "split")
 NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
-def training_files(root: str | Path) -> list[str]:
-    """The files of a table's training split, in its order."""
-    return [row.path for row in _table(Path(root).expanduser())[0] if row.split == "train"]
+def split_called(name: str) -> str | None:
+    """Which of train, val and test a person means by a name; None if it is no name of a split."""
+    plain = re.sub(r"[-_ ]?(set|data|images|split)$", "", name.strip().casefold())
+    match = SPELLINGS.fullmatch(plain)
+    return match.lastgroup if match else None
+
+
+def described_files(root: str | Path) -> list[str]:
+    """The files of a table's training split, in its order; of a table without one, all."""
+    return [row.path for row in _described(_table(Path(root).expanduser())[0])]
+
+
+def splits_of(root: str | Path) -> set[str]:
+    """The splits that a table's rows are of."""
+    return {row.split for row in _table(Path(root).expanduser())[0]}
 
 
 class Listing(NamedTuple):
@@ -41,6 +57,8 @@ class _Row(NamedTuple):
 def listed(path: Path, split: str, classes: Sequence[str] | None) -> Listing | None:
     """The files of a split; None if no row is of it. See `listing`."""
     every, numbered = _table(path)
+    if split == "train" and all(row.split != "train" for row in every):
+        raise ConfigError(f"data.root={path}: no rows of split train")
     known = classes_of(path) if classes is None else list(classes)
     rows = [row for row in every if row.split == split]
     if not rows:
@@ -59,7 +77,7 @@ def classes_of(path: Path, num_classes: int | None = None) -> list[str]:
     """See `convarium.data.image_files.listing.class_names`."""
     rows, numbered = _table(path)
     if not numbered:
-        return sorted({row.label for row in rows if row.split == "train"})
+        return sorted({row.label for row in _described(rows)})
     if num_classes is not None:
         _check_range(path, rows, num_classes)
         return [str(number) for number in range(num_classes)] if num_classes > 1 else ["1"]
@@ -71,6 +89,11 @@ def classes_of(path: Path, num_classes: int | None = None) -> list[str]:
             f" meant, set data.num_classes={max(used) + 1}"
         )
     return [str(number) for number in range(len(used))]
+
+
+def _described(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """The rows that say which classes there are: those of train, or all where none is."""
+    return [row for row in rows if row.split == "train"] or rows
 
 
 def _check_range(path: Path, rows: Sequence[_Row], num_classes: int) -> None:
@@ -89,8 +112,8 @@ def _table(path: Path) -> tuple[list[_Row], bool]:
 @lru_cache(maxsize=2)
 def _read_table(path: Path, changed: int, size: int) -> tuple[list[_Row], bool]:
     rows = list(_rows(path))
-    if not any(row.split == "train" for row in rows):
-        raise ConfigError(f"data.root={path}: no rows of split train" if rows else f"data.root={path}: no rows")
+    if not rows:
+        raise ConfigError(f"data.root={path}: no rows")
     _check_repeats(path, rows)
     _check_files(path, rows)
     return rows, _are_numbers(path, rows)
@@ -128,12 +151,12 @@ def _row(table: Path, base: str, line: int, path: str, label: str, split: str = 
         _refuse(table, line, "no path")
     if not label:
         _refuse(table, line, f"no label for {path}")
-    if split not in SPLITS:
+    if (meant := split_called(split)) is None:
         _refuse(table, line, f"split {split!r}: accepted: {', '.join(SPLITS)}")
     normal = os.path.normpath(path)
     if normal == ".." or normal.startswith((os.sep, f"..{os.sep}")) or os.path.isabs(path):
         _refuse(table, line, f"path {path}: outside the table's folder; accepted: paths relative to it")
-    return _Row(line, f"{base.rstrip(os.sep)}{os.sep}{normal}", label, split)
+    return _Row(line, f"{base.rstrip(os.sep)}{os.sep}{normal}", label, meant)
 
 
 def _check_repeats(table: Path, rows: list[_Row]) -> None:

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from convarium.data.image_files.listing import SUFFIXES, listing
-from convarium.data.image_files.tables import SPLITS
+from convarium.data.image_files.listing import SUFFIXES, listing, split_folders, splits_named
+from convarium.data.image_files.tables import SPLITS, splits_of
 
 
 class Issue(NamedTuple):
@@ -30,7 +30,8 @@ class Tree:
     """The pictures below a folder, not yet opened."""
 
     root: str
-    splits: tuple[str, ...] = ()  # those it has; none if it is one set of class folders, or of pictures
+    splits: dict[str, str] = field(default_factory=dict)
+    """Of each folder of a split, which it is; none if there is one set of class folders, or of pictures."""
     paths: list[str] = field(default_factory=list)  # relative to the root
     places: list[Place] = field(default_factory=list)  # of each path
     labels: dict[str, list[str]] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Tree:
         parts = [*folder.split("/"), ""] if folder else ["", ""]
         if not self.splits:
             return Place("", parts[0])
-        return Place(parts[0], parts[1]) if parts[0] in self.splits else Place("", "")
+        return Place(self.splits[parts[0]], parts[1]) if parts[0] in self.splits else Place("", "")
 
 
 def find(root: str) -> Tree:
@@ -53,15 +54,18 @@ def find(root: str) -> Tree:
     tree = Tree(root)
     with os.scandir(root) as entries:
         names = {entry.name for entry in entries if not entry.name.startswith(".") and os.path.isdir(entry.path)}
-    if "train" in names or (names and names <= set(SPLITS)):
-        tree.splits = tuple(split for split in SPLITS if split in names)
-    tree.labels = {split: [] for split in tree.splits or ("",)}
+    found = splits_named(root, names)
+    if "train" not in found:
+        split_folders(root)  # refuses a split beside class folders; beside train they are noted one by one
+    tree.splits = {folder: split for split, folder in found.items()}
+    tree.labels = {split: [] for split in tree.splits.values() or ("",)}
     folders, links = [""], deque[str]()
     seen: dict[tuple[int, int], str] = {}
     while folders or links:
         _visit(tree, folders.pop() if folders else links.popleft(), seen, folders, links)
     for folder, _ in tree.shared:
-        tree.labels.pop(folder, None)  # a split that is a link to another has no classes of its own
+        if folder in tree.splits:  # a split that is a link to another has no classes of its own
+            tree.labels.pop(tree.splits[folder], None)
     for labels in tree.labels.values():
         labels.sort()
     if not tree.splits and not tree.labels[""]:
@@ -71,8 +75,9 @@ def find(root: str) -> Tree:
 
 def find_table(table: str) -> Tree:
     """The pictures that a table of paths and labels names. Raises ConfigError for a line that is not right."""
-    splits = {split: files for split in SPLITS if (files := listing(table, split)) is not None}
-    tree = Tree(os.path.dirname(os.path.abspath(table)), tuple(splits) if len(splits) > 1 else ())
+    there = splits_of(table)
+    splits = {split: files for split in SPLITS if split in there and (files := listing(table, split)) is not None}
+    tree = Tree(os.path.dirname(os.path.abspath(table)), {split: split for split in splits} if len(splits) > 1 else {})
     for split, files in splits.items():
         called = split if tree.splits else ""
         tree.labels[called] = list(files.classes)
@@ -92,8 +97,8 @@ def _visit(tree: Tree, folder: str, seen: dict[tuple[int, int], str], folders: l
             return
         with os.scandir(here) as entries:
             # training first, so that the copy elsewhere is named after its original
-            ranks = {} if folder else {split: rank for rank, split in enumerate(SPLITS)}
-            listed = sorted(entries, key=lambda entry: (ranks.get(entry.name, len(SPLITS)), entry.name))
+            ranks = {} if folder else {name: rank for rank, name in enumerate(tree.splits)}
+            listed = sorted(entries, key=lambda entry: (ranks.get(entry.name, len(ranks)), entry.name))
     except OSError as error:
         tree.bad.append(Issue("bad", folder, f"unreadable folder: {error.strerror}"))
         return
