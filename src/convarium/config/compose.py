@@ -20,7 +20,7 @@ from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.instantiate import RULES, check_targets
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import readable
-from convarium.config.rules import check, check_choices, check_parts, check_test
+from convarium.config.rules import check_batch, check_choices, check_limits, check_parts, check_test
 from convarium.errors import ConfigError
 
 
@@ -135,7 +135,8 @@ def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = T
     check_parts(config, choices)
     check_test(config)
     if to_train:
-        check(config)
+        check_batch(config)
+        check_limits(config)
 
 
 def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:

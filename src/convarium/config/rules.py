@@ -11,12 +11,6 @@ from convarium.errors import ConfigError
 from convarium.wording import nearest
 
 
-def check(config: dict[str, Any]) -> None:
-    """Check the conditions between keys of a training; raises ConfigError, naming the key to change."""
-    _check_batch(config)
-    _check_limits(config)
-
-
 def check_choices(choices: Choices) -> None:
     """Refuse several answers where a group has one; raises ConfigError."""
     for group, chosen in choices.items():
@@ -75,8 +69,8 @@ def check_test(config: dict[str, Any]) -> None:
         )
 
 
-def _check_batch(config: dict[str, Any]) -> None:
-    """The global batch is shared out among devices, nodes and accumulation steps without a remainder."""
+def check_batch(config: dict[str, Any]) -> None:
+    """Refuse a global batch that devices, nodes and accumulation steps do not share out without a remainder."""
     trainer = config["trainer"]
     accumulate = trainer["accumulate_grad_batches"]
     if trainer["devices"] != "auto":  # else the device check knows the number
@@ -111,8 +105,8 @@ def _nearest_multiple(number: int, factor: int) -> int:
     return max(1, round(number / factor)) * factor
 
 
-def _check_limits(config: dict[str, Any]) -> None:
-    """No limit undoes another, and what is watched is measured."""
+def check_limits(config: dict[str, Any]) -> None:
+    """Refuse a limit that undoes another, and a watched figure that is not measured; raises ConfigError."""
     trainer = config["trainer"]
     if trainer["overfit_batches"] and trainer["limit_train_batches"] != 1.0:
         raise ConfigError(

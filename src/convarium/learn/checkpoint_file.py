@@ -37,18 +37,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a broken file
         raise RunError(f"{path}: not a checkpoint that can be read ({type(error).__name__})") from error
-    if not _is_ours(checkpoint):
-        raise RunError(f"{path}: not a checkpoint of Convarium")
-    return checkpoint  # type: ignore[no-any-return]
-
-
-def _is_ours(checkpoint: Any) -> bool:
-    return (
+    if not (
         isinstance(checkpoint, dict)
         and "config_hash" in checkpoint
         and isinstance(checkpoint.get("state_dict"), dict)
         and isinstance(checkpoint.get("averaged"), dict | None)
-    )
+    ):
+        raise RunError(f"{path}: not a checkpoint of Convarium")
+    return checkpoint
 
 
 def net_state(checkpoint: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
