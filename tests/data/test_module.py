@@ -1,5 +1,7 @@
 """The data module in Lightning's own loop, and what it does to a batch. The dataset is the synthetic one."""
 
+from types import SimpleNamespace
+
 import lightning.pytorch as L
 import pytest
 import torch
@@ -12,6 +14,7 @@ from convarium.data.augment.flip import Flip
 from convarium.data.augment.mix import MixUp, beta
 from convarium.data.datasets.folder import FolderImages
 from convarium.data.datasets.synthetic import SyntheticImages
+from convarium.data.sources import InMemory
 
 
 def synthetic(**options):
@@ -100,6 +103,43 @@ def test_a_limited_epoch_is_followed_by_a_whole_new_one(tmp_path):
     module = Recorder()
     trainer(tmp_path, limit_train_batches=2, max_epochs=2).fit(module, synthetic())
     assert [[number for number, _ in epoch] for epoch in module.train_epochs] == [[0, 1], [5, 6]]
+
+
+@pytest.mark.parametrize(("limit", "images"), [(1, 8), (2, 16), (0.5, 16), (0.1, 8), (9, 40), (1.0, 40)])
+def test_a_limited_validation_shows_every_class_in_proportion(tmp_path, limit, images):
+    sorted_by_class = torch.arange(40) // 10
+    module, data = Recorder(), synthetic(train_size=200)
+    data.__dict__["_own_val"] = InMemory(torch.zeros(40, 3, 8, 8, dtype=torch.uint8), sorted_by_class)
+    trainer(tmp_path, max_epochs=2, limit_val_batches=limit).fit(module, data)
+    once, again = module.val_epochs
+    assert sorted_by_class[once].bincount().tolist() == [images // 4] * 4
+    assert once == again == sorted(once)
+
+
+def test_a_limited_test_is_the_same_share_every_time_and_another_for_another_seed(tmp_path):
+    tested = []
+    for split_seed in (0, 0, 1):
+        module, data = Recorder(), synthetic(test_size=400)
+        data.__dict__["_test"] = InMemory(torch.zeros(400, 3, 8, 8, dtype=torch.uint8), torch.arange(400) // 100)
+        data.split_seed = split_seed
+        trainer(tmp_path, limit_test_batches=5).test(module, data)
+        tested.append(module.tested)
+    assert len(tested[0]) == 40
+    assert tested[0] == tested[1] != tested[2]
+
+
+def test_ranks_share_a_limited_split_among_themselves():
+    data, shares = synthetic(test_size=100, eval_batch_size=8), []
+    for rank in (0, 1):
+        data.trainer = SimpleNamespace(
+            world_size=2,
+            global_rank=rank,
+            limit_test_batches=3,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )
+        shares.append([batch.index.tolist() for batch in data.test_dataloader()])
+    assert [[len(batch) for batch in share] for share in shares] == [[4, 4, 4]] * 2
+    assert len({sample for share in shares for batch in share for sample in batch}) == 24
 
 
 def test_overfitting_repeats_the_first_batches(tmp_path):

@@ -1,5 +1,6 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
 from convarium.data.loaders import EpochSize, EvalBatches, PictureBatches, TrainBatches, epoch_size
 from convarium.data.sources import Source
-from convarium.data.splits import carve
+from convarium.data.splits import carve, take
 
 DECODED_TOGETHER = 16  # whole pictures, which may be large
 
@@ -28,12 +29,19 @@ class Samples(NamedTuple):
     labels: list[str]
 
 
+def batches_within(limit: int | float, images: int, size: int) -> int:
+    """How many batches of `size` images a limit leaves of a split: so many, or such a share and at least one."""
+    batches = math.ceil(images / size)
+    at_most = limit if isinstance(limit, int) or not limit else max(1, int(batches * limit))
+    return min(batches, int(at_most))
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class ImageData(L.LightningDataModule):
     """Images in classes. The fields are the keys of a yaml in conf/data; a subclass says where the images come from.
 
     Nothing is read before it is needed: `setup("fit")` reads training and validation, the test split is read by
-    `test_dataloader` alone.
+    `check_test`, as far as must be, and by `test_dataloader`.
     """
 
     num_classes: int  # 1: binary data for a network with one logit, of class numbers 0 and 1
@@ -92,6 +100,11 @@ class ImageData(L.LightningDataModule):
         """How many images the test split has, without reading them; 0 if there is none."""
         return self.test_size or 0
 
+    def check_test(self) -> None:
+        """Raise before a run what its test would at the end: ValueError for a split that is not as it should be."""
+        if self._own_test_size:
+            _ = self._test
+
     def advice(self) -> str:
         """What to change where the device waits for data, in one line."""
         if self.pipeline:
@@ -143,6 +156,17 @@ class ImageData(L.LightningDataModule):
     def training_source(self) -> str:
         """Where training images come from, in words."""
         return str(self._train)
+
+    def check_limit(self, split: str, limit: int | float, ranks: int) -> None:
+        """Raise ValueError where `limit` is a share of less than one batch of val or test."""
+        images, size = self.num_val if split == "val" else self.num_test, max(1, self.eval_batch_size // ranks) * ranks
+        batches = math.ceil(images / size)
+        if images and 0 < limit < 1 and int(batches * limit) == 0:
+            accepted = "a number of batches, or a larger share"
+            raise ValueError(
+                f"trainer.limit_{split}_batches={limit}: less than one of the {batches} batches of {split};"
+                f" accepted: {accepted}"
+            )
 
     def epoch_size(self, parts: int = 1) -> EpochSize:
         """The optimizer steps of an epoch whose batches are cut into `parts` micro-batches, and what it leaves out."""
@@ -223,17 +247,17 @@ class ImageData(L.LightningDataModule):
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 
-    def val_dataloader(self) -> EvalBatches:
-        """This rank's share of the validation split; without batches if there is none."""
+    def val_dataloader(self, split: str = "val") -> EvalBatches:
+        """This rank's share of the validation split; without batches if there is none. split: for which it stands."""
         if self._own_val is not None:
-            return self._evaluation(self._own_val, torch.arange(len(self._own_val)))
-        return self._evaluation(self._train, self._members[1])
+            return self._evaluation(self._own_val, torch.arange(len(self._own_val)), split)
+        return self._evaluation(self._train, self._members[1], split)
 
     def test_dataloader(self) -> EvalBatches:
-        """This rank's share of the test split, which is read here and nowhere else."""
+        """This rank's share of the test split."""
         if self._own_test_size == 0:
-            return self.val_dataloader()
-        return self._evaluation(self._test, torch.arange(len(self._test)))
+            return self.val_dataloader("test")
+        return self._evaluation(self._test, torch.arange(len(self._test)), "test")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batch on `device`; without a copy if it is there already."""
@@ -271,11 +295,18 @@ class ImageData(L.LightningDataModule):
         mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images * (255 * std) + 255 * mean).round().clamp(0, 255).to(torch.uint8)
 
-    def _evaluation(self, source: Source, members: Tensor) -> EvalBatches:
+    def _evaluation(self, source: Source, members: Tensor, split: str) -> EvalBatches:
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        if self.whole and source.crops:
+        pictures = self.whole and source.crops
+        size = 1 if pictures else max(1, self.eval_batch_size // world_size)
+        key = f"limit_{split}_batches"
+        batches = batches_within(getattr(self.trainer, key, 1.0), len(members), size * world_size)
+        if batches * size * world_size < len(members):  # a share of every class, not the first that there are
+            chosen = take(source.targets[members], batches * size * world_size, seed=self.split_seed)[1]
+            members = members[chosen]
+            setattr(self.trainer, key, batches)  # Lightning would take its share of the share
+        if pictures:
             return PictureBatches(source, members, batch_size=DECODED_TOGETHER, world_size=world_size, rank=rank)
-        size = max(1, self.eval_batch_size // world_size)
         return EvalBatches(self._placed(source), members, batch_size=size, world_size=world_size, rank=rank)
 
     def _placed(self, source: Source) -> Source:

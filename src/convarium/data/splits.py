@@ -15,6 +15,12 @@ def carve(targets: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tenso
     count = carved_size(n, fraction)
     if not 0 < count < n:
         raise ValueError(f"val_fraction={fraction}: takes {count} of {n} images; leave some on either side")
+    return take(targets, count, seed=seed)
+
+
+def take(targets: Tensor, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """As `carve`, but `count` samples, which may be none or all."""
+    n = len(targets)
     shuffled = permutation(n, seed, purpose="split")
     by_class = shuffled[torch.argsort(targets[shuffled], stable=True)]
     steps = torch.arange(n + 1) * count // n  # rises by one at each sample to be taken
