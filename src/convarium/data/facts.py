@@ -52,7 +52,7 @@ def folder_image_size(root: str | Path) -> int:
 
 
 def _sampled(root: str | Path) -> Iterator[tuple[int, Iterator[str]]]:
-    """How many images to take, and from which files, in each of about 32 parts of the training split (or what is there)."""
+    """How many images to take, and from which files, in each of about 32 parts of the training split (or another)."""
     if is_table(root):
         files = described_files(root)
         step = max(1, len(files) // _SAMPLED)

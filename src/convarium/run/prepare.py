@@ -88,6 +88,7 @@ def prepare(
         raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")
     epoch = data.epoch_size(at.ranks * accumulate)
     length = training_length(config, data, epoch.steps)
+    check_limits(config, data, at.ranks)
     schedule: Schedule = build(config["schedule"], "schedule")
     average: Rule | None = build(config["average"], "average")
     try:
@@ -101,13 +102,24 @@ def prepare(
 
 
 def read_data(config: dict[str, Any]) -> "ImageData":
-    """The experiment's data, read as far as training needs it. Raises ConfigError where it cannot be."""
+    """The experiment's data, read as far as training needs it. Raises ConfigError where it cannot be, or its test split
+    is not as it should be."""
     try:
         data: ImageData = build(config["data"], "data")
         data.setup("fit")
+        data.check_test()
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     return data
+
+
+def check_limits(config: dict[str, Any], data: "ImageData", ranks: int) -> None:
+    """Raise ConfigError for a share of less than one batch to validate on or to test on."""
+    for split in ("val", "test"):
+        try:
+            data.check_limit(split, config["trainer"][f"limit_{split}_batches"], ranks)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def training_length(config: dict[str, Any], data: "ImageData", steps: int) -> TrainingLength:
@@ -140,7 +152,8 @@ def training_length(config: dict[str, Any], data: "ImageData", steps: int) -> Tr
         )
     per_epoch = math.ceil(micro_batches / accumulate)
     if per_epoch == 0:
-        raise ConfigError(f"trainer.limit_train_batches={limit}: leaves no batch to train on")
+        name = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
+        raise ConfigError(f"trainer.{name}={limit}: leaves no batch to train on")
     epochs, most = trainer["max_epochs"], trainer["max_steps"]
     if trainer["fast_dev_run"]:
         epochs, most = 1, -1

@@ -25,7 +25,7 @@ BAD_FILES = "bad_files.csv"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FolderImages(ImageData):
-    """root/{train,val,test}/CLASS/*, as people spell them, or root/CLASS/* alone; or a table of paths and labels (`listing`).
+    """root/{train,val,test}/CLASS/*, as people spell them, or root/CLASS/* alone; or a table (`listing`).
 
     Without a split val it is carved from train; without a split test, validation is the test.
     An image's shorter side is resized to image_size / crop_share and the central square kept.
@@ -103,6 +103,11 @@ class FolderImages(ImageData):
 
     def count_test(self) -> int:
         return self._count("test")
+
+    def check_test(self) -> None:
+        """By the names of its files alone."""
+        if self._own_test_size != (self.test_size or self._own_test_size):
+            raise ValueError(f"data.test_size={self.test_size}: but test has {self._own_test_size} images")
 
     @property
     def _labels(self) -> list[str] | None:

@@ -98,8 +98,8 @@ def splits_named(root: str | Path, names: Iterable[str]) -> dict[str, str]:
 def split_folders(root: str | Path, classes: Iterable[str] = ()) -> dict[str, Path]:
     """The folder of each split that a root has; none if its folders are classes.
 
-    classes: what is known to be a class, whatever it is called. Raises ConfigError for a split beside class folders, one
-    or the other of which would not be read.
+    classes: what is known to be a class, whatever it is called. Raises ConfigError for a split beside class folders:
+    one or the other would not be read.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -113,8 +113,8 @@ def split_folders(root: str | Path, classes: Iterable[str] = ()) -> dict[str, Pa
         beside = [name for name in beside if any(map(_is_image, _entries(str(folder / name))))]
     if found and beside:
         raise ConfigError(
-            f"data.root={root}: {shortened(list(found.values()))} named like a split beside {shortened(beside)} with the"
-            " images of a class; accepted: folders of splits alone, or of classes alone (which a table may name freely)"
+            f"data.root={root}: {shortened(list(found.values()))} named like a split beside {shortened(beside)} with"
+            " the images of a class; accepted: folders of splits alone, or of classes (which a table may name freely)"
         )
     return {split: folder / name for split, name in found.items()}
 
