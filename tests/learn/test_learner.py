@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from convarium.batch import Batch
 from convarium.config.instantiate import build as build_node
+from convarium.data.loaders import EvalBatches
 from convarium.data.module import ImageData
+from convarium.data.splits import take
 from convarium.layers.outputs import Outputs
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.learn.learner import Learner
@@ -414,12 +416,15 @@ def test_all_images_may_be_trained_on() -> None:
     assert not run.best.exists()
 
 
-def test_evaluation_may_be_limited() -> None:
+def test_evaluation_may_be_limited_to_a_share_of_every_class() -> None:
     run = experiment("trainer.limit_val_batches=2", "trainer.limit_test_batches=1", "test.weights=last")
     data, metrics = data_of(run), run.result()["metrics"]
     net = load_run(run.path)
-    val = scored(net, data, list(data.val_dataloader())[:2], cross_entropy)
-    test = scored(net, data, list(data.test_dataloader())[:1], cross_entropy)
+    val_of, test_of = data._members[1], torch.arange(data.num_test)
+    val_of = val_of[take(data._train.targets[val_of], 64, seed=0)[1]]
+    test_of = test_of[take(data._test.targets, 32, seed=0)[1]]
+    val = scored(net, data, list(EvalBatches(data._train, val_of, batch_size=32)), cross_entropy)
+    test = scored(net, data, list(EvalBatches(data._test, test_of, batch_size=32)), cross_entropy)
     assert (metrics["val/loss"], metrics["test/loss"]) == pytest.approx((val["loss"], test["loss"]), rel=1e-6)
 
 
