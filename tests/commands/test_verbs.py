@@ -111,7 +111,8 @@ def test_evaluate_answers_programs(convarium: Callable[..., Any], digits_run: Ru
     metrics = told.pop("metrics")
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
     assert told.pop("device")
-    assert told == {"run": str(digits_run.path), "weights": "last", "split": "val", "views": "1 crop", "overrides": []}
+    named = {"run": str(digits_run.path), "weights": "last", "split": "val"}
+    assert told == {**named, "images": 150, "views": "1 crop", "overrides": []}
 
 
 def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Any], tmp_path: Path) -> None:

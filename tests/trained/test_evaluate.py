@@ -1,6 +1,8 @@
 """Evaluating a run gives what the run measured, and says no to what would make it another experiment."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
 from convarium.run.preflight import Placement
-from convarium.trained.evaluate import evaluate, prepare
+from convarium.trained.evaluate import evaluate, measure, prepare
 from runs import trained, untrained
 
 GPUS = torch.cuda.device_count()
@@ -127,6 +129,100 @@ def test_images_that_have_moved_are_named_anew(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="here: no such folder"):
         evaluate(prepare(run))
     assert evaluate(prepare(run, ["data.root=there"])) == measured == logged(run, "test")
+
+
+# Other images
+
+
+@pytest.fixture
+def photographs() -> Callable[..., str]:
+    """Write pictures of random pixels into class folders; the folder's name."""
+
+    def write(root: str, **images: int) -> str:
+        for place, count in images.items():
+            folder = Path(root, *place.split("__"))
+            folder.mkdir(parents=True)
+            for number in range(count):
+                shade = (37 * number + 11 * ord(folder.name[0])) % 256
+                Image.new("RGB", (8, 8), (shade, 255 - shade, number)).save(folder / f"{number}.png")
+        return root
+
+    return write
+
+
+@pytest.fixture
+def three_classes(tmp_path: Path, photographs: Callable[..., str]) -> RunDirectory:
+    """A run that has not learned anything of three classes of pictures."""
+    root = photographs("own", train__cat=8, train__dog=8, train__emu=8)
+    data = ("arch=mlp", "arch.hidden=[4]", "data=folder", f"data.root={root}", "batch_size=4")
+    return untrained(tmp_path / "run", *data, "metrics=[accuracy,macro_f1]")
+
+
+def test_a_folder_of_classes_is_measured_as_a_whole(three_classes: RunDirectory, photographs: Callable) -> None:
+    photographs("new", cat=3, dog=5, emu=4)
+    assert measure(prepare(three_classes, ["data.root=new"])).images == 12
+    assert measure(prepare(three_classes, ["data.root=new", "data.val_fraction=0.25"], split="val")).images == 3
+    rows = [f"{path},{path.parent.name}" for path in sorted(Path("new").rglob("*.png"))]
+    Path("table.csv").write_text("\n".join(rows))
+    by_table = measure(prepare(three_classes, ["data.root=table.csv"]))
+    assert by_table == measure(prepare(three_classes, ["data.root=new"]))
+
+
+def test_the_run_s_own_folder_of_classes_is_measured_as_in_training(tmp_path: Path, photographs: Callable) -> None:
+    photographs("own", cat=10, dog=10)
+    data = ("arch=mlp", "arch.hidden=[4]", "data=folder", "data.root=own", "batch_size=4")
+    assert measure(prepare(untrained(tmp_path / "run", *data))).images == 2
+
+
+def test_a_folder_with_nothing_but_a_test_split_is_measured(three_classes: RunDirectory, photographs: Callable) -> None:
+    photographs("new", Test__cat=3, Test__dog=5, Test__emu=4)
+    assert measure(prepare(three_classes, ["data.root=new"])).images == 12
+    with pytest.raises(ConfigError, match=r"new: has Test but no folder train$"):
+        measure(prepare(three_classes, ["data.root=new"], split="val"))
+
+
+def test_some_of_the_run_s_classes_are_measured_by_their_names(
+    three_classes: RunDirectory, photographs: Callable
+) -> None:
+    photographs("all", cat=3, dog=5, emu=4)
+    photographs("two", dog=5, emu=4)
+    photographs("one", test__cat=3)
+    whole, two, one = (measure(prepare(three_classes, [f"data.root={root}"])) for root in ("all", "two", "one"))
+    assert (two.images, one.images) == (9, 3)
+    for name in ("test/loss", "test/acc1"):
+        parts = 9 * two.metrics[name] + 3 * one.metrics[name]
+        assert parts / 12 == pytest.approx(whole.metrics[name], rel=1e-5)
+
+
+def test_a_class_that_the_run_does_not_know_is_refused_by_name(
+    three_classes: RunDirectory, photographs: Callable
+) -> None:
+    photographs("new", cat=3, ibis=5)
+    says = r"^data\.root=.*new: class ibis: unknown to this run, which has cat, dog, emu$"
+    with pytest.raises(ConfigError, match=says):
+        prepare(three_classes, ["data.root=new"])
+
+
+def test_a_bad_file_is_not_counted_and_leaves_no_list(three_classes: RunDirectory, photographs: Callable) -> None:
+    photographs("new", cat=3, dog=5, emu=4)
+    Path("new/dog/0.png").write_text("no picture")
+    before = sorted(Path().rglob("*"))
+    words = ["data.root=new", "data.on_bad_file=skip", "data.in_memory=false"]
+    assert measure(prepare(three_classes, words)).images == 11
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_the_number_of_images_is_told(digits_run: RunDirectory, convarium: Callable) -> None:
+    assert convarium("evaluate", digits_run.path).out.splitlines()[-1].split() == ["images", "297"]
+    told = json.loads(convarium("evaluate", digits_run.path, "trainer.limit_test_batches=2", "format=json").out)
+    assert told["images"] == 64
+
+
+def test_a_limit_that_leaves_less_than_a_batch_is_refused(digits_run: RunDirectory) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.limit_test_batches=0\.05: less than one of the 10 batches of test"
+    ):
+        measure(prepare(digits_run, ["trainer.limit_test_batches=0.05"]))
 
 
 def test_a_run_on_devices_that_are_not_here_is_measured_on_one_of_these(

@@ -15,7 +15,7 @@ def run(words: Words) -> int:
         require(f"weights={weights}", weights, WEIGHTS)
     from convarium.run.directory import RunDirectory
     from convarium.run.worker import RankFailed, Stopped
-    from convarium.trained.evaluate import evaluate, prepare, prepare_file
+    from convarium.trained.evaluate import measure, prepare, prepare_file
 
     split = words.value("split")
     place, overrides = None, words.overrides
@@ -26,7 +26,7 @@ def run(words: Words) -> int:
         place = RunDirectory.open(folder)
         evaluation = prepare(place, overrides, weights=weights, split=split)
     try:
-        metrics = evaluate(evaluation)
+        metrics, images = measure(evaluation)
     except RankFailed as failure:
         print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
         return 1
@@ -38,6 +38,7 @@ def run(words: Words) -> int:
             "run": str(place.path) if place else None,
             "weights": evaluation.weights,
             "split": split,
+            "images": images,
             "views": str(evaluation.views or "1 crop"),
             "overrides": overrides,
             "device": device,
@@ -55,6 +56,7 @@ def run(words: Words) -> int:
     for name, value in metrics.items():
         before = f"  {logged[name]:9.4f}" if name in logged else ""
         print(f"{names[name]:>{width}}  {value:9.4f}{before}")
+    print(f"{'images':>{width}}  {images:9,}")
     return 0
 
 

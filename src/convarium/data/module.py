@@ -63,6 +63,9 @@ class ImageData(L.LightningDataModule):
     augment: Mapping[str, Any] | None = None  # the parts of the augmentation by name, see `Pipeline`; None: none
     drop_last: bool = True
     """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
+    measured: bool = field(init=False, default=False)
+    """Whether an evaluation reads them that are not a run's own: what is divided into no splits is the test as a whole,
+    and classes may be missing."""
     whole: bool = field(init=False, default=False)
     """Whether evaluation gets whole pictures, one a batch where they are files, in the place of images."""
 

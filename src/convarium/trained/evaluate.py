@@ -12,12 +12,14 @@ import torch
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from convarium.batch import Batch
 from convarium.config.accepts import shown
 from convarium.config.compose import Conf
-from convarium.config.instantiate import build
+from convarium.config.instantiate import build, find_target
 from convarium.config.keys import EVALUATE, NETWORK, Part, has_part, names_with, row
 from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_test
+from convarium.data.image_files.tables import shortened
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.learn.learner import Learner
@@ -50,6 +52,14 @@ class Evaluation(NamedTuple):
     config: dict[str, Any]
     placement: Placement
     views: Views | None  # None: the image of one crop
+    other_data: bool  # than the run's own
+
+
+class Measured(NamedTuple):
+    """What an evaluation gives."""
+
+    metrics: dict[str, float]  # by the names they have in metrics.csv
+    images: int  # those that were measured; one that cannot be read is none
 
 
 def prepare(
@@ -62,7 +72,9 @@ def prepare(
     an evaluation, for data of other channels or classes, and for devices or a precision that this machine lacks.
     """
     config, named = _config(run, overrides)
-    return _evaluation(run, weights, split, config, named)
+    own, given = run.config()["data"], config["data"]
+    other = any(own.get(name) != given.get(name) for name in ("_target_", "root"))
+    return _evaluation(run, weights, split, config, named, other)
 
 
 def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation:
@@ -76,20 +88,20 @@ def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation
     config = adapt_to_weights(conf, conf.compose(words, to_train=False)).config
     if config["weights"] is None:
         raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
-    return _evaluation(None, config["weights"], split, config, named)
+    return _evaluation(None, config["weights"], split, config, named, True)
 
 
 def _evaluation(
-    run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str]
+    run: RunDirectory | None, weights: str, split: str, config: dict[str, Any], named: Sequence[str], other: bool
 ) -> Evaluation:
     placement = _place(config, named)
     check_metrics(config)
     if split == "val" and not any(key.startswith("test.") for key in named):  # as validation is measured in training
-        return Evaluation(run, weights, split, config, placement, None)
+        return Evaluation(run, weights, split, config, placement, None, other)
     check_test(config)
     check_views(config, build(config["loss"], "loss"))
     check_dense(without_values(config), config)
-    return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks))
+    return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks), other)
 
 
 def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
@@ -120,6 +132,9 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     named = _named(conf, words, (EVALUATE,), ("weights", "split", "format", *ACCEPTED))
     own = overrides_from_here(run, frozen, words)
     new = conf.compose([*own, *words], to_train=False).config
+    if _has_fewer_classes(frozen["data"], new["data"]) and "data.num_classes" not in named:
+        known = f"data.num_classes={frozen['data']['num_classes']}"  # also for what follows from it
+        new = conf.compose([*own, *words, known], to_train=False).config
     try:
         old = conf.compose(own, to_train=False).config
     except ConfigError:  # the run's own data may be gone
@@ -137,6 +152,8 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     config["test"] = frozen["test"] | {name: value for name, value in new["test"].items() if f"test.{name}" in named}
     _require_same_classes(frozen["data"], config["data"])
     kept = {name: value for name, value in frozen["data"].items() if name in INPUT and f"data.{name}" not in named}
+    if _says_classes(config["data"]):
+        kept["classes"] = frozen["data"]["classes"]  # in the order of the network's
     config["data"] = config["data"] | kept
     return config, named
 
@@ -152,21 +169,41 @@ def _named(conf: Conf, words: Sequence[str], parts: Sequence[Part], accepted: Se
     return named
 
 
+def _says_classes(data: dict[str, Any]) -> bool:
+    """Whether each image says by name of which class it is, so that neither order nor number of classes matter."""
+    return bool(data.get("classes")) and getattr(find_target(data, "data"), "by_name", False)
+
+
+def _has_fewer_classes(own: dict[str, Any], given: dict[str, Any]) -> bool:
+    names = own.get("classes") or ()
+    return _says_classes(given) and given["num_classes"] != own["num_classes"] and set(given["classes"]) <= set(names)
+
+
 def _require_same_classes(own: dict[str, Any], given: dict[str, Any]) -> None:
+    if own.get("classes") and _says_classes(given):
+        unknown = [name for name in given["classes"] if name not in own["classes"]]
+        if unknown:
+            known = shortened(own["classes"])
+            raise ConfigError(f"data.root={given['root']}: class {unknown[0]}: unknown to this run, which has {known}")
     for name in ("channels", "num_classes"):
         if given[name] != own[name]:
             raise ConfigError(f"data.{name}={given[name]}: the network of this run has {own[name]}")
     names, others = own.get("classes"), given.get("classes")
-    if names and others and names != others:
+    if names and others and names != others and not _says_classes(given):
         raise ConfigError(f"data.classes={shown(others)}: the network of this run has {shown(names)}")
 
 
 def evaluate(evaluation: Evaluation) -> dict[str, float]:
-    """The metrics of the split, by the names they have in metrics.csv; those of the run itself if nothing differs.
+    """The metrics of `measure`."""
+    return measure(evaluation).metrics
+
+
+def measure(evaluation: Evaluation) -> Measured:
+    """The metrics of the split, those of the run itself if nothing differs, and of how many images they are.
 
     Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
     """
-    run, _, _, config, placement, _ = evaluation
+    run, config, placement = evaluation.run, evaluation.config, evaluation.placement
     net = _load(evaluation)
     data = _read(evaluation)
     if run is None or config["data"]["image_size"] != run.config()["data"]["image_size"]:
@@ -179,7 +216,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
         answer = Path(folder) / "metrics.json"
         arguments = (evaluation, answer, os.getpid())
         start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
-        return dict(json.loads(answer.read_text()))
+        return Measured(**json.loads(answer.read_text()))
 
 
 @record
@@ -187,9 +224,9 @@ def evaluate_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
     """One rank of `evaluate`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
     die_with_parent(parent)
     net = _load(evaluation)
-    metrics = _evaluate(evaluation, net, _data(evaluation))
+    measured = _evaluate(evaluation, net, _data(evaluation))
     if os.environ["RANK"] == "0":
-        answer.write_text(json.dumps(metrics))
+        answer.write_text(json.dumps(measured._asdict()))
 
 
 def _load(evaluation: Evaluation) -> nn.Module:
@@ -215,6 +252,7 @@ def _read(evaluation: Evaluation) -> ImageData:
     try:
         data = _data(evaluation)
         batches = data.test_dataloader() if split == "test" else data.val_dataloader()
+        data.check_limit(split, limit, evaluation.placement.ranks)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     if not len(batches):
@@ -225,7 +263,9 @@ def _read(evaluation: Evaluation) -> ImageData:
 
 def _data(evaluation: Evaluation) -> ImageData:
     data: ImageData = build(evaluation.config["data"], "data")
-    return data if evaluation.views is None else data.showing(evaluation.views.shows)
+    data = data if evaluation.views is None else data.showing(evaluation.views.shows)
+    data.measured = evaluation.other_data
+    return data
 
 
 def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
@@ -239,19 +279,40 @@ def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
         raise ConfigError(f"data.num_classes={data['num_classes']}: {called} has {logits.shape[1]}")
 
 
-def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> dict[str, float]:
-    """Evaluate in this process, alone or as one rank of several; the metrics are those of all ranks."""
-    _, _, split, config, placement, views = evaluation
+class Count(L.Callback):
+    """The images that are measured, over all ranks."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.images += len(batch.targets)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        own = torch.tensor(self.images, device=pl_module.device)
+        self.images = int(trainer.strategy.reduce(own, reduce_op="sum"))
+
+    on_validation_batch_end = on_test_batch_end
+    on_validation_epoch_end = on_test_epoch_end
+
+
+def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> Measured:
+    """Evaluate in this process, alone or as one rank of several; what is measured is that of all ranks."""
+    split, config, placement, views = evaluation.split, evaluation.config, evaluation.placement, evaluation.views
     parts = {name: build(config[name], name) for name in ("precision", "loss", "optimizer", "metrics")}
     precision = parts.pop("precision")
     precision.apply()
     torch.set_num_threads(config["threads"])
     learner = Learner(net, num_classes=data.num_classes, schedule=Constant(), length=TrainingLength(1, 1), **parts)
     learner.views = views
-    with quiet_lightning():
+    with quiet_lightning(), tempfile.TemporaryDirectory() as nowhere:
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
         known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
         limits = {name: config["trainer"][name] for name in known if name not in ("accelerator", "devices")}
+        limits |= {"callbacks": [count := Count()], "default_root_dir": nowhere}
         trainer = L.Trainer(**where, **limits, plugins=[here], enable_checkpointing=False)
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
-    return {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
+    metrics = {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
+    return Measured(metrics, count.images)

@@ -3,15 +3,16 @@
 import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from convarium.data.image_files.decoded import decoded
 from convarium.data.image_files.files import Files, Shape
-from convarium.data.image_files.listing import listing
+from convarium.data.image_files.listing import is_undivided, listing
 from convarium.data.image_files.pictures import read_picture
+from convarium.data.image_files.tables import Listing
 from convarium.data.module import ImageData
 from convarium.data.readers.choice import reader
 from convarium.data.sources import Source, decoding_threads, waiting
@@ -31,6 +32,8 @@ class FolderImages(ImageData):
     An image's shorter side is resized to image_size / crop_share and the central square kept.
     """
 
+    by_name: ClassVar[bool] = True
+    """Whether `classes` are what the folders or labels are called, in any order, so that each image says its class."""
     root: str
     crop_share: float = 1.0  # side of the central square as a share of the resized shorter side
     in_memory: bool | None = None
@@ -47,7 +50,7 @@ class FolderImages(ImageData):
         self._noted: list[tuple[str, str]] = []
 
     def read(self, split: str) -> Source | None:
-        files = listing(self.root, split, self._labels)
+        files = self._listing(split)
         if files is None:
             return None
         if len(files.classes) != self.num_classes:
@@ -114,8 +117,13 @@ class FolderImages(ImageData):
         """What the class folders are called, or the table's labels, in the order of the class numbers."""
         return self.classes
 
+    def _listing(self, split: str) -> Listing | None:
+        if self.measured and split == "test" and is_undivided(self.root, self._labels or ()):
+            split = "train"
+        return listing(self.root, split, self._labels, some=self.measured)
+
     def _count(self, split: str) -> int:
-        files = listing(self.root, split, self._labels)
+        files = self._listing(split)
         return 0 if files is None else len(files.paths)
 
     def open_image(self, path: Path) -> Tensor:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from convarium.data.datasets import ilsvrc
@@ -21,6 +22,7 @@ class OfficialFolders(FolderImages):
     """root/{train,val}/WNID; the official validation split is validation and test.
     With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone."""
 
+    by_name: ClassVar[bool] = False
     name: str  # what the dataset is called in `data=...`, for the command that fetches it
 
     def read(self, split: str) -> Source | None:
