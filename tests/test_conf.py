@@ -14,7 +14,8 @@ from torch import nn
 from archs.catalog import EACH_WITHOUT_VALUES
 from convarium.config.catalog import conf_dir, groups, members, opening_comments
 from convarium.config.compose import Conf
-from convarium.config.instantiate import RULES, build
+from convarium.config.instantiate import build
+from convarium.config.targets import RULES
 from data.packed.packs import packing_of
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))

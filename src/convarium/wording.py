@@ -23,12 +23,17 @@ def unknown(word: str, value: str, among: Iterable[str]) -> str:
 
 def one_line(error: object, length: int | None = None) -> str:
     """A message without line breaks, of at most `length` characters; of an error that says nothing, its type."""
-    return " ".join(str(error).split())[:length] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:length] or type(error).__name__
+
+
+def printable(text: object) -> str:
+    """A text from data or a file as a terminal may get it: a control character is written, not sent."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(text))
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; of one that says nothing, its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def typed_line(error: BaseException) -> str:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from convarium.config.instantiate import build, check_targets
+from convarium.config.instantiate import build
+from convarium.config.targets import check_targets
 from convarium.errors import ConfigError
+from convarium.learn.losses import CrossEntropy, Hinge
 
 
 def target(path: object, **arguments: Any) -> dict[str, Any]:
@@ -31,10 +33,15 @@ def test_a_partial_is_functools_own() -> None:
 
 
 def test_entries_lists_and_plain_values_are_built_through() -> None:
-    built = build({"a": target("torch.nn.ReLU"), "b": [target("torch.nn.Tanh"), 3], "c": None}, "norm")
-    assert isinstance(built["a"], nn.ReLU)
-    assert isinstance(built["b"][0], nn.Tanh)
-    assert built["b"][1] == 3
+    heads = {
+        "main": target("convarium.learn.losses.CrossEntropy"),
+        "heads": [target("convarium.learn.losses.Hinge"), 3],
+        "c": None,
+    }
+    built = build(heads, "loss")
+    assert isinstance(built["main"], CrossEntropy)
+    assert isinstance(built["heads"][0], Hinge)
+    assert built["heads"][1] == 3
     assert built["c"] is None
 
 

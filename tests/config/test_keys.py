@@ -8,8 +8,8 @@ import yaml
 from convarium.config.accepts import has_type
 from convarium.config.catalog import conf_dir
 from convarium.config.compose import Conf
-from convarium.config.instantiate import RULES
 from convarium.config.keys import KEYS, ROWS, accepted, leaves, row
+from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 
 

@@ -74,8 +74,9 @@ def _inspect_named(
             what = "is a file, not a folder"
         raise VERB.misused(f"{name}: {what}{nearest(name, names)} Datasets: {', '.join(names)}")
     from convarium.config.compose import Conf
-    from convarium.config.instantiate import build, find_target
+    from convarium.config.instantiate import build
     from convarium.config.overrides import readable
+    from convarium.config.targets import find_target
     from convarium.data.datasets.folder import FolderImages
 
     words = readable([f"data={name}", *overrides])

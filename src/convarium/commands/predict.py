@@ -8,6 +8,7 @@ from pathlib import Path
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.trained import WEIGHTS
+from convarium.wording import printable
 
 
 def run(words: Words) -> None:
@@ -35,7 +36,8 @@ def run(words: Words) -> None:
             table.writerows((image, rank, *guess) for rank, guess in enumerate(guesses, start=1))
     else:
         for image, guesses in found:
-            print(image, *(f"  {guess.probability:.4f}  {guess.name}" for guess in guesses), sep="\n")
+            lines = (f"  {guess.probability:.4f}  {guess.name}" for guess in guesses)
+            print(*map(printable, (image, *lines)), sep="\n")
 
 
 VERB = Verb(

@@ -9,8 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 from convarium.config.accepts import has_type, shown
 from convarium.config.groups import Baseline, Groups
 from convarium.config.hydra_errors import unknown_key
-from convarium.config.instantiate import RULES
 from convarium.config.keys import accepted
+from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 
 

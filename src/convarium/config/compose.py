@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from convarium.config.accepts import WEIGHTS, shown
 from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
-from convarium.config.instantiate import RULES, check_targets
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
-from convarium.config.overrides import readable
+from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_batch, check_choices, check_limits, check_parts, check_test
+from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
 
 
@@ -82,6 +82,8 @@ class Conf(Groups):
 
         try:
             yield
+        except RecursionError as error:
+            raise ConfigError("a yaml file chooses or names itself, in a circle") from error
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             line = explain(error, self, overrides)
             if line is None:
@@ -96,6 +98,8 @@ class Conf(Groups):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})
         Comparison(self, baseline).compare_all(given, resolved)
+        if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
+            raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
         _make_paths_absolute(resolved)
         check_config(resolved, baseline.choices, to_train=to_train)
         _require_weights(resolved)

@@ -5,6 +5,7 @@ The private names of Hydra 1.3 that this needs (the defaults list, composing a p
 
 import copy
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -31,6 +32,21 @@ from convarium.errors import ConfigError
 
 ROOT = "train"  # conf/train.yaml
 ABOVE_THE_BASELINE = ("recipe/", "study/")  # these change what the yaml files of the groups say
+WRITTEN_BY_HYDRA = {
+    "hydra.run.dir": ".",
+    "hydra.sweep.dir": ".",
+    "hydra.sweep.subdir": ".",
+    "hydra.output_subdir": None,
+    "hydra.job.chdir": None,
+}
+"""What conf/train.yaml says, so that Hydra writes nothing."""
+LOGGING = {"logging.StreamHandler", "logging.NullHandler", "logging.Formatter"}
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+HYDRA_TARGETS = {
+    r"hydra\.(launcher|sweeper)\._target_": r"(hydra_plugins|hydra\._internal\.core_plugins)(\.\w+)+",
+    r"hydra\.sweeper\.\w+\._target_": r"optuna\.(samplers|pruners)\.\w+",
+}
+"""Where in Hydra's node a target may stand, and which."""
 Choices = dict[str, str | list[str]]
 """Group -> its answer, or answers."""
 
@@ -154,17 +170,28 @@ class Merged(NamedTuple):
 
 
 def check_hydra_node(cfg: DictConfig) -> None:
+    """Refuse what Hydra would import, call or write by itself, unless it is its own. Raises ConfigError."""
     hydra = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
     for name in hydra["callbacks"]:
         raise ConfigError(f"hydra.callbacks.{name}: not accepted; what watches a run is in the group callbacks")
     for name in ("env_set", "env_copy"):
         if hydra["job"].get(name):
             raise ConfigError(f"hydra.job.{name}: not accepted; what the environment says, no config changes")
-    for node in ("job_logging", "hydra_logging"):
-        for key, value in leaves(hydra[node], f"hydra.{node}").items():
-            name = key.rpartition(".")[2]
-            if name == "()" or (name == "class" and not str(value).startswith("logging.")):
-                raise ConfigError(f"{key}={value}: not accepted; accepted are classes of Python's logging")
+    values = leaves(hydra, "hydra")
+    for key, ours in WRITTEN_BY_HYDRA.items():
+        if values.get(key, ours) != ours:
+            raise ConfigError(f"{key}={values[key]}: not accepted; where a run lies is said by run_dir, or sweep.name")
+    for key, value in values.items():
+        name, said = key.rpartition(".")[2], str(value)
+        if key.startswith(("hydra.job_logging.", "hydra.hydra_logging.")):
+            if name in ("()", "class") and said not in LOGGING:
+                raise ConfigError(f"{key}={said}: not accepted; accepted are {', '.join(sorted(LOGGING))}")
+            if said.startswith(("ext://", "cfg://")) and said not in STREAMS:
+                raise ConfigError(f"{key}={said}: not accepted; accepted are {', '.join(STREAMS)}")
+        elif name.startswith("_") and name.endswith("_"):
+            accepted = next((pattern for place, pattern in HYDRA_TARGETS.items() if re.fullmatch(place, key)), None)
+            if accepted is None or not re.fullmatch(accepted, said):
+                raise ConfigError(f"{key}={said}: not allowed there{f'; accepted: {accepted}' if accepted else ''}")
 
 
 def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:

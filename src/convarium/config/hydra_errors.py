@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices, Groups
-from convarium.config.instantiate import RULES
 from convarium.config.keys import leaves
 from convarium.config.overrides import parse
+from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 from convarium.wording import first_line, nearest
 

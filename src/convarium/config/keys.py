@@ -415,6 +415,8 @@ def _objection(value: Any, accepts: Accepts | None) -> str | None:
     items = value if isinstance(value, list) else [value]
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
+    if any(isinstance(item, str) and not item.replace("\t", " ").isprintable() for item in items):
+        return "control characters are not accepted"
     if accepts is None or (value is None and accepts.null):
         return None
     if accepts.types and not has_type(value, accepts.types):

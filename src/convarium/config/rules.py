@@ -5,7 +5,7 @@ from typing import Any
 from convarium.config.accepts import shown
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices
-from convarium.config.instantiate import PARTS, RULES
+from convarium.config.targets import PARTS, RULES
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
 from convarium.wording import nearest

@@ -22,6 +22,8 @@ import yaml
 from convarium.config.identity import config_hash, slug
 from convarium.errors import ConfigError, RunError
 from convarium.files import is_held, locked, write_atomically
+from convarium.wording import one_line
+from convarium.yaml_text import parse
 
 Status = Literal[
     "queued", "running", "ok", "failed", "exited", "killed", "oom", "diverged", "timeout", "interrupted", "pruned"
@@ -35,7 +37,6 @@ MOVED = (  # where classes that older runs name have gone
 )
 ALWAYS = {f"acc{top}": {"_target_": "convarium.learn.metrics.Accuracy", "top": top} for top in (1, 5)}
 """The metrics of runs before there was a group of them."""
-YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 
 
 class RunDirectory:
@@ -89,9 +90,9 @@ class RunDirectory:
             text = self.config_file.read_text(encoding="utf-8")
             for before, now in MOVED:
                 text = re.sub(before, now, text)
-            config = yaml.load(text, YamlLoader)
+            config = parse(text)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RunError(f"{self.config_file}: cannot be read ({type(error).__name__})") from error
+            raise RunError(f"{self.config_file}: cannot be read: {one_line(error)}") from error
         if not isinstance(config, dict) or "arch" not in config or "data" not in config:
             raise RunError(f"{self.config_file}: not the config of a run")
         return {"metrics": ALWAYS, **config}

@@ -37,6 +37,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
 """
 
 import hashlib
+import inspect
 import os
 import signal
 import sys
@@ -52,6 +53,7 @@ from safetensors.torch import save_file
 
 from convarium import out_of_memory
 from convarium.config.instantiate import build
+from convarium.config.targets import find_target
 from convarium.data.image_files.files import BadFile
 from convarium.errors import ConfigError, RunError
 from convarium.learn.averaging import Averaging
@@ -195,7 +197,11 @@ def connect_loggers(run: RunDirectory, config: dict[str, Any], trainer: L.Traine
     start: the checkpoint that the run goes on from; metrics.csv is cut back to it.
     """
     table = MetricsFile(run.metrics_file)
-    loggers = list(build(config["logger"], "logger").values())
+    nodes = {name: dict(node) for name, node in config["logger"].items()}
+    for name, node in nodes.items():
+        if "save_dir" in inspect.signature(find_target(node, f"logger.{name}")).parameters:  # Lightning's
+            node["save_dir"] = str(run.path)
+    loggers = list(build(nodes, "logger").values())
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     if trainer.global_rank == 0:
         checkpoint = read_checkpoint(start) if start else {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from convarium.config.compose import Composed, Conf
 from convarium.config.instantiate import build
 from convarium.config.rules import check_batch_divides
+from convarium.config.targets import find_target, targets
 from convarium.errors import ConfigError
 from convarium.learn.lengths import TrainingLength
 from convarium.machine import cores
@@ -75,6 +76,9 @@ def prepare(
     from convarium.run.preflight import check_loss
     from convarium.run.preflight import preflight as check
 
+    if preflight is None:  # what is built only when the run directory is there is looked at now
+        for key, node in targets(config):
+            find_target(node, key)
     loss: ClassificationLoss = build(config["loss"], "loss")
     if preflight is None:
         preflight = check(config, loss, elsewhere=elsewhere)

@@ -9,11 +9,13 @@ import yaml
 from convarium.config.accepts import shown
 from convarium.config.compose import Composed, Conf, check_config
 from convarium.config.identity import determines_result
-from convarium.config.instantiate import RULES, check_targets
 from convarium.config.keys import GROWS, RESUME, has_part, leaves
 from convarium.config.overrides import keys_of, quoted, readable
+from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
+from convarium.wording import one_line
+from convarium.yaml_text import parse
 
 MISSING = object()
 
@@ -84,9 +86,9 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
 def read_overrides(run: RunDirectory) -> list[str]:
     """The overrides that a run was started with. Raises RunError when the file is not a list of them."""
     try:
-        overrides = yaml.safe_load(run.overrides_file.read_text(encoding="utf-8"))
+        overrides = parse(run.overrides_file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{run.overrides_file}: cannot be read ({type(error).__name__})") from error
+        raise RunError(f"{run.overrides_file}: cannot be read: {one_line(error)}") from error
     if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
         raise RunError(f"{run.overrides_file}: not a list of overrides")
     return overrides

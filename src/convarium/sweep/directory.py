@@ -21,6 +21,7 @@ import yaml
 from convarium.errors import ConfigError, RunError
 from convarium.files import is_held, locked, write_atomically
 from convarium.run.directory import RunDirectory, Status
+from convarium.yaml_text import parse
 
 ROOT = "sweeps"
 
@@ -71,7 +72,7 @@ class SweepDirectory:
     def description(self) -> dict[str, Any]:
         """sweep.yaml; empty if there is none yet. Raises RunError if it cannot be read."""
         try:
-            description = yaml.safe_load(self.description_file.read_text(encoding="utf-8"))
+            description = parse(self.description_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

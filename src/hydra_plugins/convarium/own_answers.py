@@ -16,7 +16,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
+from convarium.config.accepts import shown
 from convarium.config.trust import trust
+from convarium.errors import ConfigError
+from convarium.wording import one_line
+from convarium.yaml_text import parse
 
 
 class Fast(yaml.CSafeLoader, get_yaml_loader()):  # type: ignore[misc]
@@ -39,9 +43,15 @@ class ParsedOnce(FileConfigSource):
 
 @cache
 def _parsed(path: str, modified: int) -> bytes:
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    return pickle.dumps((OmegaConf.create(yaml.load(text, Fast) or {}), ParsedOnce._get_header_dict(text)))
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        node = parse(text, Fast)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {one_line(error)}") from error
+    if node is not None and not isinstance(node, dict):
+        raise ConfigError(f"{path}: says {shown(node)}; accepted are keys and values")
+    return pickle.dumps((OmegaConf.create(node or {}), ParsedOnce._get_header_dict(text)))
 
 
 class OwnAnswers(SearchPathPlugin):
