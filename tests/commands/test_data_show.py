@@ -51,6 +51,15 @@ def test_as_many_images_and_epochs_as_asked_for_come_into_the_file_asked_for(
     assert not Path("training_images.png").exists()
 
 
+def test_binary_labels_in_a_table_are_shown_by_two_names(shown: list[Any]) -> None:
+    for number in range(4):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(f"{number}.png")
+    Path("table.csv").write_text("".join(f"{number}.png,{number % 2}\n" for number in range(4)))
+    words = ("data=folder", "data.root=table.csv", "data.num_classes=1", "data.val_fraction=0", "images=4", "epochs=1")
+    assert show(words) == 0
+    assert shown[0][2] == ["not 1", "not 1", "1", "1"]
+
+
 @pytest.mark.parametrize(("suffix", "begins"), [(".pdf", b"%PDF"), (".svg", b"<?xml"), (".webp", b"RIFF")])
 def test_a_sheet_is_of_the_kind_that_its_suffix_says(suffix: str, begins: bytes) -> None:
     show([*QUICK, f"to=sheet{suffix}", "images=1", "epochs=1"])

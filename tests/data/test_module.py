@@ -354,6 +354,14 @@ def test_classes_without_names_are_called_by_their_numbers():
     assert synthetic(classes=["a", "b", "c", "d"]).class_names == ["a", "b", "c", "d"]
 
 
+def test_one_logit_stands_for_two_classes_of_which_both_or_the_second_have_names():
+    assert synthetic(num_classes=1).class_names == ["0", "1"]
+    assert synthetic(num_classes=1, classes=["crack"]).class_names == ["not crack", "crack"]
+    assert synthetic(num_classes=1, classes=["sound", "crack"]).class_names == ["sound", "crack"]
+    with pytest.raises(ValueError, match=r"^data\.num_classes=1: but data\.classes names 3$"):
+        synthetic(num_classes=1, classes=["a", "b", "c"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,5 +1,6 @@
 """What `predict` says of an image file is what the network says of the dataset's own image."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from convarium.config.instantiate import build
 from convarium.data.datasets.digits import FILE
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
+from convarium.trained.evaluate import measure, prepare
 from convarium.trained.load import load_run
 from convarium.trained.predict import predict, probabilities
-from runs import untrained
+from runs import trained, untrained
 
 
 @pytest.fixture
@@ -85,6 +87,24 @@ def test_one_logit_gives_two_classes_by_the_sigmoid(
     chance = {guess.number: guess.probability for guess in guesses}
     assert chance[1] == pytest.approx(torch.sigmoid(logit.double()).item(), rel=1e-12)
     assert chance[0] + chance[1] == pytest.approx(1)
+
+
+def test_two_class_folders_and_one_logit_are_trained_measured_predicted_and_drawn(tmp_path: Path) -> None:
+    for label, shade in (("cat", 20), ("dog", 220)):
+        for number in range(6):
+            picture = tmp_path / "own" / label / f"{number}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (shade, shade + number, shade)).save(picture)
+    data = ("data=folder", "data.root=own", "data.num_classes=1", "loss=bce", "batch_size=2", "data.val_fraction=0.2")
+    words = ("arch=mlp", "arch.hidden=[4]", *data, "optimizer.lr=0.05", "trainer.max_epochs=8")
+    run = trained(tmp_path / "run", *words, "callbacks=[checkpoint,figures]", "schedule=constant")
+    assert run.result()["metrics"]["val/acc1"] == 1
+    assert (run.path / "figures" / "training_images.png").is_file()
+    measured = measure(prepare(run, [f"data.root={shutil.copytree('own', 'new')}"]))
+    assert (measured.images, measured.metrics["test/acc1"]) == (12, 1)
+    for label in ("cat", "dog"):
+        [(_, guesses)] = predict(run, [tmp_path / "own" / label / "0.png"])
+        assert [guess.name for guess in guesses] == sorted(("cat", "dog"), key=lambda name: name != label)
 
 
 def test_probabilities_of_large_logits_are_finite() -> None:

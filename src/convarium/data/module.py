@@ -1,7 +1,7 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,11 @@ class Samples(NamedTuple):
     labels: list[str]
 
 
+def is_number_of(num_classes: int, names: Sequence[str]) -> bool:
+    """Whether names are those of so many classes; of binary data two."""
+    return len(names) == num_classes or (num_classes == 1 and len(names) == 2)
+
+
 def batches_within(limit: int | float, images: int, size: int) -> int:
     """How many batches of `size` images a limit leaves of a split: so many, or such a share and at least one."""
     batches = math.ceil(images / size)
@@ -44,7 +49,8 @@ class ImageData(L.LightningDataModule):
     `check_test`, as far as must be, and by `test_dataloader`.
     """
 
-    num_classes: int  # 1: binary data for a network with one logit, of class numbers 0 and 1
+    num_classes: int
+    """1: binary data for a network with one logit, of class numbers 0 and 1; `classes` name both, or the second."""
     channels: int
     image_size: int
     mean: list[float]  # per channel (or one for all), of pixels scaled to 0..1, over the training split before carving
@@ -76,7 +82,7 @@ class ImageData(L.LightningDataModule):
             if len(values) not in (1, self.channels):
                 accepted = "give one per channel, or one for all"
                 raise ValueError(f"data.{name} has {len(values)} values for data.channels={self.channels}: {accepted}")
-        if self.classes is not None and len(self.classes) != self.num_classes:
+        if self.classes is not None and not is_number_of(self.num_classes, self.classes):
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
         self.pipeline = Pipeline(self.augment or {})
         self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -132,8 +138,10 @@ class ImageData(L.LightningDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """What to call each class."""
-        return self.classes if self.classes is not None else [str(number) for number in range(self.num_classes)]
+        """What to call each class; one logit stands for two."""
+        if self.classes is None:
+            return [str(number) for number in range(max(2, self.num_classes))]
+        return self.classes if len(self.classes) > 1 else [f"not {self.classes[0]}", *self.classes]
 
     @property
     def num_train(self) -> int:

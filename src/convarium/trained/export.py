@@ -22,7 +22,6 @@ from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
 from convarium.trained import FORMATS
 from convarium.trained.load import load_run
-from convarium.trained.predict import class_names
 from convarium.wording import first_line
 
 ONE_FILE_LIMIT = 2_000_000_000  # bytes; the weights of a larger network lie in MODEL.onnx.data beside the ONNX file
@@ -112,7 +111,7 @@ def describe(run: RunDirectory, config: dict[str, Any], *, weights: str, pixels:
         "weights": weights,
         "input": f"images (N, {data['channels']}, {size}, {size}): {values}",
         "output": f"logits (N, {classes}): float32, {'softmax' if classes > 1 else 'sigmoid'} gives probabilities",
-        "classes": json.dumps(class_names(build(data, "data")), ensure_ascii=False),
+        "classes": json.dumps(build(data, "data").class_names, ensure_ascii=False),
         "mean": json.dumps(data["mean"]),
         "std": json.dumps(data["std"]),
     }

@@ -1,6 +1,6 @@
 """The classes that a trained network predicts for image files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def predict(
     """
     config = run.config()
     data: ImageData = build(config["data"], "data")
-    names = class_names(data)
+    names = data.class_names
     if top is not None and not 1 <= top <= len(names):
         raise ConfigError(f"top={top}: out of range; accepted: 1 to {len(names)}")
     files = [file for image in images for file in _files(image)]
@@ -59,13 +59,6 @@ def predict(
             guesses = [Guess(number, names[number], p) for p, number in zip(chances, numbers, strict=True)]
             predictions.append((file, guesses))
     return predictions
-
-
-def class_names(data: ImageData) -> Sequence[str]:
-    """The name of each class; one logit stands for two classes, of which the data name the second at most."""
-    if data.num_classes > 1:
-        return data.class_names
-    return (f"not {data.classes[0]}", data.classes[0]) if data.classes else ("0", "1")
 
 
 def probabilities(logits: Tensor) -> Tensor:

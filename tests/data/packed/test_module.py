@@ -5,6 +5,8 @@ import torch
 
 from convarium.batch import Batch
 from convarium.config.resolvers import packed as fact_of
+from convarium.data.packed.packing import pack
+from convarium.data.readers.choice import reader
 from convarium.errors import ConfigError, MissingData
 from data.packed.packs import FACTS, folder_of, packed_of, packing_of
 
@@ -33,6 +35,14 @@ def test_the_splits_are_those_that_were_packed(class_folders, tmp_path):
     data.setup("fit")
     assert (data.num_train, data.num_val, data.num_test, data.test_is_val) == (8, 8, 8, False)
     assert sum(len(batch.index) for batch in data.test_dataloader()) == 8
+
+
+def test_two_packed_classes_may_be_told_apart_by_one_logit(packed, class_folders, tmp_path):
+    data = packed_of(packed, num_classes=1)
+    data.setup("fit")
+    assert (data.class_names, sorted(set(data._train.targets.tolist()))) == (["cat", "dog"], [0, 1])
+    pack(folder_of(class_folders(name="again"), num_classes=1), tmp_path / "binary", reader=reader("pillow"))
+    assert packed_of(tmp_path / "binary", num_classes=1).read("train").targets.tolist() == [0] * 4 + [1] * 4
 
 
 def test_a_batch_has_its_channels_first_on_the_device(packed):

@@ -13,7 +13,7 @@ from convarium.data.image_files.files import Files, Shape
 from convarium.data.image_files.listing import is_undivided, listing
 from convarium.data.image_files.pictures import read_picture
 from convarium.data.image_files.tables import Listing
-from convarium.data.module import ImageData
+from convarium.data.module import ImageData, is_number_of
 from convarium.data.readers.choice import reader
 from convarium.data.sources import Source, decoding_threads, waiting
 from convarium.errors import ConfigError
@@ -53,7 +53,7 @@ class FolderImages(ImageData):
         files = self._listing(split)
         if files is None:
             return None
-        if len(files.classes) != self.num_classes:
+        if not is_number_of(self.num_classes, files.classes):
             raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(files.classes)} classes")
         source = Files(
             files.paths,

@@ -171,7 +171,7 @@ def inspect_dataset(data: "ImageData", name: str, *, progress: Progress) -> Repo
 
     progress.say(f"reading {name}")
     sources = {split: source for split in SPLITS if (source := data.read(split)) is not None}
-    names = data.class_names if data.num_classes > 1 else ["0", "1"]
+    names = data.class_names
     total = sum(map(len, sources.values()))
     rows = Rows(total)
     progress.begin(total, "pictures")

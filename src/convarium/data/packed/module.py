@@ -41,7 +41,7 @@ class PackedImages(ImageData):
     @cached_property
     def _header(self) -> Header:
         header = read_header(self.root)
-        if header.num_classes != self.num_classes:
+        if self.num_classes != header.num_classes and (self.num_classes, header.num_classes) != (1, 2):
             raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {header.num_classes} classes")
         if header.store == "raw" and header.channels != self.channels:
             has = f"{self.root} has pixels of {header.channels} channels"

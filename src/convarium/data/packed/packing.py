@@ -140,7 +140,7 @@ def pack(
             image_size=data.image_size,
             crop_share=float(getattr(data, "crop_share", 1.0)),
             num_classes=data.num_classes,
-            classes=tuple(data.class_names),
+            classes=tuple(data.classes or data.class_names),
             mean=tuple(data.mean),
             std=tuple(data.std),
             splits=splits,

@@ -121,7 +121,7 @@ def parse_header(root: str, raw: bytes) -> Header:
         raise wrong(f"lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise wrong(str(error)) from None
-    if len(header.classes) != header.num_classes:
+    if len(header.classes) != header.num_classes and (header.num_classes, len(header.classes)) != (1, 2):  # one logit
         raise wrong(f"{len(header.classes)} names of classes for num_classes={header.num_classes}")
     if "train" not in header.splits:
         raise wrong("has no split train")
