@@ -8,7 +8,7 @@ import yaml
 from convarium.config.accepts import has_type
 from convarium.config.catalog import conf_dir
 from convarium.config.compose import Conf
-from convarium.config.keys import KEYS, ROWS, accepted, leaves, row
+from convarium.config.keys import DERIVED, KEYS, ROWS, accepted, has_part, leaves, row
 from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 
@@ -167,3 +167,35 @@ def test_a_row_is_found_by_its_dotted_key_before_its_name() -> None:
     assert accepted("optimizer.momentum") is KEYS["*.momentum"].accepts
     assert accepted("average.decay") is KEYS["average.decay"].accepts
     assert accepted("arch.depth") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "source"),
+    [
+        ("data.batch_size=8", "batch_size"),
+        ("data.seed=3", "seed"),
+        ("data.augment=null", "augment"),
+        ("arch.in_channels=3", "data.channels"),
+        ("arch.num_classes=7", "data.num_classes"),
+        ("arch.image_size=16", "data.image_size"),
+        ("arch.parts=null", "parts"),
+        ("parts.dropout=0.5", "dropout"),
+        ("parts.norm=null", "norm"),
+    ],
+)
+def test_a_key_that_follows_another_is_set_there(conf: Conf, word: str, source: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^{re.escape(word.partition('=')[0])}=\S+: follows {source}; set {source} "
+    ):
+        conf.compose([word])
+
+
+def test_every_key_that_follows_another_says_so_or_is_only_a_default() -> None:
+    defaults = {"data.eval_batch_size", "augment.erase.value", "logger.wandb.group", "logger.mlflow.group"}
+    for path in conf_dir().glob("*/*.yaml"):
+        group = path.parent.name
+        if group in ("recipe", "study", "hydra"):
+            continue
+        for key, value in leaves(yaml.safe_load(path.read_text()) or {}, group).items():
+            if isinstance(value, str) and re.fullmatch(r"\$\{[\w.]+\}", value):
+                assert has_part(key, DERIVED) or key in defaults, key

@@ -153,15 +153,18 @@ def test_a_layer_that_nobody_checked_runs_out_by_its_name(own_directory: Path, m
 
 
 def test_other_channels_than_the_datas_are_refused_at_the_layer_that_gets_them() -> None:
-    with pytest.raises(
-        ConfigError, match=r"arch=lenet5: does not take 1x32x32 images: layer c1.conv, given 32x32 maps"
-    ):
-        preflight(config_of(*BIG, "arch.in_channels=3"))
+    config = config_of(*BIG)
+    config["arch"]["in_channels"] = 3
+    says = r"arch=lenet5: does not take 1x32x32 images: layer c1.conv, given 32x32 maps"
+    with pytest.raises(ConfigError, match=says):
+        preflight(config)
 
 
 def test_other_classes_than_the_datas_are_refused() -> None:
+    config = config_of()
+    config["arch"]["num_classes"] = 7
     with pytest.raises(ConfigError, match=r"arch.num_classes=7: data.num_classes=10; they must be equal"):
-        preflight(config_of("arch.num_classes=7"))
+        preflight(config)
 
 
 def test_nothing_is_drawn_and_nothing_made(own_directory: Path) -> None:

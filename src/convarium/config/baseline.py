@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from convarium.config.accepts import has_type, shown
 from convarium.config.groups import Baseline, Groups
 from convarium.config.hydra_errors import unknown_key
-from convarium.config.keys import accepted
+from convarium.config.keys import DERIVED, accepted, has_part
 from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 
@@ -47,6 +47,8 @@ class Comparison:
         if isinstance(base, dict):
             raise ConfigError(f"{key}={shown(value)}: expected the keys {', '.join(map(str, base))}")
         if isinstance(base, str) and base.startswith("${"):
+            if has_part(key, DERIVED):
+                raise ConfigError(f"{key}={shown(value)}: follows {base[2:-1]}; set {base[2:-1]} in its place")
             base = self._resolve(key)
         if isinstance(value, dict):
             first = next(iter(value), "")

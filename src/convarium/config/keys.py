@@ -55,13 +55,14 @@ class Part(Flag):
     UNSEEN = auto()  # neither the network's shapes nor the devices depend on it
     PATH = auto()  # a path, made absolute when the config is composed
     TEXT = auto()  # text, also where it looks like a number
+    DERIVED = auto()  # follows another key where its yaml says so, and is set there
     ONCE = auto()  # of one command, not of the sweep that it goes on with
 
 
-NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, ONCE = (
+NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, DERIVED, ONCE = (
     Part.NONE,
     *(Part.LAYOUT, Part.RESULT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
-    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.ONCE),
+    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.DERIVED, Part.ONCE),
 )
 
 
@@ -104,13 +105,13 @@ ROWS = (
     Key("sweep.retry_failed", "whether failed jobs are run again when the command is given again", part=ONCE),
     Key("sweep.timeout", "seconds without a sign of life after which a job is ended; null: never", above(0).of(int, float).or_null()),
     Key("sweep.dry_run", "true: list the jobs and run none", part=ONCE),
-    Key("parts", "the exchangeable layers as an architecture receives them"),
+    Key("parts", "the exchangeable layers as an architecture receives them", part=DERIVED),
     # what is trained
     Key("arch", "what is trained", part=NETWORK),
-    Key("arch.in_channels", "channels of an image, those of the data"),
-    Key("arch.num_classes", "logits, those that the data's classes need"),
-    Key("arch.image_size", "side of an image, that of the data"),
-    Key("arch.parts", "the exchangeable layers: norm, activation, pool, init, dropout"),
+    Key("arch.in_channels", "channels of an image, those of the data", part=DERIVED),
+    Key("arch.num_classes", "logits, those that the data's classes need", part=DERIVED),
+    Key("arch.image_size", "side of an image, that of the data", part=DERIVED),
+    Key("arch.parts", "the exchangeable layers: norm, activation, pool, init, dropout", part=DERIVED),
     Key("arch.depth", "layers, as the paper names the network"),
     Key("arch.configuration", "column of the paper's table"),
     Key("arch.variant", "member of the family"),
@@ -182,10 +183,10 @@ ROWS = (
     Key("data.num_workers", "threads that decode; null: one per core; 0: none beside the one that trains", at_least(0).of(int).or_null(), LAYOUT),
     Key("data.reader", "the library that decodes; auto: the fastest there is", words("auto", "turbojpeg", "simplejpeg", "pillow")),
     Key("data.on_bad_file", "what a file that cannot be read does: raise, skip, or replace", words("raise", "skip", "replace")),
-    Key("data.batch_size", "that of the experiment", COUNT, TRAINING),
+    Key("data.batch_size", "that of the experiment", COUNT, TRAINING | DERIVED),
     Key("data.eval_batch_size", "images at a time in validation and test, over all devices", COUNT, LAYOUT),
-    Key("data.seed", "that of the experiment", part=TRAINING | UNSEEN),
-    Key("data.augment", "the parts of the augmentation", part=TRAINING),
+    Key("data.seed", "that of the experiment", part=TRAINING | UNSEEN | DERIVED),
+    Key("data.augment", "the parts of the augmentation", part=TRAINING | DERIVED),
     Key("data.drop_last", "whether an epoch's incomplete last batch is left out", part=TRAINING),
     Key("augment", "changed how, at random, in training"),
     Key("augment.crop.pad", "black pixels around the image before it is cut", between(0, 16384)),
@@ -238,7 +239,7 @@ ROWS = (
     Key("loss.weights", "their weights in the same order", at_least(0)),
     Key("metrics", "what is measured beside the loss", part=EVALUATE),
     Key("metrics.*.top", "how many of the highest logits count", COUNT),
-    Key("metrics.*.num_classes", "classes, those of the data", COUNT),
+    Key("metrics.*.num_classes", "classes, those of the data", COUNT, DERIVED),
     Key("optimizer", "how the weights are changed", part=UNSEEN),
     Key("*.lr", "learning rate, which the schedule multiplies", at_least(0)),
     Key("*.weight_decay", "share of the weights that is taken off, as the optimizer defines it", at_least(0)),
