@@ -9,6 +9,10 @@ LARGEST, DEEPEST, MOST = 1_000_000, 50, 100_000
 """Characters, collections inside one another, and values, those behind an alias counted as often as it stands."""
 
 
+SCHEME = "parsed-once"
+"""Of the folders whose yaml Hydra reads by these rules (`hydra_plugins.convarium.own_answers`)."""
+
+
 class TooMuch(yaml.YAMLError):
     """Yaml beyond a limit."""
 

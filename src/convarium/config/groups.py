@@ -29,6 +29,7 @@ from convarium.config.keys import leaves
 from convarium.config.overrides import parse
 from convarium.config.resolvers import register
 from convarium.errors import ConfigError
+from convarium.yaml_text import SCHEME
 
 ROOT = "train"  # conf/train.yaml
 ABOVE_THE_BASELINE = ("recipe/", "study/")  # these change what the yaml files of the groups say
@@ -221,5 +222,5 @@ def _search_path(config_dir: str | None) -> ConfigSearchPath:
     if config_dir is not None:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
-        path.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
+        path.prepend("command-line", f"{SCHEME}://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
     return path

@@ -15,10 +15,11 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from convarium.batch import Batch
 from convarium.config.accepts import shown
 from convarium.config.compose import Conf
-from convarium.config.instantiate import build, find_target
+from convarium.config.instantiate import build
 from convarium.config.keys import EVALUATE, NETWORK, Part, has_part, names_with, row
 from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_test
+from convarium.config.targets import find_target
 from convarium.data.image_files.tables import shortened
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError

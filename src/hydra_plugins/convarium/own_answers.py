@@ -20,7 +20,7 @@ from convarium.config.accepts import shown
 from convarium.config.trust import trust
 from convarium.errors import ConfigError
 from convarium.wording import one_line
-from convarium.yaml_text import parse
+from convarium.yaml_text import SCHEME, parse
 
 
 class Fast(yaml.CSafeLoader, get_yaml_loader()):  # type: ignore[misc]
@@ -32,7 +32,7 @@ class ParsedOnce(FileConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        return "parsed-once"
+        return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
         """What the file says; a copy, for Hydra changes it."""
