@@ -142,6 +142,15 @@ def test_ranks_share_a_limited_split_among_themselves():
     assert len({sample for share in shares for batch in share for sample in batch}) == 24
 
 
+def test_a_limit_on_whole_pictures_counts_them_one_by_one(class_folders):
+    data = folder(class_folders(splits=("train", "test"), images=6))
+    data.whole = True
+    data.trainer = SimpleNamespace(
+        world_size=1, global_rank=0, limit_test_batches=4, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    )
+    assert [int(batch.targets) for batch in data.test_dataloader()] == [0, 0, 1, 1]
+
+
 def test_overfitting_repeats_the_first_batches(tmp_path):
     module = Recorder()
     trainer(tmp_path, overfit_batches=2).fit(module, synthetic())

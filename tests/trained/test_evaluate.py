@@ -78,7 +78,8 @@ def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
 def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
     evaluation = prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=2"])
     assert evaluation.placement.description == "2 x cpu"
-    metrics, expected = evaluate(evaluation), logged(digits_run, "test")
+    (metrics, images), expected = measure(evaluation), logged(digits_run, "test")
+    assert images == 297
     assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
     assert metrics == expected
 

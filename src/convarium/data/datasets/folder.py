@@ -120,7 +120,7 @@ class FolderImages(ImageData):
     def _listing(self, split: str) -> Listing | None:
         if self.measured and split == "test" and is_undivided(self.root, self._labels or ()):
             split = "train"
-        return listing(self.root, split, self._labels, some=self.measured)
+        return listing(self.root, split, self._labels, some=self.measured and self.by_name)
 
     def _count(self, split: str) -> int:
         files = self._listing(split)
