@@ -74,7 +74,7 @@ def test_composing_here_equals_composing_by_hydra(conf: Conf) -> None:
     [
         ("norm=bach", "'batch'", "One of: batch, group"),
         ("optimizer.lrr=1", "'lr'", "Accepted: lr, betas"),
-        ("lr=1", "'optimizer.lr'", "lr"),
+        ("lr=1", "optimizer.lr", "lr"),
         ("max_epoch=3", "'trainer.max_epochs'", "max_epoch"),
         ("optimiser=adam", "'optimizer'", "optimiser"),
         ("+optimizer.momentun=1", "", "Accepted: lr"),

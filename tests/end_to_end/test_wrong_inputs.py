@@ -126,7 +126,7 @@ TRAIN = [
     Wrong("recipe=lenet_mnist", "recipe=lenet_mnist: unknown; did you mean 'lenet5_mnist'?"),
     Wrong("norm=null", "norm=null: not an answer. One of: batch"),
     Wrong("optimizer.lrr=1", "optimizer.lrr: no such key in optimizer=adamw; did you mean 'lr'? Accepted: lr"),
-    Wrong("lr=0.1", "lr: no such key; did you mean 'optimizer.lr'?"),
+    Wrong("lr=0.1", "lr: is called otherwise here; write optimizer.lr=..."),
     Wrong("+foo=1", "foo: no such key"),
     Wrong("+optimizer.nesterov=true", "optimizer.nesterov: no such key in optimizer=adamw"),
     Wrong("~optimizer.lr", "optimizer.lr: cannot be removed"),

@@ -38,8 +38,10 @@ def run(argv: Sequence[str]) -> int:
 
     from convarium.config.compose import Conf
     from convarium.config.groups import ROOT
+    from convarium.config.habits import undashed
     from convarium.config.overrides import readable, values_of
 
+    argv = [undashed(word) for word in argv]
     arguments = _read_arguments(argv)
     words = readable(arguments.overrides)
     only_shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
@@ -121,6 +123,8 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's own options, wherever they stand among the overrides; ConfigError for what it, or we, do not take."""
     from hydra._internal.utils import get_args_parser
 
+    from convarium.config.habits import meant
+
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
@@ -128,6 +132,10 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if not unknown:
             raise ConfigError(message)
         options = [option for action in parser._actions for option in action.option_strings]
+        if habit := meant(unknown[0].removeprefix("--")):
+            raise ConfigError(
+                f"{unknown[0]}: no option here, but a key; write {habit}{'' if '=' in habit else '=VALUE'}"
+            )
         raise ConfigError(f"{unknown[0]}: unknown option{nearest(unknown[0], options)} All of them: --help")
 
     parser.error = refuse  # type: ignore[method-assign]

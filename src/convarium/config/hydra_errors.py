@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices, Groups
+from convarium.config.habits import ANSWERS, meant
 from convarium.config.keys import leaves
 from convarium.config.overrides import parse
 from convarium.config.targets import RULES
@@ -51,6 +52,8 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
         if bringing:
             return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
         return f"{key}: unknown{nearest(name, groups.members(group))} One of: {', '.join(groups.members(group))}"
+    if habit := meant(key):
+        return f"{key}: is called otherwise here; write {habit}"
     chosen = choices.get(group)
     where = f" in {group}={chosen}" if isinstance(chosen, str) else ""
     if inside and not siblings:
@@ -86,7 +89,9 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
     if not group:
         return f"{path}: no such config"
     written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
-    return f"{written}: unknown{nearest(member, groups.members(group))} One of: {', '.join(groups.members(group))}"
+    habit = ANSWERS.get(group, {}).get(member.lower())
+    near = f"; did you mean '{habit}'?" if habit else nearest(member, groups.members(group))
+    return f"{written}: unknown{near} One of: {', '.join(groups.members(group))}"
 
 
 def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> str | None:
@@ -170,6 +175,8 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
 
 def _no_such_top_key(key: str, node: dict[str, Any], groups: Groups) -> str:
     """Often a key of a group without the group (`lr`), or nearly a group's name."""
+    if habit := meant(key):
+        return f"{key}: is called otherwise here; write {habit}"
     deeper = [path for path in leaves(node) if path.rpartition(".")[2] == key]
     if deeper:
         return f"{key}: no such key; did you mean '{deeper[0]}'?"
