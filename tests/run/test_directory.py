@@ -25,9 +25,23 @@ from convarium.run.prepare import prepare as prepare_run
 from convarium.run.resume import resume_config
 from convarium.trained.evaluate import evaluate, prepare
 from convarium.trained.load import load_run
-from experiments import config_of, experiment
+from experiments import SMALL, config_of, experiment
+from processes import start, train
 
 CONFIG = {"name": "a net-on data", "seed": 3, "arch": {}, "data": {}}
+
+
+class Noon(datetime):
+    """Always the same second."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> "Noon":
+        return cls(2026, 1, 2, 12, tzinfo=tz)
+
+
+def train_at_noon(*words: str) -> int:
+    record.datetime = Noon  # type: ignore[misc]
+    return train(*words)
 
 
 def read(path: Path) -> list[str]:
@@ -310,6 +324,46 @@ def test_equal_runs_of_one_second_have_names_of_their_own() -> None:
         run.make(CONFIG, [])
         runs.append(run.path)
     assert len(set(runs)) == 5
+
+
+def test_a_name_that_another_run_takes_after_it_was_planned_gets_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "datetime", Noon)
+    config = config_of()
+    run, other = RunDirectory.planned(config), RunDirectory.planned(config)
+    assert (run.path, run.make(config, []), other.make(config, [])) == (other.path, True, False)
+    planned = [other, RunDirectory.planned(config)]  # as two see it that begin at the same moment
+    monkeypatch.setattr(RunDirectory, "planned", lambda _: planned.pop(0))
+    assert launch(prepare_run(config), []) == 0
+    names = [path.name for path in sorted(run.path.parent.iterdir())]
+    assert names == [run.path.name, f"{run.path.name}-2"]
+    assert not run.result_file.exists()
+    assert RunDirectory.open(run.path.with_name(names[1])).result()["status"] == "ok"
+
+
+def test_runs_of_one_second_in_several_processes_have_folders_of_their_own(own_directory: Path) -> None:
+    words = (*SMALL, "callbacks=[]")
+    logs = [own_directory / f"{number}.log" for number in range(3)]
+    processes = [start(train_at_noon, *words, log=log) for log in logs]
+    for process, log in zip(processes, logs, strict=True):
+        process.join(240)
+        assert process.exitcode == 0, log.read_text()
+    runs = sorted((own_directory / "runs" / "2026-01-02").iterdir())
+    assert [run.name for run in runs] == [runs[0].name, f"{runs[0].name}-2", f"{runs[0].name}-3"]
+    assert [RunDirectory.open(run).result()["status"] for run in runs] == ["ok"] * 3
+
+
+def test_a_typed_folder_that_another_run_takes_after_it_was_planned_is_refused(own_directory: Path) -> None:
+    run = RunDirectory.planned({**CONFIG, "run_dir": "mine"})
+    (own_directory / "mine").mkdir()
+    with pytest.raises(ConfigError, match=r"mine: exists already; a run is never overwritten"):
+        run.make(CONFIG, [])
+    assert list((own_directory / "mine").iterdir()) == []
+
+
+def test_a_folder_of_runs_that_leads_nowhere_is_refused(own_directory: Path) -> None:
+    (own_directory / "runs").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"cannot be written \(File exists\)"):
+        RunDirectory.planned(CONFIG).make(CONFIG, [])
 
 
 def test_a_folder_that_exists_is_refused_and_left_alone(own_directory: Path) -> None:

@@ -40,10 +40,14 @@ ALWAYS = {f"acc{top}": {"_target_": "convarium.learn.metrics.Accuracy", "top": t
 
 
 class RunDirectory:
-    """One experiment on disk, and every path of it."""
+    """One experiment on disk, and every path of it.
 
-    def __init__(self, path: Path) -> None:
+    named_here: nobody has typed the name, and where another run takes it first, a new one is as good.
+    """
+
+    def __init__(self, path: Path, *, named_here: bool = False) -> None:
         self.path = path
+        self.named_here = named_here
         self.config_file = path / "config.yaml"
         self.overrides_file = path / "overrides.yaml"
         self.result_file = path / "result.json"
@@ -58,21 +62,25 @@ class RunDirectory:
     def planned(cls, config: dict[str, Any]) -> "RunDirectory":
         """Where a new run of this config goes; nothing is made yet. Raises ConfigError if `run_dir` exists already."""
         if not config.get("run_dir"):
-            return cls(_new_name(config))
+            return cls(_new_name(config), named_here=True)
         path = Path(config["run_dir"]).absolute()
         if path.exists():
-            raise ConfigError(
-                f"run_dir={path}: exists already; a run is never overwritten (resume={path} goes on with it)"
-            )
+            raise _occupied(path)
         return cls(path)
 
-    def make(self, config: dict[str, Any], overrides: list[str]) -> None:
-        """Make the directory and freeze the config in it. Raises ConfigError where that cannot be done."""
+    def make(self, config: dict[str, Any], overrides: list[str]) -> bool:
+        """Make the directory and freeze the config in it; whether it is ours. It is not where another run has taken its
+        name since it was planned, unless that name was typed. Raises ConfigError where that cannot be done."""
         try:
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True)  # of several processes one succeeds
             self.save_config(config, overrides)
         except OSError as error:
+            if isinstance(error, FileExistsError) and os.path.lexists(self.path):
+                if self.named_here:
+                    return False
+                raise _occupied(self.path) from error
             raise ConfigError(f"run_dir={self.path}: cannot be written ({error.strerror})") from error
+        return True
 
     @classmethod
     def open(cls, path: Path | str) -> "RunDirectory":
@@ -146,7 +154,11 @@ def _new_name(config: dict[str, Any]) -> Path:
     stem = Path("runs").absolute() / now.strftime("%Y-%m-%d")
     name = f"{now:%H-%M-%S}-{slug(config['name'])}-{config_hash(config)[:8]}"
     again = (stem / f"{name}-{attempt}" for attempt in count(2))  # the same experiment twice in a second
-    return next(path for path in chain([stem / name], again) if not path.exists())
+    return next(path for path in chain([stem / name], again) if not os.path.lexists(path))
+
+
+def _occupied(path: Path) -> ConfigError:
+    return ConfigError(f"run_dir={path}: exists already; a run is never overwritten (resume={path} goes on with it)")
 
 
 def _alive(pid: int) -> bool:

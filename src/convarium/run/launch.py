@@ -26,8 +26,9 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
     config = prepared.config
     run = RunDirectory.planned(config) if resume is None else RunDirectory.open(resume)
     experiment = built_here(run, prepared)
-    if resume is None:
-        run.make(config, overrides)
+    while resume is None and not run.make(config, overrides):  # another run was as fast and took the name
+        run = RunDirectory.planned(config)
+        experiment = built_here(run, prepared)
     with run.locked():
         if resume is not None:
             check_resumable(run, prepared)
