@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -376,8 +377,11 @@ def test_pictures_that_training_would_not_read_are_named(root: Path) -> None:
 
 
 def test_splits_are_those_that_training_reads(check: Callable[..., Outcome], root: Path) -> None:
-    save(root / "Valid" / "cat" / "0.png")
+    (root / "Valid").mkdir()
+    shutil.copytree(root / "train" / "cat", root / "Valid" / "cat")
     assert json.loads(check(root, "--json").out)["classes"].keys() == {"train", "val", "test"}
+    (root / "train").rename(root / "Training")
+    assert "\n  Training/cat/0.png = Valid/cat/0.png" in check(root).out
     save(root / "val" / "cat" / "0.png")
     refused = check(root)
     assert (refused.code, refused.err) == (

@@ -52,6 +52,7 @@ def listing(
         differences = [f"only in {split}: {shortened(more)}"] if more else []
         differences += [f"missing there: {shortened(less)}"] if less else []
         against = "those expected" if split == "train" else "train's"
+        differences += [] if split == "train" else [f"accepted: the same, or no folder {folder.name}"]
         raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
     found = Listing([], [], expected)
     for number, name in enumerate(expected):

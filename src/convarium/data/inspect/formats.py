@@ -44,7 +44,10 @@ def as_json(report: Report) -> str:
         "pictures_per_second": round(report.pictures / report.seconds, 1),
         "workers": report.workers,
         "bad": [{"path": issue.path, "why": issue.detail} for issue in report.bad],
-        "same_pixels": [same._asdict() | {"across_splits": len(same.splits) > 1} for same in report.same],
+        "same_pixels": [
+            {"paths": paths, "splits": splits, "classes": classes, "across_splits": len(splits) > 1}
+            for paths, splits, classes, _ in report.same
+        ],
         "notes": [note._asdict() for note in report.notes],
         "classes": report.classes,
         "without_pictures": [issue.path for issue in report.lacking],
@@ -139,10 +142,8 @@ def _same(report: Report) -> list[list[str]]:
 
 
 def _equal(same: Same) -> str:
-    shown = list(same.paths[:3])
-    for split in same.splits:  # those that make the point
-        if not any(path.startswith(split) for path in shown):
-            shown[-1] = next(path for path in same.paths if path.startswith(split))
+    chosen = list(dict.fromkeys((*same.firsts, *same.paths)))[:3]  # with those that make the point
+    shown = [path for path in same.paths if path in chosen]
     more = len(same.paths) - len(shown)
     classes = f"  ({', '.join(same.classes)})" if len(same.classes) > 1 else ""
     return " = ".join(shown) + (f" = {more:,} more" if more else "") + classes

@@ -31,6 +31,8 @@ class Same(NamedTuple):
     splits: tuple[str, ...]
     """The different ones, "" left out."""
     classes: tuple[str, ...]
+    firsts: tuple[str, ...]
+    """The first path in each split."""
 
     @property
     def kind(self) -> str:
@@ -100,7 +102,8 @@ class Rows:
         for group in self._same():
             named = zip(*(places[number] for number in group), strict=True)
             splits, labels = (tuple(dict.fromkeys(filter(None, names))) for names in named)
-            groups.append(Same(tuple(map(paths.__getitem__, group)), splits, labels))
+            firsts = {places[number].split: paths[number] for number in reversed(group)}
+            groups.append(Same(tuple(map(paths.__getitem__, group)), splits, labels, tuple(firsts.values())))
         decoded = self.table[self.table["width"] > 0]
         return Report(
             pictures=len(self.table),
