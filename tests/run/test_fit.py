@@ -19,6 +19,7 @@ from convarium.run.directory import RunDirectory
 from convarium.run.fit import classify_failure
 from convarium.run.launch import launch
 from convarium.run.prepare import prepare
+from convarium.run.resume import resume_config
 from convarium.run.stop_request import Interrupted
 from experiments import SMALL, config_of, experiment, rows, weights
 from processes import run as run_process
@@ -159,7 +160,7 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
     words = ("trainer.max_epochs=3", "schedule=constant", "augment=crop_flip", "average=ema")
     whole = experiment(*words, "trainer.max_steps=40", folder="whole")
     run = experiment(*words, "trainer.max_steps=20")
-    with pytest.raises(RunError, match=r"it is finished; trainer.max_steps=40 would go on with it"):
+    with pytest.raises(RunError, match=r"it is finished \(at its end\); trainer.max_steps=40 would go on with it"):
         launch(prepare(run.config()), [], resume=run.path)
     longer = run.config()
     longer["trainer"]["max_steps"] = 40
@@ -169,10 +170,73 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
     assert run.result()["metrics"] == whole.result()["metrics"]
 
 
-def test_a_finished_run_says_by_which_key_it_would_go_on() -> None:
-    run = experiment("trainer.max_epochs=2", "trainer.limit_train_batches=2")
-    with pytest.raises(RunError, match=r"it is finished; trainer.max_epochs=4 would go on with it"):
-        launch(prepare(run.config()), [], resume=run.path)
+def written(run: RunDirectory) -> dict[Path, bytes]:
+    files = (path for path in run.path.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path: path.read_bytes() for path in files}
+
+
+def goes_on(run: RunDirectory, *words: str) -> dict[str, Any]:
+    """The result of a run that goes on, changed by overrides."""
+    config, given, _ = resume_config(run.path, words)
+    assert launch(prepare(config), given, resume=run.path) == 0
+    return run.result()
+
+
+def test_a_finished_run_is_refused_untouched_and_says_how_it_ended_and_what_would_go_on() -> None:
+    def refused(line: str, *words: str) -> None:
+        before, config = written(run), resume_config(run.path, words)[0]
+        with pytest.raises(RunError) as caught:
+            launch(prepare(config), [], resume=run.path)
+        assert str(caught.value) == f"resume={run.path}: it is finished{line}"
+        assert written(run) == before
+
+    tiny = ("trainer.limit_train_batches=2",)
+    run = experiment(*tiny, "trainer.max_epochs=2", folder="end")
+    refused(" (at its end); trainer.max_epochs=4 would go on with it")
+    assert goes_on(run, "trainer.max_epochs=4")["steps"] == 8
+
+    run = experiment(*tiny, "trainer.max_epochs=2", "trainer.max_steps=50", folder="the limit that was reached")
+    refused(" (at its end); trainer.max_epochs=4 would go on with it")
+    run = experiment(*tiny, "trainer.max_epochs=2", "trainer.max_steps=4", folder="both limits")
+    refused(" (at its end); trainer.max_steps=8 and trainer.max_epochs=4 would go on with it")
+    run = experiment("trainer.fast_dev_run=true", folder="a try")
+    refused("; a trainer.fast_dev_run keeps nothing to go on with")
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience_or_without_a_stop() -> None:
+    stop = ("stop=early", "stop.patience=2", "optimizer.lr=1e-9", "schedule=constant", "trainer.max_epochs=9")
+    run = experiment(*stop)
+    assert run.result()["epochs"] == 3
+    before = written(run)
+    with pytest.raises(RunError, match=r"\(by early stopping\); stop=none or stop\.patience=4 would go on with it$"):
+        goes_on(run, "trainer.max_epochs=40")
+    assert written(run) == before
+    assert goes_on(run, "stop.patience=4")["epochs"] == 5
+    assert rows(run, "train/loss")[-1] == rows(experiment(*stop, "stop.patience=4", folder="whole"), "train/loss")[-1]
+    assert goes_on(run, "stop=none")["epochs"] == 9
+    assert goes_on(run, "trainer.max_epochs=10")["epochs"] == 10
+
+
+def test_a_run_whose_time_was_over_goes_on_with_more_time() -> None:
+    run = experiment("trainer.max_epochs=100000", "trainer.max_time=00:00:00:01", "schedule=constant")
+    before, done = written(run), run.result()
+    assert done["epochs"] == -(-done["steps"] // 16)
+    with pytest.raises(RunError, match=r"\(by its time limit\); trainer\.max_time=00:00:00:0\d would go on with it$"):
+        goes_on(run)
+    assert written(run) == before
+    assert goes_on(run, "trainer.max_time=00:00:00:02")["steps"] > done["steps"]
+
+
+def test_the_epochs_of_a_run_that_comes_back_for_its_test_alone_are_those_it_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from convarium.learn.learner import Learner
+
+    with monkeypatch.context() as broken:
+        breaks(Learner, "on_test_start", RuntimeError("once"), broken)
+        run = experiment("trainer.max_epochs=3", "trainer.max_steps=20", code=1)
+    assert run.result()["epochs"] == 2
+    assert goes_on(run)["epochs"] == 2
 
 
 # parts ----------------------------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ def quiet_lightning() -> Iterator[None]:
             ".*number of training batches .* smaller than the logging interval.*",
             ".*does not have many workers.*",
             ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own use of torch
+            ".*callbacks used to create the checkpoint need to be provided.*",  # stop=none may go on with a run
             ".*`srun` command is available.*",  # on a machine that has Slurm; we know who starts the ranks
         ):
             warnings.filterwarnings("ignore", message)

@@ -38,6 +38,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
 
 import hashlib
 import inspect
+import math
 import os
 import signal
 import sys
@@ -255,12 +256,14 @@ def end_record(
     metrics = result.fields["metrics"] | learner.latest
     if checkpoint is not None and checkpoint.best_score is not None:
         metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
+    # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
+    ended = math.ceil(trainer.global_step / learner.length.steps_per_epoch)
     result.write(
         status=ending.status,
         error=ending.error,
         metrics=metrics,
         images_per_second=getattr(learner, "images_per_second", None),
-        epochs=trainer.current_epoch,
+        epochs=ended if ending.status == "ok" else trainer.current_epoch,
         steps=trainer.global_step,
     )
     for tracker in trackers:

@@ -10,7 +10,7 @@ from convarium.config.accepts import shown
 from convarium.config.compose import Composed, Conf, check_config
 from convarium.config.identity import determines_result
 from convarium.config.keys import GROWS, RESUME, has_part, leaves
-from convarium.config.overrides import keys_of, quoted, readable
+from convarium.config.overrides import keys_of, quoted, readable, values_of
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
@@ -39,16 +39,15 @@ def resume_config(
     run = RunDirectory.open(run_dir)
     frozen = read_config(run)
     frozen["run_dir"], frozen["resume"] = str(run.path), None
-    given = [*read_overrides(run), *overrides]
     if not overrides:
-        return frozen, given, []
+        return frozen, read_overrides(run), []
     words = readable(overrides)
     for word in words:
         if word.lstrip("+").startswith("run_dir="):
             raise ConfigError(f"{word}: a run goes on in its own folder; leave it out")
     conf = Conf(config_dir)
     before = overrides_from_here(run, frozen, words)
-    old, new = conf.compose(before), conf.compose([*before, *words])
+    old, new = conf.compose(before), conf.compose([*_still_meant(before, words), *words])
     changes = _changes(frozen, old, new, words)
     for change in changes:
         _allow(change)
@@ -60,7 +59,14 @@ def resume_config(
             _put(frozen, change.key, change.now)
     check_config(frozen, new.choices)
     lines = [f"{key}: {_shown(then)} -> {_shown(now)}" for key, then, now in changes if _shown(then) != _shown(now)]
-    return frozen, given, lines
+    return frozen, [*_still_meant(read_overrides(run), words), *overrides], lines
+
+
+def _still_meant(before: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The earlier overrides without those inside a group that `words` choose nothing of: stop=none has no patience."""
+    empty = [group for group, value in values_of(words).items() if value in (None, "none", [])]
+    within = tuple(f"{group}." for group in empty)
+    return [word for word, key in zip(before, keys_of(readable(before)), strict=True) if not key.startswith(within)]
 
 
 def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequence[str]) -> list[str]:
@@ -113,7 +119,13 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
 def _allow(change: Change) -> None:
     key, then, now = change
     grows = has_part(key, GROWS)
-    if not determines_result(key) or has_part(key, RESUME) or (grows and (now == -1 or (then != -1 and now > then))):
+    ends = key.partition(".")[0] == "stop"  # like trainer.max_time it says until when, not how
+    if (
+        ends
+        or not determines_result(key)
+        or has_part(key, RESUME)
+        or (grows and (now == -1 or (then != -1 and now > then)))
+    ):
         return
     verb = "become less" if grows else "change"
     raise ConfigError(f"{key}={_shown(now)}: cannot {verb} on resume, the run has {_shown(then)}")
