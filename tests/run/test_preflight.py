@@ -13,6 +13,7 @@ from convarium.errors import ConfigError
 from convarium.run import preflight as module
 from convarium.run.devices import Placement, Preflight, check_precision, place
 from convarium.run.preflight import REFUSALS, check_net, without_values
+from convarium.run.prepare import prepare
 from experiments import config_of
 
 CPU = Placement("cpu", 1, 1)
@@ -120,6 +121,46 @@ def test_dropout_without_a_place_is_refused(own_directory: Path, monkeypatch: py
         preflight(config_of(mine, "dropout=0.5"))
     preflight(config_of("dropout=0.5"))
     preflight(config_of(mine, "dropout=0"))
+
+
+LAST = ("data.train_size=640", "data.drop_last=false", "norm=batch")  # 512 to train on
+
+
+@pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        (["batch_size=7"], 1),
+        (["batch_size=73"], 1),
+        ([*BIG, "batch_size=7"], 1),
+        (["batch_size=30", "trainer.accumulate_grad_batches=2"], 2),
+        (["batch_size=102", "trainer.accumulate_grad_batches=2"], 2),
+    ],
+)
+def test_a_last_batch_of_one_value_per_channel_is_refused_before_the_run(words: list[str], images: int) -> None:
+    size = next(word for word in words if word.startswith("batch_size"))
+    with pytest.raises(ConfigError) as caught:
+        prepare(config_of(*LAST, *words))
+    message = str(caught.value)
+    assert message.startswith(
+        f"{size}: leaves {images} image{'s' * (images > 1)} for the last batch of an epoch; norm="
+    )
+    assert "1 image per device, it has one value per channel to average over" in message
+    assert message.endswith("; accepted: data.drop_last=true or another batch_size")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["batch_size=6"],  # 2 left
+        ["batch_size=7", "data.drop_last=true"],
+        ["batch_size=7", "norm=layer"],
+        ["batch_size=7", "trainer.limit_train_batches=73"],  # the last is never reached
+        ["batch_size=7", "trainer.max_steps=20"],
+        ["batch_size=7", "arch=resnet20"],
+    ],
+)
+def test_any_other_last_batch_is_taken(words: list[str]) -> None:
+    prepare(config_of(*LAST, *words))
 
 
 # the network and the images -------------------------------------------------------------------------------------------

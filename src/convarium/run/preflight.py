@@ -92,6 +92,23 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> t
     return params, counter.get_total_flops() // 2, heads
 
 
+def check_last_batch(config: dict[str, Any], placement: Placement, images: int) -> None:
+    """Refuse an incomplete last batch of so many images if a normalization would average over one value per channel."""
+    per_device = images // (placement.ranks * config["trainer"]["accumulate_grad_batches"])
+    if per_device > 1:
+        return
+    data = config["data"]
+    with torch.device("meta"):
+        image = torch.zeros(1, int(data["channels"]), int(data["image_size"]), int(data["image_size"]))
+    try:
+        _watch(without_values(config), image, config, placement, per_device)
+    except ConfigError as error:
+        raise ConfigError(
+            f"batch_size={config['batch_size']}: leaves {images} image{'s' * (images > 1)} for the last batch of an"
+            f" epoch; {str(error).partition('; accepted')[0]}; accepted: data.drop_last=true or another batch_size"
+        ) from error
+
+
 def check_loss(config: dict[str, Any], loss: ClassificationLoss, heads: int | None = None) -> None:
     """Refuse a loss that has no meaning for so many logits or auxiliary classifiers, or for the views of the test."""
     classes = int(config["data"]["num_classes"])

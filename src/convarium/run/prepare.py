@@ -73,7 +73,7 @@ def prepare(
     preflight, data, pretrained: what is known already, which is not looked at again.
     elsewhere: it will run on another machine, of whose devices nothing is known here.
     """
-    from convarium.run.preflight import check_loss
+    from convarium.run.preflight import check_last_batch, check_loss
     from convarium.run.preflight import preflight as check
 
     if preflight is None:  # what is built only when the run directory is there is looked at now
@@ -92,6 +92,9 @@ def prepare(
         raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")
     epoch = data.epoch_size(at.ranks * accumulate)
     length = training_length(config, data, epoch.steps)
+    last = data.num_train % config["batch_size"] - epoch.remainder
+    if last and length.steps_per_epoch == epoch.steps <= length.total_steps:  # else it is not trained on
+        check_last_batch(config, at, last)
     check_limits(config, data, at.ranks)
     schedule: Schedule = build(config["schedule"], "schedule")
     average: Rule | None = build(config["average"], "average")
