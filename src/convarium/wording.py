@@ -27,8 +27,8 @@ def one_line(error: object, length: int | None = None) -> str:
 
 
 def printable(text: object) -> str:
-    """A text from data or a file as a terminal may get it: a control character is written, not sent."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(text))
+    """A text from data or a file as a terminal may get it: control characters but ends of lines are written, not sent."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in str(text))
 
 
 def first_line(error: BaseException) -> str:

@@ -50,6 +50,10 @@ def conf() -> Conf:
         "optimizer=lars optimizer.trust=nan",
         "optimizer=rmsprop_tf optimizer.alpha=1.0",
         "optimizer=muon optimizer.newton_schulz_steps=0",
+        "optimizer=muon optimizer.newton_schulz_steps=1000000000",
+        "optimizer.betas=[0.9]",
+        "optimizer.betas=[0.9,0.99,0.999]",
+        "threads=5000",
         "optimizer=muon optimizer.adamw_betas=[0.9,1.0]",
         "augment=crop_flip augment.crop.pad=-1",
         "augment=crop_flip augment.crop.mirror=sometimes",
@@ -199,3 +203,17 @@ def test_every_key_that_follows_another_says_so_or_is_only_a_default() -> None:
         for key, value in leaves(yaml.safe_load(path.read_text()) or {}, group).items():
             if isinstance(value, str) and re.fullmatch(r"\$\{[\w.]+\}", value):
                 assert has_part(key, DERIVED) or key in defaults, key
+
+
+@pytest.mark.parametrize(
+    "word", ["seed=18446744073709551616", "batch_size=99999999999999999999", "trainer.max_steps=1" + "0" * 30]
+)
+def test_a_whole_number_is_one_that_torch_can_count_with(word: str) -> None:
+    with pytest.raises(ConfigError, match="too large; accepted are whole numbers up to 9,223,372,036,854,775,807"):
+        Conf().compose([word])
+
+
+@pytest.mark.parametrize("word", ["name='a\x1b[31mb'", "logger.wandb.project='x\ay'"])
+def test_a_text_holds_no_control_character(word: str) -> None:
+    with pytest.raises(ConfigError, match="control characters are not accepted"):
+        Conf().compose(["logger=wandb", word])

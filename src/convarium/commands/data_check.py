@@ -13,7 +13,7 @@ from convarium.data.packed.verify import verify
 from convarium.errors import ConfigError, RunError
 from convarium.files import write_atomically
 from convarium.progress_bar import Progress
-from convarium.wording import nearest
+from convarium.wording import nearest, printable
 
 
 def run(words: Words) -> int:
@@ -48,7 +48,7 @@ def run(words: Words) -> int:
             write_atomically(to, as_csv(report))
         except OSError as error:  # the report is printed all the same
             failure, to = RunError(f"to={to}: could not be written ({error.strerror})"), None
-    print(as_json(report) if words.as_json else as_text(report, to))
+    print(as_json(report) if words.as_json else printable(as_text(report, to)))
     if failure is not None:
         raise failure
     return report.exit_code
@@ -59,7 +59,7 @@ def _check_packed(root: str) -> int:
     wrong = verify(root)
     splits = ", ".join(f"{split.samples:,} {name}" for name, split in read_header(root).splits.items())
     print(f"{root}: packed, {splits}")
-    print("\n".join(f"  {line}" for line in wrong) or "  every file is as it was written")
+    print(printable("\n".join(f"  {line}" for line in wrong)) or "  every file is as it was written")
     return 1 if wrong else 0
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 from convarium.commands.words import FORMAT, Verb, Words
+from convarium.wording import printable
 
 
 def run(words: Words) -> int:
@@ -30,7 +31,7 @@ def run(words: Words) -> int:
             print(f"  running  {row.job}  epoch {result.get('epochs', 0)}, step {result.get('steps', 0):,}")
     print(board.as_text())
     for row in board.failures:
-        print(f"  {row.status:<11}  {row.job}  {row.error or ''}")
+        print(printable(f"  {row.status:<11}  {row.job}  {row.error or ''}"))
     return code
 
 

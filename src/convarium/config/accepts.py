@@ -92,6 +92,11 @@ SHARE_BELOW_ONE = Accepts("at least 0 and below 1", lambda value: 0 <= value < 1
 BATCHES = Accepts(
     "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)", _share_or_count, (int, float)
 )
+TWO_SHARES_BELOW_ONE = Accepts(
+    "two numbers, at least 0 and below 1",
+    lambda pair: len(pair) == 2 and all(has_type(one, (int, float)) and 0 <= one < 1 for one in pair),
+    whole=True,
+)
 SOME_BATCHES = Accepts(
     "a share above 0.0 up to 1.0, or a number of batches (1 is one batch, 1.0 is all)",
     lambda value: value > 0 and _share_or_count(value),

@@ -23,6 +23,7 @@ from convarium.config.accepts import (
     SHARE_BELOW_ONE,
     SOME_BATCHES,
     SOME_SHARE,
+    TWO_SHARES_BELOW_ONE,
     WEIGHTS,
     Accepts,
     above,
@@ -86,7 +87,7 @@ ROWS = (
     Key("batch_size", "global: devices x nodes x trainer.accumulate_grad_batches x what one device holds at a time", COUNT),
     Key("dropout", "the rate of every dropout layer; null: as in the paper", SHARE_BELOW_ONE.of(int, float).or_null()),
     Key("decay", "what weight decay touches: weights of convolutions and linear layers, or all", words("weights", "all"), UNSEEN),
-    Key("threads", "threads of each process; null: the cores shared out among the processes", COUNT.of(int).or_null(), LAYOUT | EVALUATE | UNSEEN),
+    Key("threads", "threads of each process; null: the cores shared out among the processes", between(1, 1024).of(int).or_null(), LAYOUT | EVALUATE | UNSEEN),
     Key("run_dir", "the run's folder; null: runs/<day>/<time>-<name>-<hash>", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),
     Key("weights", "to begin with: torchvision:NAME, or a file; null: those that init draws", WEIGHTS.or_null(), NETWORK | PATH | TEXT),
     Key("resume", "the folder of an earlier run, to go on where it ended", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),
@@ -246,7 +247,7 @@ ROWS = (
     Key("*.momentum", "share of the last step that goes on", SHARE_BELOW_ONE),
     Key("*.dampening", "share of the gradient that does not enter the momentum", SHARE_BELOW_ONE),
     Key("*.nesterov", "whether the momentum looks ahead"),
-    Key("*.betas", "of the running means of the gradient and of its square", SHARE_BELOW_ONE),
+    Key("*.betas", "of the running means of the gradient and of its square", TWO_SHARES_BELOW_ONE),
     Key("*.eps", "added to a denominator", above(0)),
     Key("*.amsgrad", "whether the largest mean square so far is kept"),
     Key("*.centered", "whether the mean of the gradient is taken off"),
@@ -254,9 +255,9 @@ ROWS = (
     Key("*.lr_decay", "by which the rate falls with the steps", at_least(0)),
     Key("*.initial_accumulator_value", "sum of squares to begin with", at_least(0)),
     Key("*.adamw_lr", "learning rate of what AdamW takes", at_least(0)),
-    Key("*.adamw_betas", "betas of what AdamW takes", SHARE_BELOW_ONE),
+    Key("*.adamw_betas", "betas of what AdamW takes", TWO_SHARES_BELOW_ONE),
     Key("*.adamw_eps", "eps of what AdamW takes", above(0)),
-    Key("*.newton_schulz_steps", "iterations that orthogonalize", COUNT),
+    Key("*.newton_schulz_steps", "iterations that orthogonalize", between(1, 100)),
     Key("*.trust", "share of the weights' norm that a step has", above(0)),
     Key("*.fused", "whether a step is one kernel"),
     Key("*.foreach", "whether a step takes all tensors together"),
@@ -411,11 +412,16 @@ def check_values(config: dict[str, Any]) -> None:
                 raise ConfigError(f"{key}={shown(value)}: {wrong}")
 
 
+LARGEST = 2**63 - 1  # what torch and numpy count with
+
+
 def _objection(value: Any, accepts: Accepts | None) -> str | None:
     """What is wrong with one value (of a list: one item); types are looked at too where the table has them."""
     items = value if isinstance(value, list) else [value]
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
+    if any(isinstance(item, int) and abs(item) > LARGEST for item in items):
+        return f"too large; accepted are whole numbers up to {LARGEST:,}"
     if any(isinstance(item, str) and not item.replace("\t", " ").isprintable() for item in items):
         return "control characters are not accepted"
     if accepts is None or (value is None and accepts.null):

@@ -13,6 +13,7 @@ from convarium.config.accepts import shown as written
 from convarium.files import write_atomically
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.outcome import SUCCEEDED
+from convarium.wording import printable
 
 SEED = "seed"
 FACTS = {"images_per_second": ("images/s", ",.0f"), "wall_seconds": ("seconds", ".1f"), "params": ("parameters", ",")}
@@ -162,7 +163,7 @@ class Leaderboard:
             parts += ["", "mean over seeds, ± half of the 95 % confidence interval", ""]
             parts += _text(*self._seeds_table(groups), most)
         parts += ["", *_text(*self.table(), most)]
-        return "\n".join(parts)
+        return printable("\n".join(parts))
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""

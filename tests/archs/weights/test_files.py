@@ -3,6 +3,7 @@
 import datetime
 import shlex
 import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,13 @@ def test_a_broken_file_is_refused(content: bytes, ending: str) -> None:
 def test_anything_but_named_tensors_is_refused(content: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         tensors(content)
+
+
+def test_a_compressed_archive_is_refused_unread() -> None:
+    torch.save({"a": torch.zeros(1000)}, "stored.pth")
+    with zipfile.ZipFile("stored.pth") as stored, zipfile.ZipFile("bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in stored.infolist():
+            bomb.writestr(entry.filename, stored.read(entry))
+    assert read_file(Path("stored.pth"))["a"].shape == (1000,)
+    with pytest.raises(ValueError, match="a compressed archive, which torch does not write"):
+        read_file(Path("bomb.pth"))
