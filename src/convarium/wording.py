@@ -27,7 +27,7 @@ def one_line(error: object, length: int | None = None) -> str:
 
 
 def printable(text: object) -> str:
-    """A text from data or a file as a terminal may get it: control characters but ends of lines are written, not sent."""
+    """A text from data or a file as a terminal may get it: control characters but line ends are written, not sent."""
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in str(text))
 
 
