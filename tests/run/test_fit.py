@@ -239,6 +239,17 @@ def test_the_epochs_of_a_run_that_comes_back_for_its_test_alone_are_those_it_beg
     assert goes_on(run)["epochs"] == 2
 
 
+def test_each_row_has_the_epoch_of_its_step_and_the_test_that_of_the_last() -> None:
+    run = experiment("trainer.max_epochs=2", "trainer.val_check_interval=0.5")
+    assert rows(run, "step") == [*range(1, 33)]
+    assert rows(run, "epoch") == [0] * 16 + [1] * 16
+    run = experiment("trainer.max_epochs=3", "trainer.max_steps=20", folder="within an epoch")
+    assert rows(run, "epoch") == [0] * 16 + [1] * 4
+    accumulated = ("trainer.accumulate_grad_batches=4", "data.train_size=650", "data.drop_last=false")
+    run = experiment("trainer.max_epochs=2", *accumulated, folder="accumulated")
+    assert rows(run, "epoch") == [0] * 17 + [1] * 17
+
+
 # parts ----------------------------------------------------------------------------------------------------------------
 
 

@@ -243,10 +243,10 @@ class Learner(L.LightningModule):
         under each name, in result.json. Callbacks may call it, on rank 0 or on all.
         """
         self.latest.update(row)
+        step = self.trainer.global_step if step is None else step
+        epoch = max(0, step - 1) // self.length.steps_per_epoch  # Lightning's is one more once training has ended
         for logger in self.trainer.loggers:
-            logger.log_metrics(
-                {"epoch": self.trainer.current_epoch, **row}, self.trainer.global_step if step is None else step
-            )
+            logger.log_metrics({"epoch": epoch, **row}, step)
 
     def _close_evaluation(self, split: str) -> dict[str, float]:
         """The figures of a split by their full names."""
