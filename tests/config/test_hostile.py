@@ -11,7 +11,7 @@ from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
 from convarium.run.prepare import prepare
-from convarium.run.resume import resume_config
+from convarium.run.resume import read_config, resume_config
 from convarium.wording import one_line
 
 ALL = list(files())
@@ -60,6 +60,22 @@ def test_a_run_of_somebody_else_is_resumed_without_running_its_targets(
     run.config_file.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=f"{place}._target_={path}: (not allowed|neither a class|is not a)"):
         prepare(resume_config(run.path, [])[0])
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [("trainer", "accelerator", "tpu"), ("trainer", "max_epochs", 10**30), ("optimizer", "lr", "\x1b[31m")],
+)
+def test_a_value_written_by_hand_into_the_config_of_a_run_is_checked(
+    group: str, key: str, value: object, own_directory: Path
+) -> None:
+    run = RunDirectory(own_directory / "run")
+    run.make(compose(["run_dir=run"]).config, [])
+    config = run.config()
+    config[group][key] = value
+    run.config_file.write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=rf"^{group}\.{key}="):
+        read_config(run)
 
 
 @pytest.mark.parametrize("name", ["bomb", "itself", "deep", "long", "a tag", "a list", "unclosed"])

@@ -9,7 +9,7 @@ import yaml
 from convarium.config.accepts import shown
 from convarium.config.compose import Composed, Conf, check_config
 from convarium.config.identity import determines_result
-from convarium.config.keys import GROWS, RESUME, has_part, leaves
+from convarium.config.keys import GROWS, RESUME, check_values, has_part, leaves
 from convarium.config.overrides import keys_of, quoted, readable, values_of
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
@@ -80,12 +80,13 @@ def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequen
 
 
 def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The config of a run, its targets checked. Raises RunError when it is not there or not one of ours."""
+    """The config of a run, its targets and values checked. Raises RunError when it is not there or not one of ours."""
     config = run.config()
     lacking = [name for name in (*RULES, "seed", "batch_size") if name not in config]
     if lacking or not all(isinstance(config[name], dict) for name in ("arch", "data", "trainer")):
         raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
     check_targets(config)
+    check_values(config)
     return config
 
 
