@@ -1,9 +1,12 @@
 """The conditions between keys."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from convarium.config.compose import Conf
-from convarium.config.rules import check_batch_divides
+from convarium.config.rules import check_batch_divides, directed
 from convarium.errors import ConfigError
 
 
@@ -38,6 +41,57 @@ def test_a_limit_in_micro_batches_must_divide_by_accumulation(conf: Conf) -> Non
 def test_one_limit_must_not_undo_another(conf: Conf) -> None:
     with pytest.raises(ConfigError, match="overfit_batches=1: has no effect"):
         conf.compose(["trainer.overfit_batches=1", "trainer.limit_train_batches=10"])
+
+
+DIRECTIONS = (
+    (["stop=early"], "stop", "max"),
+    (["stop=early", "stop.monitor=val/loss"], "stop", "min"),
+    (["stop=early", "stop.monitor=train/acc1"], "stop", "max"),
+    (["schedule=plateau"], "schedule", "min"),
+    (["schedule=plateau", "schedule.monitor=val/macro_f1", "metrics=[macro_f1,accuracy]"], "schedule", "max"),
+    (["schedule=recipe/vgg_2014", "schedule.monitor=train/loss"], "schedule", "min"),
+    (["callbacks.checkpoint.monitor=val/loss"], "callbacks.checkpoint", "min"),
+)
+
+
+@pytest.mark.parametrize(("words", "key", "mode"), DIRECTIONS)
+def test_the_direction_follows_the_metric_and_one_against_it_is_refused(
+    conf: Conf, words: list[str], key: str, mode: str
+) -> None:
+    config = conf.compose(words).config
+    node = config["callbacks"]["checkpoint"] if "." in key else config[key]
+    assert directed(node, config, key)["mode"] == mode
+    conf.compose([*words, f"{key}.mode={mode}"])
+    other = "min" if mode == "max" else "max"
+    with pytest.raises(ConfigError, match=rf"^{key}\.mode={other}: of .* is better; accepted: auto, {mode}$"):
+        conf.compose([*words, f"{key}.mode={other}"])
+
+
+def test_the_direction_of_a_metric_of_ones_own_is_what_its_class_says(
+    tmp_path: Path, trusting: Callable[[str], None]
+) -> None:
+    lines = ["from convarium.learn.metrics import Accuracy"]
+    (tmp_path / "metrics").mkdir()
+    for name, higher in (("Error", False), ("Silent", None)):
+        lines.append(f"class {name}(Accuracy):\n    higher_is_better = {higher}")
+        (tmp_path / f"metrics/{name.lower()}.yaml").write_text(f"own:\n  _target_: measured_here.{name}\n")
+    (tmp_path / "measured_here.py").write_text("\n".join(lines))
+    trusting(str(tmp_path))
+    words = ["stop=early", "stop.monitor=val/own"]
+    lower = Conf().compose([*words, "metrics=[accuracy,error]"]).config
+    assert directed(lower["stop"], lower, "stop")["mode"] == "min"
+    with pytest.raises(ConfigError, match=r"stop\.mode=auto: val/own does not say .* accepted: min, max"):
+        Conf().compose([*words, "metrics=[accuracy,silent]"])
+    assert Conf().compose([*words, "metrics=[accuracy,silent]", "stop.mode=max"]).config["stop"]["mode"] == "max"
+
+
+def test_a_validation_that_never_comes_in_time_is_refused(conf: Conf) -> None:
+    late = ["trainer.check_val_every_n_epoch=9", "trainer.max_epochs=5"]
+    conf.compose(late)  # one validates at the end all the same
+    for waits in (["stop=early"], ["schedule=plateau"]):
+        with pytest.raises(ConfigError, match=r"^trainer\.check_val_every_n_epoch=9: leaves .* nothing to act on"):
+            conf.compose([*late, *waits])
+    conf.compose([*late, "stop=early", "stop.monitor=train/loss"])
 
 
 def test_what_is_watched_must_be_measured(conf: Conf) -> None:

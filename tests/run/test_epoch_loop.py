@@ -82,7 +82,7 @@ def same(one: Any, other: Any) -> bool:
         ["clip=norm", "batch_size=36", "trainer.accumulate_grad_batches=3"],
         ["trainer.val_check_interval=2", "average=ema"],
         ["trainer.check_val_every_n_epoch=2"],
-        ["trainer.max_steps=8", "callbacks.checkpoint.every_n_steps=3", "norm=batch"],
+        ["trainer.max_steps=8", "trainer.val_check_interval=2", "callbacks.checkpoint.every_n_steps=3", "norm=batch"],
         ["precision=bf16"],
         ["optimizer=muon", "trainer.limit_val_batches=0"],
     ],

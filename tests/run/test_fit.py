@@ -13,6 +13,7 @@ import torch
 
 from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
+from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.learn.lengths import TrainingLength
 from convarium.run.devices import RANK_VARIABLES, cluster_environment
 from convarium.run.directory import RunDirectory
@@ -157,7 +158,7 @@ def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.
 
 
 def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
-    words = ("trainer.max_epochs=3", "schedule=constant", "augment=crop_flip", "average=ema")
+    words = ("trainer.max_epochs=3", "schedule=constant", "augment=crop_flip", "average=ema", "test.weights=last")
     whole = experiment(*words, "trainer.max_steps=40", folder="whole")
     run = experiment(*words, "trainer.max_steps=20")
     with pytest.raises(RunError, match=r"it is finished \(at its end\); trainer.max_steps=40 would go on with it"):
@@ -167,7 +168,44 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
     assert launch(prepare(longer), [], resume=run.path) == 0
     assert rows(run, "train/loss_step") == rows(whole, "train/loss_step")
     assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(run).items())
-    assert run.result()["metrics"] == whole.result()["metrics"]
+    (ours, theirs), best = (each.result()["metrics"] for each in (run, whole)), "best/val/acc1"  # at 20 steps too
+    assert ours | {best: None} == theirs | {best: None}
+
+
+@pytest.mark.parametrize(
+    ("limit", "validations"),
+    [(("trainer.max_steps=20",), 2), (("trainer.max_epochs=2", "trainer.check_val_every_n_epoch=9"), 1)],
+)
+def test_a_run_is_validated_where_it_ends_and_these_weights_may_be_the_best(
+    limit: tuple[str, ...], validations: int
+) -> None:
+    run = experiment("trainer.max_epochs=3", *limit, "stop=early", "stop.monitor=train/loss", "stop.patience=3")
+    result = run.result()
+    last = read_checkpoint(run.last)
+    assert last["global_step"] == result["steps"] == rows(run, "step")[-1]
+    assert result["metrics"]["val/acc1"] == rows(run, "val/acc1")[-1]
+    assert len(rows(run, "val/acc1")) == validations
+    best = max(rows(run, "val/acc1"))
+    assert result["metrics"]["best/val/acc1"] == best == last["callbacks"]["Checkpoint"]["best_score"]
+
+
+@pytest.mark.parametrize("most", [34, 32])
+def test_a_run_limited_in_steps_goes_on_as_if_it_had_not_ended(most: int) -> None:
+    words = ("schedule=constant", "trainer.max_epochs=4")
+    run = experiment(*words, f"trainer.max_steps={most}")
+    longer = goes_on(run, "trainer.max_steps=64")
+    whole = experiment(*words, folder="whole")
+    assert (longer["status"], longer["epochs"], longer["steps"]) == ("ok", 4, 64)
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(run).items())
+
+
+def test_any_figure_that_is_logged_may_choose_the_best_and_end_the_run() -> None:
+    words = ("callbacks.checkpoint.monitor=train/loss", "stop=early", "stop.monitor=train/loss", "stop.patience=1")
+    run = experiment(*words, "data.val_fraction=0", "optimizer=sgd", "optimizer.lr=1e-9", "trainer.max_epochs=9")
+    losses = rows(run, "train/loss")
+    assert len(losses) < 9
+    assert run.result()["metrics"]["best/train/loss"] == min(losses)
+    assert read_checkpoint(run.best)["epoch"] == losses.index(min(losses))
 
 
 def written(run: RunDirectory) -> dict[Path, bytes]:

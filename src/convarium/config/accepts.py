@@ -117,6 +117,7 @@ FOLDER_NAME = Accepts(
     (str,),
 )
 INTERPOLATION = words("nearest", "bilinear")
+BETTER = words("auto", "min", "max")
 ERASED = Accepts(
     "random or zero or mean, or levels from 0 to 1",
     lambda value: value in ("random", "zero", "mean") or 0 <= value <= 1,

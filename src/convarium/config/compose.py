@@ -19,7 +19,7 @@ from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import keys_of, readable
-from convarium.config.rules import check_batch, check_choices, check_limits, check_parts, check_test
+from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
 
@@ -141,6 +141,7 @@ def check_config(config: dict[str, Any], choices: Choices, *, to_train: bool = T
     if to_train:
         check_batch(config)
         check_limits(config)
+        check_monitors(config)
 
 
 def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:

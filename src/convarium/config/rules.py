@@ -5,10 +5,14 @@ from typing import Any
 from convarium.config.accepts import shown
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices
-from convarium.config.targets import PARTS, RULES
+from convarium.config.targets import PARTS, RULES, find_target
 from convarium.data.facts import carved_size
 from convarium.errors import ConfigError
 from convarium.wording import nearest
+
+OURS = "convarium.learn.metrics."
+COUNTED_IN_TRAINING = f"{OURS}Accuracy"
+OF = {"min": "the lower", "max": "the higher"}
 
 
 def check_choices(choices: Choices) -> None:
@@ -106,25 +110,65 @@ def _nearest_multiple(number: int, factor: int) -> int:
 
 
 def check_limits(config: dict[str, Any]) -> None:
-    """Refuse a limit that undoes another, and a watched figure that is not measured; raises ConfigError."""
+    """Refuse a limit that undoes another; raises ConfigError."""
     trainer = config["trainer"]
     if trainer["overfit_batches"] and trainer["limit_train_batches"] != 1.0:
         raise ConfigError(
             f"trainer.overfit_batches={trainer['overfit_batches']}: has no effect together with "
             f"trainer.limit_train_batches={trainer['limit_train_batches']}; set one of them"
         )
+
+
+def check_monitors(config: dict[str, Any]) -> None:
+    """Refuse a monitored figure that is not measured, a direction that is not its own, and a validation that comes too
+    late for what waits for it; raises ConfigError.
+    """
+    trainer = config["trainer"]
     ranked = max(2, config["data"]["num_classes"])  # of fewer classes there are no five highest
-    measured = [
-        "val/loss",
-        *(f"val/{name}" for name, node in config["metrics"].items() if node.get("top", 1) <= ranked),
-    ]
-    for group in ("stop", "schedule", *(f"callbacks.{name}" for name in config["callbacks"])):
-        node = config["callbacks"][group.partition(".")[2]] if "." in group else config[group]
+    metrics = {name: node for name, node in config["metrics"].items() if node.get("top", 1) <= ranked}
+    counted = (f"train/{name}" for name, node in metrics.items() if node.get("_target_") == COUNTED_IN_TRAINING)
+    measured = ["val/loss", *(f"val/{name}" for name in metrics), "train/loss", *counted]
+    nodes = {"stop": config["stop"], "schedule": config["schedule"]}
+    nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    for key, node in nodes.items():
         watched = (node or {}).get("monitor")
         if watched is None:
             continue
         if watched not in measured:
             hint = nearest(watched, measured)
-            raise ConfigError(f"{group}.monitor={watched}: is not measured{hint} Accepted: {', '.join(measured)}")
-        if trainer["limit_val_batches"] == 0 and "." not in group:
-            raise ConfigError(f"{group}.monitor={watched}: is not measured with trainer.limit_val_batches=0")
+            raise ConfigError(f"{key}.monitor={watched}: is not measured{hint} Accepted: {', '.join(measured)}")
+        mode, own = directed(node, config, key).get("mode"), better(watched, config["metrics"])
+        if mode and own and mode != own:
+            raise ConfigError(f"{key}.mode={mode}: of {watched} {OF[own]} is better; accepted: auto, {own}")
+        if key.startswith("callbacks.") or not watched.startswith("val/") or trainer["fast_dev_run"]:
+            continue
+        if trainer["limit_val_batches"] == 0:
+            raise ConfigError(f"{key}.monitor={watched}: is not measured with trainer.limit_val_batches=0")
+        if (every := trainer["check_val_every_n_epoch"]) > trainer["max_epochs"]:
+            raise ConfigError(
+                f"trainer.check_val_every_n_epoch={every}: leaves {key}.monitor={watched} nothing to act on before the"
+                f" end (trainer.max_epochs={trainer['max_epochs']})"
+            )
+
+
+def directed(node: Any, config: dict[str, Any], key: str) -> Any:
+    """A node that monitors a figure, with min or max for its mode `auto`; any other node as it is.
+
+    Raises ConfigError, which names the node's `key`, where the class of the metric does not say which way is better.
+    """
+    if not isinstance(node, dict) or node.get("mode") != "auto" or "monitor" not in node:
+        return node
+    if (own := better(node["monitor"], config["metrics"])) is None:
+        raise ConfigError(f"{key}.mode=auto: {node['monitor']} does not say which way is better; accepted: min, max")
+    return {**node, "mode": own}
+
+
+def better(figure: str, metrics: dict[str, Any]) -> str | None:
+    """Whether a loss, or a metric by its class, is better low (min) or high (max); None: the class does not say it."""
+    name = figure.rpartition("/")[2]
+    if name == "loss":
+        return "min"
+    if metrics.get(name, {}).get("_target_", "").startswith(OURS):  # the higher the better, all of them: without torch
+        return "max"
+    target = find_target(metrics[name], f"metrics.{name}") if name in metrics else None
+    return {True: "max", False: "min"}.get(getattr(target, "higher_is_better", None))  # type: ignore[arg-type]

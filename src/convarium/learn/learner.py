@@ -152,6 +152,7 @@ class Learner(L.LightningModule):
         self._logged = [0.0] * len(self._logged)
         if not math.isfinite(scores["train/loss"]):
             self._diverge("train/loss", scores["train/loss"])
+        self._tell(scores)
         self.log_row({**scores, "train/images": seen})
 
     # Validation and test ----------------------------------------------------------------------------------------------
@@ -180,10 +181,7 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self._close_evaluation("val")
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.log_dict(scores, logger=False, sync_dist=several)  # for callbacks that monitor
-        if isinstance(self.schedule, Plateau):
-            self.schedule.observe(scores[self.schedule.monitor])
+        self._tell(scores)
         self.log_row(scores)
 
     def on_test_epoch_end(self) -> None:
@@ -220,6 +218,13 @@ class Learner(L.LightningModule):
         weights = torch.stack(torch._foreach_norm([p.detach() for _, p in self._named])).sum().item()
         if not math.isfinite(weights):
             self._diverge("the norm of the weights", weights)
+
+    def _tell(self, scores: Mapping[str, float]) -> None:
+        """Hand figures to those that monitor one of them."""
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.log_dict(scores, logger=False, sync_dist=several)
+        if isinstance(self.schedule, Plateau) and self.schedule.monitor in scores:
+            self.schedule.observe(scores[self.schedule.monitor])
 
     # Logging ----------------------------------------------------------------------------------------------------------
 

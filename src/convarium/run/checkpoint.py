@@ -10,7 +10,6 @@ import lightning.pytorch as L
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -69,45 +68,31 @@ class Checkpoint(LightningCheckpoint):
         if mid_accumulation(trainer):
             return
         signum = self._stop.agreed()
-        if ends_within_epoch(trainer):  # Lightning takes the epoch for a whole one, unless the state is from before
-            self._save_last(trainer, pl_module)
-            self._saved_at_step = trainer.global_step
+        ends = ends_within_epoch(trainer)
+        if not (ends or signum or self._due(trainer)) or more_to_come_at_this_batch(trainer):
             return
-        if not (signum or self._due(trainer)) or more_to_come_at_this_batch(trainer):
+        if ends:
+            self._save_end(trainer, pl_module)
             return
         self._save_last(trainer, pl_module)
         if signum:
             raise Interrupted(signum)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._saved_at_step != trainer.global_step:
+        if self._saved_at_step != trainer.global_step:  # a whole epoch
+            if self.monitor.startswith("train/"):
+                self._save_best(trainer, pl_module)
             self._save_last(trainer, pl_module)
         if signum := self._stop.agreed():
             raise Interrupted(signum)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
-        score = pl_module.latest.get(self.monitor)
-        if trainer.state.fn != TrainerFn.FITTING or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.state.fn != TrainerFn.FITTING:
             return
-        if score is None or not math.isfinite(score):
-            return
-        if self.best_score is not None and self.sign * score < self.sign * self.best_score:
-            return
-        pl_module.check_finite()
-        self.best_score, self.best_epoch = score, trainer.current_epoch
-        if trainer.is_global_zero:
-            write_checkpoint(
-                self._run.best,
-                {
-                    "state_dict": {f"net.{name}": value for name, value in pl_module.net.state_dict().items()},
-                    "averaged": _averaged(trainer),
-                    "epoch": trainer.current_epoch,
-                    "global_step": trainer.global_step,
-                    self.monitor: self.best_score,
-                    **self._header,
-                },
-            )
+        if not self.monitor.startswith("train/"):
+            self._save_best(trainer, pl_module)
+        if ends_within_epoch(trainer):
+            self._save_end(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stop.finish()
@@ -120,12 +105,6 @@ class Checkpoint(LightningCheckpoint):
             for logger in trainer.loggers
             if isinstance(logger, Tracker) and logger.run_id
         }
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """The patience of a run that goes on is that of its config, not what it was when the checkpoint was saved."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping) and (state := checkpoint["callbacks"].get(callback.state_key)):
-                state["patience"] = callback.patience
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
@@ -145,6 +124,34 @@ class Checkpoint(LightningCheckpoint):
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
         return bool(trainer.strategy.broadcast(late))
+
+    def _save_best(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the weights if the monitored figure, which has just been measured, is no worse than before."""
+        assert isinstance(pl_module, Learner)
+        score = pl_module.latest.get(self.monitor)
+        if score is None or not math.isfinite(score) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if self.best_score is not None and self.sign * score < self.sign * self.best_score:
+            return
+        pl_module.check_finite()
+        self.best_score, self.best_epoch = score, trainer.current_epoch
+        if trainer.is_global_zero:
+            write_checkpoint(
+                self._run.best,
+                {
+                    "state_dict": {f"net.{name}": value for name, value in pl_module.net.state_dict().items()},
+                    "averaged": _averaged(trainer),
+                    "epoch": trainer.current_epoch,
+                    "global_step": trainer.global_step,
+                    self.monitor: self.best_score,
+                    **self._header,
+                },
+            )
+
+    def _save_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Where the run ends within an epoch: Lightning takes it for a whole one, unless the state is from before."""
+        self._save_last(trainer, pl_module)
+        self._saved_at_step = trainer.global_step
 
     def _save_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -21,14 +21,14 @@ The loop, in the order in which things happen (a callback's name: who does somet
                                                                a line or the bar               Progress
                                                                result.json every 10 s          Heartbeat
                                                                last.ckpt if due; stop if told  Checkpoint
-            if a validation is due (by default at the end of the epoch):
+            if a validation is due (at the end of the epoch, unless said otherwise, and of the run):
                 the average takes the place of the weights                                     Averaging
                 for batch in data.val_dataloader(): logits, losses; count
                 log val/loss, val/METRIC;  the plateau schedule looks at its figure            Learner
                 best.ckpt if the monitored figure is no worse                                  Checkpoint
         log train/loss, train/METRIC, train/images                                             Learner
-        last.ckpt;  stop if told                                                               Checkpoint
         stop if the figure has not become better                                               Early
+        last.ckpt;  stop if told                                                               Checkpoint
     draw the learning curves and training images                                               Figures
     the best weights (`test.weights`), averaged if they are, into the network and weights.safetensors
     for batch in data.test_dataloader(): the views of `test`; logits, losses; count
@@ -54,6 +54,7 @@ from safetensors.torch import save_file
 
 from convarium import out_of_memory
 from convarium.config.instantiate import build
+from convarium.config.rules import directed
 from convarium.config.targets import find_target
 from convarium.data.image_files.files import BadFile
 from convarium.errors import ConfigError, RunError
@@ -65,7 +66,7 @@ from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
 from convarium.run.console import header, own_log_lines, quiet_lightning, summary
 from convarium.run.devices import Precision, cluster_environment, trainer_arguments
 from convarium.run.directory import Result, RunDirectory, Status
-from convarium.run.lightning import EpochLoop, ask_no_driver_per_step, drop_signals
+from convarium.run.lightning import EpochLoop, ask_no_driver_per_step, drop_signals, forget_that_steps_are_limited
 from convarium.run.metrics_file import Heartbeat, MetricsFile
 from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded, load_weights
@@ -119,9 +120,10 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         metrics=build(config["metrics"], "metrics"),
         seed=config["seed"],
     )
-    callbacks = list(build(config["callbacks"], "callbacks").values())
+    nodes = {name: directed(node, config, f"callbacks.{name}") for name, node in config["callbacks"].items()}
+    callbacks = list(build(nodes, "callbacks").values())
     averaging = Averaging(prepared.average) if prepared.average else None
-    early = build(config["stop"], "stop")
+    early = build(directed(config["stop"], config, "stop"), "stop")
     stop = StopRequest()
     checkpoint = next((callback for callback in callbacks if isinstance(callback, Checkpoint)), None)
     if checkpoint is not None:
@@ -144,6 +146,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         trainer.limit_val_batches = 0
     trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
+    forget_that_steps_are_limited(trainer)
     return Experiment(learner, trainer, checkpoint, averaging, stop, loaded)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convarium import out_of_memory
 from convarium.config.instantiate import build
+from convarium.config.rules import directed
 from convarium.errors import RunError
 from convarium.machine import scrub_rank_variables
 from convarium.run.devices import Placement
@@ -128,11 +129,11 @@ def _stops(prepared: Prepared, states: Mapping[str, Any]) -> Iterator[tuple[str,
         hours, minutes = divmod(minutes, 60)
         days, hours = divmod(hours, 24)
         yield "by its time limit", f"trainer.max_time={days:02}:{hours:02}:{minutes:02}:{seconds:02}"
-    early = build(prepared.config["stop"], "stop")
+    early = build(directed(prepared.config["stop"], prepared.config, "stop"), "stop")
     if isinstance(early, Early):
-        waited = states.get(early.state_key, {}).get("wait_count", 0)
-        if waited and waited >= early.patience:
-            yield "by early stopping", f"stop=none or stop.patience={2 * waited}"
+        early.wait_count = states.get(early.state_key, {}).get("wait_count", 0)
+        if early.has_stopped:
+            yield "by early stopping", f"stop=none or stop.patience={2 * early.wait_count}"
 
 
 def _limits(prepared: Prepared, steps: int) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ HOOKS = (
 
 class EpochLoop(_TrainingEpochLoop):
     """Same steps, hooks and counters, in the same order, as the loop it takes the place of; a test holds them together.
+    But for one: where the run ends there is a validation.
 
     Raises ConfigError for what this way does not know: a profiler, a strategy or precision other than those of conf/.
     """
@@ -53,7 +54,7 @@ class EpochLoop(_TrainingEpochLoop):
 
     def advance(self, data_fetcher: Any) -> None:
         """One micro-batch: fetch, move, augment; forward, backward and, unless gradients gather, the step."""
-        if self.restarting and self._should_check_val_fx(data_fetcher) and self._validation_is_next():
+        if self.restarting and super()._should_check_val_fx(data_fetcher) and self._validation_is_next():
             return
         trainer, progress = self.trainer, self.batch_progress
         self.val_loop.restarting = False
@@ -76,6 +77,20 @@ class EpochLoop(_TrainingEpochLoop):
             trainer._logger_connector.update_train_step_metrics()
         self._results.batch = None  # let go of the pixels
 
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        """Also where the run ends, so that nothing is tested that has not been validated."""
+        due = super()._should_check_val_fx(data_fetcher)
+        return due or (self._is_the_end() and self.trainer.enable_validation)
+
+    def _is_the_end(self) -> bool:
+        """Whether no batch comes after the micro-batch just done."""
+        trainer, last = self.trainer, self.batch_progress.is_last_batch
+        return (
+            trainer.should_stop
+            or (trainer.global_step == trainer.max_steps and not self._should_accumulate())
+            or (last and trainer.current_epoch + 1 == trainer.max_epochs)
+        )
+
     def _validation_is_next(self) -> bool:
         """Whether a run that goes on where a validation was due has that to do before it trains."""
         if self.val_loop.restarted_mid_evaluation:
@@ -93,7 +108,7 @@ class EpochLoop(_TrainingEpochLoop):
             self._skip_next_val
             or self.batch_progress.is_last_batch
             or ready % self._validates_every == 0
-            or trainer.should_stop
+            or self._is_the_end()
         ):
             super().on_advance_end(data_fetcher)
         elif ready % trainer.accumulate_grad_batches == 0:
@@ -200,6 +215,14 @@ def ends_within_epoch(trainer: L.Trainer) -> bool:
     """Whether the micro-batch just done is the run's last and not its epoch's: `max_steps` or `max_time` is reached."""
     loop = trainer.fit_loop.epoch_loop
     return not loop._num_ready_batches_reached() and (trainer.should_stop or trainer.global_step == trainer.max_steps)
+
+
+def forget_that_steps_are_limited(trainer: L.Trainer) -> None:
+    """Resume a run with `max_steps` as one without: Lightning takes a whole epoch of it for one to be gone on with, and
+    ends it anew, without a batch."""
+    loop = trainer.fit_loop
+    assert callable(loop._iteration_based_training)
+    loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
 def drop_signals(trainer: L.Trainer) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convarium.config.compose import Composed, Conf
 from convarium.config.instantiate import build
-from convarium.config.rules import check_batch_divides
+from convarium.config.rules import check_batch_divides, directed
 from convarium.config.targets import find_target, targets
 from convarium.errors import ConfigError
 from convarium.learn.lengths import TrainingLength
@@ -96,7 +96,7 @@ def prepare(
     if last and length.steps_per_epoch == epoch.steps <= length.total_steps:  # else it is not trained on
         check_last_batch(config, at, last)
     check_limits(config, data, at.ranks)
-    schedule: Schedule = build(config["schedule"], "schedule")
+    schedule: Schedule = build(directed(config["schedule"], config, "schedule"), "schedule")
     average: Rule | None = build(config["average"], "average")
     try:
         schedule.check(length)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convarium.config.keys import ONCE, has_part
+from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, as_seen_from_here
@@ -141,7 +142,10 @@ def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str],
         if task.job.key not in known:
             entry |= {"key": task.job.key, "swept": task.job.swept, "words": task.job.words}
         entries.append(entry)
-    watched = next((task.job.config["callbacks"].get("checkpoint") or {} for task in tasks), {})
+    watched: dict[str, Any] = {}
+    for task in tasks[:1]:
+        node = task.job.config["callbacks"].get("checkpoint") or {}
+        watched = directed(node, task.job.config, "callbacks.checkpoint")
     before = sweep.description()
     chosen_by = {name: watched.get(name, before.get(name)) for name in ("monitor", "mode")}
     sweep.describe(axes=axes, **chosen_by, **rest)
