@@ -78,6 +78,7 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
         "step": (learner.Learner, "training_step"),
         "optimizer": (learner.Learner, "configure_gradient_clipping"),
         "validation": (learner.Learner, "validation_step"),
+        "test": (learner.Learner, "test_step"),
         "epoch end": (learner.Learner, "on_train_epoch_end"),
         "rename": (checkpoint_file.os, "replace"),
         "loading": (module.ImageData, "on_after_batch_transfer"),

@@ -1,6 +1,8 @@
 """Checkpoints: when they are saved, what is in them, and what is refused."""
 
+import json
 import os
+import random
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,9 @@ from convarium.learn import checkpoint_file
 from convarium.learn.checkpoint_file import net_state, read_checkpoint, write_checkpoint
 from convarium.run import checkpoint as checkpoint_module
 from convarium.run.directory import RunDirectory
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
+from convarium.run.resume import resume_config
 from experiments import experiment, rows
 from processes import run as run_process
 from processes import train
@@ -45,7 +50,7 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(share: float, tmp_path: P
     write_checkpoint(path, OURS)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(RunError, match=r"x\.ckpt: not a checkpoint that can be read \(\w+\)$"):
+    with pytest.raises(RunError, match=r"x\.ckpt: (not a checkpoint that can be read \(\w+\)|damaged: .*)$"):
         read_checkpoint(path)
 
 
@@ -54,6 +59,18 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("sprung",)
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_accepted(tmp_path: Path) -> None:
+    path, numbers = tmp_path / "x.ckpt", random.Random(0)
+    write_checkpoint(path, {**OURS, "format": checkpoint_file.FORMAT})
+    whole = path.read_bytes()
+    for bit in (*range(8 * (len(whole) - 80), 8 * len(whole)), *numbers.sample(range(8 * len(whole)), 500)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(RunError, match=r"x\.ckpt: (not a checkpoint|damaged)"):
+            read_checkpoint(path)
 
 
 def test_a_pickle_in_a_checkpoint_is_refused_and_not_run(own_directory: Path) -> None:
@@ -230,6 +247,55 @@ def test_what_is_tested_is_the_best(saved: list[tuple[str, int, float | None]]) 
 
     final, best = load_run(run.path).state_dict(), net_state(read_checkpoint(run.best))
     assert all(torch.equal(final[name], best[name]) for name in best)
+
+
+# what a run goes on from --------------------------------------------------------------------------------------------
+
+
+def refused(run: RunDirectory, *words: str) -> str:
+    """Why a run does not go on; not a byte of it has changed."""
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    config, given, _ = resume_config(run.path, words)
+    with pytest.raises(RunError) as caught:
+        launch(prepare(config), given, resume=run.path)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    return str(caught.value).removeprefix(f"{run.path}/checkpoints/")
+
+
+def test_a_run_does_not_go_on_without_the_checkpoint_that_it_has_saved() -> None:
+    longer = "trainer.max_epochs=2"
+    run, empty = experiment(), experiment("callbacks=[progress]", folder="keeps none")
+    run.last.rename(run.path / "elsewhere")
+    lost = "last.ckpt: no such checkpoint; without it the run of 16 steps cannot be gone on with"
+    assert refused(run, longer) == lost
+    run.last.symlink_to("nowhere")
+    assert refused(run, longer) == lost
+    run.last.parent.rename(run.path / "gone")
+    assert refused(run, longer) == lost
+    assert refused(empty, longer) == lost
+    result = json.loads(run.result_file.read_text())
+    run.result_file.write_text(json.dumps({**result, "status": "running", "pid": 0}))  # it was killed
+    assert refused(run, longer) == lost
+    run.result_file.write_text(json.dumps({**result, "status": "running", "pid": 0, "saved_steps": 0}))
+    config, given, _ = resume_config(run.path, [longer])
+    assert launch(prepare(config), given, resume=run.path) == 0  # killed before it had saved anything
+    assert rows(run, "train/loss_step") == rows(experiment(longer, folder="whole"), "train/loss_step")
+
+
+def test_a_run_does_not_go_on_from_a_checkpoint_of_another_run_or_a_damaged_one() -> None:
+    run = experiment()
+    for other, key in (("arch=perceptron", "arch._target_"), ("seed=2", "seed"), ("optimizer.lr=0.1", "optimizer.lr")):
+        foreign = experiment(other, folder=other)
+        own = run.last.read_bytes()
+        run.last.write_bytes(foreign.last.read_bytes())
+        assert refused(run, "trainer.max_epochs=2") == f"last.ckpt: the checkpoint of another run; {key} differs"
+        run.last.write_bytes(own)
+    run.best.write_bytes(run.best.read_bytes()[:-900])
+    line = refused(run, "trainer.max_epochs=2")
+    assert line.startswith("best.ckpt: ")
+    assert line.endswith("; test.weights=last goes on without it")
+    config, given, _ = resume_config(run.path, ["trainer.max_epochs=2", "test.weights=last"])
+    assert launch(prepare(config), given, resume=run.path) == 0
 
 
 # divergence -----------------------------------------------------------------------------------------------------------

@@ -165,8 +165,10 @@ def test_a_reader_sees_the_old_text_or_the_new_never_half(tmp_path: Path, monkey
 def test_a_result_has_every_documented_key_from_the_start(run: RunDirectory) -> None:
     Result(run, CONFIG).write()
     found = json.loads(run.result_file.read_text())
-    keys = "status error metrics params macs images_per_second wall_seconds epochs steps seed config_hash git versions"
-    assert list(found) == [*keys.split(), "device", "host", "pid", "heartbeat"]
+    keys = (
+        "status error metrics params macs images_per_second wall_seconds epochs steps saved_steps seed config_hash git"
+    )
+    assert list(found) == [*keys.split(), "versions", "device", "host", "pid", "heartbeat"]
     assert (found["status"], found["seed"], found["pid"], found["host"]) == (
         "running",
         3,
@@ -435,7 +437,7 @@ def test_a_checkpoint_of_before_that_counts_five_of_three_classes_goes_on() -> N
     for name in ("train_sums", "logged"):
         loss, right, count = checkpoint["learner"][name]
         checkpoint["learner"][name] = [loss, right, count, count]  # loss, acc1, acc5, images
-    torch.save(checkpoint, run.last)
+    torch.save({**checkpoint, "format": 1}, run.last)
     config, *_ = resume_config(run.path, ["trainer.max_epochs=2"])
     assert launch(prepare_run(config), [], resume=run.path) == 0
     assert run.result()["metrics"]["train/acc1"] == whole.result()["metrics"]["train/acc1"]

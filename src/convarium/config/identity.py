@@ -6,12 +6,27 @@ import re
 import unicodedata
 from typing import Any
 
-from convarium.config.keys import LAYOUT, has_part, leaves
+from convarium.config.keys import GROWS, LAYOUT, RESUME, has_part, leaves
 
 
 def determines_result(key: str) -> bool:
     """Whether a dotted key determines the result of its experiment: it and its group say more than where it runs."""
     return not has_part(key, LAYOUT)
+
+
+def may_change(key: str) -> bool:
+    """Whether a dotted key may have another value where a run is resumed, if only a larger one."""
+    return not determines_result(key) or has_part(key, RESUME) or has_part(key, GROWS)
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """A key whose values in two configs cannot be those of one run, resumed or not; None: there is none.
+
+    A key that only one of them has is none: older versions had fewer.
+    """
+    left, right = leaves(one), leaves(other)
+    found = [key for key in left if key in right and left[key] != right[key] and not may_change(key)]
+    return min(found, key=lambda key: key.count("."), default=None)  # a source before its copies
 
 
 def config_hash(config: dict[str, Any]) -> str:

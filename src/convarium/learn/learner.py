@@ -68,6 +68,8 @@ class Learner(L.LightningModule):
         """What validation and test show of a picture; None: the image as it is."""
         self.latest: dict[str, float] = {}
         """The last logged value under each name."""
+        self.images_per_second: float | None = None
+        """Of the training so far, without its first batches."""
         self._make_optimizer = optimizer
         self._named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
         self._clip_sums = torch.zeros(3)  # norms, clipped shares, steps
@@ -195,6 +197,7 @@ class Learner(L.LightningModule):
             "logged": self._logged,
             "clip_sums": self._clip_sums.tolist(),
             "plateau": self.schedule.state_dict() if isinstance(self.schedule, Plateau) else None,
+            "images_per_second": self.images_per_second,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -204,6 +207,7 @@ class Learner(L.LightningModule):
         self._clip_sums = torch.tensor(state["clip_sums"], device=self.device)
         if isinstance(self.schedule, Plateau):
             self.schedule.load_state_dict(state["plateau"])
+        self.images_per_second = state.get("images_per_second", self.images_per_second)
 
     def on_fit_start(self) -> None:
         sums = self.__dict__.pop("_resumed_sums", None)

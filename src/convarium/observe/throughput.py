@@ -38,7 +38,16 @@ class Throughput(L.Callback):
     def _stop_the_clock(self, *_: Any, **__: Any) -> None:
         self._ended = None
 
-    on_train_epoch_start = on_validation_start = on_save_checkpoint = _stop_the_clock
+    on_train_epoch_start = on_save_checkpoint = _stop_the_clock
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop_the_clock()
+        self._log_short(trainer, pl_module)
+
+    def _log_short(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what came before the first row of the training log, that a checkpoint may have it."""
+        if not self._logged and self._batches:
+            self._log(trainer, pl_module)
 
     def on_train_batch_start(self, *_: Any) -> None:
         self._began = now = time.perf_counter()
@@ -60,15 +69,12 @@ class Throughput(L.Callback):
             self._log(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
+        self._log_short(trainer, pl_module)
         seconds, waited = self._all_seconds + self._seconds, self._all_waited + self._waited
         shown = not self._advised and trainer.is_global_zero and self._batches > self.warmup_batches
         if shown and waited > max(WORTH_SAYING * seconds, SHORT):
             self._advised = True
             print(f"data_wait {waited / seconds:.0%}: {trainer.datamodule.advice()}", flush=True)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._logged and self._batches:  # shorter than one interval of the log
-            self._log(trainer, pl_module)
 
     def _log(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         row = {

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from convarium.config.identity import config_hash
+from convarium.config.identity import config_hash, difference
+from convarium.errors import RunError
 from convarium.learn.averaging import Averaging
-from convarium.learn.checkpoint_file import FORMAT, write_checkpoint
+from convarium.learn.checkpoint_file import FORMAT, read_checkpoint, write_checkpoint
 from convarium.learn.learner import Learner
 from convarium.observe.tracker import Tracker
-from convarium.run.directory import RunDirectory
+from convarium.run.directory import RunDirectory, parse_config
 from convarium.run.lightning import ends_within_epoch, mid_accumulation, more_to_come_at_this_batch
 from convarium.run.stop_request import Interrupted, StopRequest
 
@@ -47,6 +48,8 @@ class Checkpoint(LightningCheckpoint):
         self.sign = 1.0 if mode == "max" else -1.0
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.on_saved: Callable[[int], None] = lambda step: None
+        """Hears of the step that last.ckpt has come to."""
         self._saved_at = time.monotonic()
         self._saved_at_step = -1  # where the run ended within an epoch
 
@@ -161,7 +164,42 @@ class Checkpoint(LightningCheckpoint):
         for logger in trainer.loggers:
             logger.save()  # metrics.csv must not lag behind: a resumed run only adds to it
         trainer.save_checkpoint(self._run.last)
+        self.on_saved(trainer.global_step)
         self._saved_at = time.monotonic()
+
+
+def saved_of(run: RunDirectory) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from; None where it has saved none and begins anew.
+
+    Raises RunError where one that it has saved is not there, is damaged, or is another run's.
+    """
+    config, result = run.config(), run.result()
+    if not run.last.is_file():
+        steps = result.get("steps") if result.get("status") == "ok" else result.get("saved_steps")
+        if steps and not config["trainer"]["fast_dev_run"]:
+            raise RunError(
+                f"{run.last}: no such checkpoint; without it the run of {steps:,} steps cannot be gone on with"
+            )
+        return None
+    last = _own(run.last, config)
+    states = [state for state in last.get("callbacks", {}).values() if "best_score" in state and "best_epoch" in state]
+    if config["test"]["weights"] == "best" and any(state["best_score"] is not None for state in states):
+        try:
+            _own(run.best, config)
+        except RunError as error:
+            raise RunError(f"{error}; test.weights=last goes on without it") from error
+    return last
+
+
+def _own(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint, which is to be of the run that has this config."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint["config_hash"] == config_hash(config):
+        return checkpoint
+    key = difference(parse_config(str(checkpoint.get("config")), path), config)
+    if key is not None:
+        raise RunError(f"{path}: the checkpoint of another run; {key} differs")
+    return checkpoint
 
 
 def _averaged(trainer: L.Trainer) -> dict[str, Tensor] | None:

@@ -96,14 +96,9 @@ class RunDirectory:
         """The resolved config that the run was started with. Raises RunError if it cannot be read."""
         try:
             text = self.config_file.read_text(encoding="utf-8")
-            for before, now in MOVED:
-                text = re.sub(before, now, text)
-            config = parse(text)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{self.config_file}: cannot be read: {one_line(error)}") from error
-        if not isinstance(config, dict) or "arch" not in config or "data" not in config:
-            raise RunError(f"{self.config_file}: not the config of a run")
-        return {"metrics": ALWAYS, **config}
+        return parse_config(text, self.config_file)
 
     def save_config(self, config: dict[str, Any], overrides: list[str]) -> None:
         """Freeze a resolved config here, and the overrides it came from."""
@@ -147,6 +142,20 @@ class RunDirectory:
     def locked(self) -> AbstractContextManager[None]:
         """Be the only writer. Raises RunError if another process is; the lock dies with the process that holds it."""
         return locked(self.lock_file, str(os.getpid()), "is running (process {})")
+
+
+def parse_config(text: str, source: Path) -> dict[str, Any]:
+    """The resolved config that was written as `text`, by an older version too. Raises RunError, which names the source,
+    if it is none."""
+    for before, now in MOVED:
+        text = re.sub(before, now, text)
+    try:
+        config = parse(text)
+    except yaml.YAMLError as error:
+        raise RunError(f"{source}: cannot be read: {one_line(error)}") from error
+    if not isinstance(config, dict) or "arch" not in config or "data" not in config:
+        raise RunError(f"{source}: not the config of a run")
+    return {"metrics": ALWAYS, **config}
 
 
 def _new_name(config: dict[str, Any]) -> Path:
@@ -209,6 +218,7 @@ class Result:
             "wall_seconds": self._wall_before,
             "epochs": before.get("epochs", 0),
             "steps": before.get("steps", 0),
+            "saved_steps": before.get("saved_steps", 0),
             "seed": config["seed"],
             "config_hash": config_hash(config),
             "git": git_commit(),

@@ -62,7 +62,7 @@ from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
 from convarium.observe.tracker import Tracker
-from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint
+from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, saved_of
 from convarium.run.console import header, own_log_lines, quiet_lightning, summary
 from convarium.run.devices import Precision, cluster_environment, trainer_arguments
 from convarium.run.directory import Result, RunDirectory, Status
@@ -164,8 +164,9 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
         try:
             if result:
                 begin_record(result, run, prepared, experiment)
-            start = run.last if resume and run.last.is_file() else None
-            trackers = connect_loggers(run, prepared.config, trainer, start)
+            saved = saved_of(run) if resume else None
+            start = run.last if saved else None
+            trackers = connect_loggers(run, prepared.config, experiment, saved)
             with quiet_lightning():
                 trainer.fit(learner, datamodule=prepared.data, ckpt_path=start, weights_only=True)
                 test(run, prepared, experiment)
@@ -175,7 +176,7 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
             if not isinstance(failure, Interrupted | Diverged):  # of which all ranks know
                 if prepared.placement.ranks > 1:
                     raise
-                if ending.status == "failed" and not isinstance(failure, BadFile):  # whose line says all there is
+                if ending.status == "failed" and not isinstance(failure, BadFile | RunError):  # whose lines say all
                     traceback.print_exc()
         finally:
             stop.waits = True  # also for the SIGTERM that comes when another rank leaves first
@@ -191,15 +192,21 @@ def begin_record(result: Result, run: RunDirectory, prepared: Prepared, experime
     views = {"test_views": str(prepared.views)} if prepared.views else {}
     at, params, macs = prepared.placement, prepared.preflight.params, prepared.preflight.macs
     result.write(params=params, macs=macs, device=at.description, **views)
-    experiment.trainer.callbacks.insert(0, Heartbeat(result))  # type: ignore[attr-defined]
+    trainer, learner, heartbeat = experiment.trainer, experiment.learner, Heartbeat(result)
+    trainer.callbacks.insert(0, heartbeat)  # type: ignore[attr-defined]
+    if experiment.checkpoint is not None:
+        experiment.checkpoint.on_saved = lambda step: heartbeat.beat(trainer, learner, saved_steps=step)
     print(header(run, prepared, experiment.loaded), flush=True)
 
 
-def connect_loggers(run: RunDirectory, config: dict[str, Any], trainer: L.Trainer, start: Path | None) -> list[Tracker]:
+def connect_loggers(
+    run: RunDirectory, config: dict[str, Any], experiment: Experiment, saved: dict[str, Any] | None
+) -> list[Tracker]:
     """Give the trainer its loggers, metrics.csv first, and begin the trackers among them.
 
-    start: the checkpoint that the run goes on from; metrics.csv is cut back to it.
+    saved: the checkpoint that the run goes on from, to which metrics.csv is cut back.
     """
+    trainer = experiment.trainer
     table = MetricsFile(run.metrics_file)
     nodes = {name: dict(node) for name, node in config["logger"].items()}
     for name, node in nodes.items():
@@ -208,8 +215,8 @@ def connect_loggers(run: RunDirectory, config: dict[str, Any], trainer: L.Traine
     loggers = list(build(nodes, "logger").values())
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     if trainer.global_rank == 0:
-        checkpoint = read_checkpoint(start) if start else {}
-        table.cut_back(checkpoint.get("global_step", -1))
+        checkpoint = saved or {}
+        experiment.learner.latest = table.cut_back(checkpoint.get("global_step", -1))
         for tracker in trackers:
             previous = checkpoint.get("trackers", {}).get(type(tracker).__name__)
             tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=previous)
@@ -256,7 +263,7 @@ def end_record(
 ) -> None:
     """The last word in result.json, then to the trackers, which may take their time, then on the screen."""
     learner, trainer, checkpoint = experiment.learner, experiment.trainer, experiment.checkpoint
-    metrics = result.fields["metrics"] | learner.latest
+    metrics = dict(learner.latest)
     if checkpoint is not None and checkpoint.best_score is not None:
         metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
     # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
@@ -265,7 +272,7 @@ def end_record(
         status=ending.status,
         error=ending.error,
         metrics=metrics,
-        images_per_second=getattr(learner, "images_per_second", None),
+        images_per_second=learner.images_per_second,
         epochs=ended if ending.status == "ok" else trainer.current_epoch,
         steps=trainer.global_step,
     )

@@ -99,10 +99,9 @@ def _close_failed(run: RunDirectory, config: dict[str, Any], failure: "RankFaile
 
 def check_resumable(run: RunDirectory, prepared: Prepared) -> None:
     """Raise RunError for a run that is finished and would train nothing, and for a checkpoint that is none of ours."""
-    from convarium.learn.checkpoint_file import read_checkpoint
+    from convarium.run.checkpoint import saved_of
 
-    checkpoint = read_checkpoint(run.last) if run.last.is_file() else {}
-    result = run.result()
+    checkpoint, result = saved_of(run) or {}, run.result()
     if result.get("status") != "ok":
         return
     if prepared.config["trainer"]["fast_dev_run"]:

@@ -12,6 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from convarium.files import write_atomically
 from convarium.run.directory import Result
 
+PLACE = ("step", "epoch")
+
 
 class MetricsFile(Logger):
     """metrics.csv, whatever other loggers there are: one row per step at which something was logged, a column for each
@@ -20,7 +22,7 @@ class MetricsFile(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._columns: list[str] = ["step", "epoch"]
+        self._columns: list[str] = [*PLACE]
         self._row: dict[str, float] = {}
         self._waiting: list[dict[str, float]] = []
         self._last: float | None = None  # the step of the last row on disk
@@ -65,14 +67,20 @@ class MetricsFile(Logger):
         self._last = rows[-1]["step"]
         self._waiting = []
 
-    def cut_back(self, step: int) -> None:
-        """Forget every row later than `step`: a resumed run takes those steps again."""
+    def cut_back(self, step: int) -> dict[str, float]:
+        """Forget every row later than `step`: a resumed run takes those steps again.
+
+        The last value under each name in what is left; those of a test will come anew.
+        """
         self._waiting, self._row = [], {}
-        if self.path.exists():
-            self._columns, rows = self._read()
-            rows = [row for row in rows if int(row["step"]) <= step]
-            self._rewrite(rows)
-            self._last = int(rows[-1]["step"]) if rows else None
+        if not self.path.exists():
+            return {}
+        self._columns, rows = self._read()
+        rows = [row for row in rows if int(row["step"]) <= step]
+        self._rewrite(rows)
+        self._last = int(rows[-1]["step"]) if rows else None
+        cells = ((name, value) for row in rows for name, value in row.items() if value)
+        return {name: _number(value) for name, value in cells if name not in PLACE and not name.startswith("test/")}
 
     def _close_row(self) -> None:
         if self._row:
@@ -84,7 +92,7 @@ class MetricsFile(Logger):
             reader = csv.DictReader(file)
             whole = (row for row in reader if None not in row and None not in row.values())  # a kill may cut one short
             rows = [row for row in whole if row["step"].isdigit()]
-            return list(reader.fieldnames or ["step", "epoch"]), rows
+            return list(reader.fieldnames or PLACE), rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         merged: dict[str, dict[str, str]] = {}
@@ -93,6 +101,10 @@ class MetricsFile(Logger):
         lines = [",".join(self._columns)]
         lines += [",".join(row.get(name, "") for name in self._columns) for row in merged.values()]
         write_atomically(self.path, "\n".join(lines) + "\n")
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
 
 
 def _text(row: Mapping[str, float]) -> dict[str, str]:
@@ -109,8 +121,11 @@ class Heartbeat(L.Callback):
         if self.result.due():
             for logger in trainer.loggers:
                 logger.save()
-            self.result.write(
-                epochs=trainer.current_epoch, steps=trainer.global_step, metrics=dict(getattr(pl_module, "latest", {}))
-            )
+            self.beat(trainer, pl_module)
+
+    def beat(self, trainer: L.Trainer, pl_module: L.LightningModule, **fields: Any) -> None:
+        """Write how far the run is, and what else there is to say."""
+        latest = dict(getattr(pl_module, "latest", {}))
+        self.result.write(epochs=trainer.current_epoch, steps=trainer.global_step, metrics=latest, **fields)
 
     on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]

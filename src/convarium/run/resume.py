@@ -8,8 +8,8 @@ import yaml
 
 from convarium.config.accepts import shown
 from convarium.config.compose import Composed, Conf, check_config
-from convarium.config.identity import determines_result
-from convarium.config.keys import GROWS, RESUME, check_values, has_part, leaves
+from convarium.config.identity import may_change
+from convarium.config.keys import GROWS, check_values, has_part, leaves
 from convarium.config.overrides import keys_of, quoted, readable, values_of
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
@@ -120,13 +120,7 @@ def _changes(frozen: dict[str, Any], old: Composed, new: Composed, overrides: Se
 def _allow(change: Change) -> None:
     key, then, now = change
     grows = has_part(key, GROWS)
-    ends = key.partition(".")[0] == "stop"  # like trainer.max_time it says until when, not how
-    if (
-        ends
-        or not determines_result(key)
-        or has_part(key, RESUME)
-        or (grows and (now == -1 or (then != -1 and now > then)))
-    ):
+    if may_change(key) and (not grows or now == -1 or (then != -1 and now > then)):
         return
     verb = "become less" if grows else "change"
     raise ConfigError(f"{key}={_shown(now)}: cannot {verb} on resume, the run has {_shown(then)}")
