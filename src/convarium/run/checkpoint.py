@@ -168,12 +168,12 @@ class Checkpoint(LightningCheckpoint):
         self._saved_at = time.monotonic()
 
 
-def saved_of(run: RunDirectory) -> dict[str, Any] | None:
-    """The checkpoint that a run goes on from; None where it has saved none and begins anew.
+def saved_of(run: RunDirectory, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from, with this config; None where it has saved none and begins anew.
 
     Raises RunError where one that it has saved is not there, is damaged, or is another run's.
     """
-    config, result = run.config(), run.result()
+    result = run.result()
     if not run.last.is_file():
         steps = result.get("steps") if result.get("status") == "ok" else result.get("saved_steps")
         if steps and not config["trainer"]["fast_dev_run"]:

@@ -164,7 +164,7 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
         try:
             if result:
                 begin_record(result, run, prepared, experiment)
-            saved = saved_of(run) if resume else None
+            saved = saved_of(run, prepared.config) if resume else None
             start = run.last if saved else None
             trackers = connect_loggers(run, prepared.config, experiment, saved)
             with quiet_lightning():

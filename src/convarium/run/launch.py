@@ -101,7 +101,7 @@ def check_resumable(run: RunDirectory, prepared: Prepared) -> None:
     """Raise RunError for a run that is finished and would train nothing, and for a checkpoint that is none of ours."""
     from convarium.run.checkpoint import saved_of
 
-    checkpoint, result = saved_of(run) or {}, run.result()
+    checkpoint, result = saved_of(run, prepared.config) or {}, run.result()
     if result.get("status") != "ok":
         return
     if prepared.config["trainer"]["fast_dev_run"]:
