@@ -15,5 +15,5 @@ class RunError(Exception):
 
 BAD_INPUT = 2
 """The exit code after such an error."""
-INTERRUPTED = (130, 143)
-"""The exit codes after Ctrl-C and after SIGTERM."""
+INTERRUPTED = (130, 143, 129)
+"""The exit codes after Ctrl-C, SIGTERM and SIGHUP."""

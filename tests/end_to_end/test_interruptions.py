@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,37 @@ def test_a_kill_after_the_training_leaves_only_the_test_to_do(words: tuple[str, 
     assert run(killed_in_the_test, *QUICK, *words, "run_dir=killed", log=log) == -9, log.read_text()
     assert run(train, "resume=killed", log=log) == 0, log.read_text()
     assert_as_undisturbed(Path("killed"), Path("whole"))
+
+
+def closed_pipe() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def closed_terminal() -> int:
+    master, terminal = os.openpty()
+    os.close(master)
+    return terminal
+
+
+def full_device() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def train_before(screen: Callable[[], int], *overrides: str) -> int:
+    """`train`, with a screen that takes nothing."""
+    for stream in (1, 2):
+        os.dup2(screen(), stream)
+    return train(*overrides)
+
+
+@pytest.mark.parametrize("screen", [closed_pipe, closed_terminal, full_device])
+def test_a_run_does_not_die_of_its_screen(screen: Callable[[], int], own_directory: Path) -> None:
+    words = (*QUICK, "callbacks=[checkpoint,progress]", "trainer.max_epochs=2", "run_dir=run")
+    assert run(train_before, screen, *words, log=own_directory / "log") == 0
+    assert json.loads(Path("run/result.json").read_text())["status"] == "ok"
+    assert "\n  ok: 2 epochs" in Path("run/train.log").read_text()
 
 
 def test_a_longer_run_goes_on_from_the_end_of_the_shorter_one(own_directory: Path) -> None:

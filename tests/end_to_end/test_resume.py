@@ -112,7 +112,7 @@ def test_resume_after_three_kills_equals_the_uninterrupted_run(uninterrupted: Pa
     ("signum", "moment", "count"),
     [
         (signal.SIGTERM, "step", 9),  # in the middle of an accumulation
-        (signal.SIGINT, "step", 10),
+        (signal.SIGHUP, "step", 10),
         (signal.SIGTERM, "step", 20),  # the end of an epoch, where validation comes first
         (signal.SIGINT, "validation", 2),
     ],

@@ -19,7 +19,10 @@ NO_ROW = ("train/loss_step", "train/images")
 
 
 class Tee(io.TextIOBase):
-    """A stream that also writes to a log file; to its user it is the terminal (or not) that the first one is."""
+    """A stream that also writes to a log file; to its user it is the terminal (or not) that the first one is.
+
+    A stream that takes no more (a closed pipe, a terminal that is gone, a full device) leads nowhere from then on.
+    """
 
     def __init__(self, stream: TextIO, log: TextIO) -> None:
         self._stream = stream
@@ -29,12 +32,23 @@ class Tee(io.TextIOBase):
         if not (text.startswith("\x1b[") or "\r" in text):  # a progress bar redraws itself; a log has no use for that
             with suppress(ValueError):
                 self._log.write(text)
-        return self._stream.write(text)
+        with self._or_nowhere():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
         with suppress(ValueError):
             self._log.flush()
-        self._stream.flush()
+        with self._or_nowhere():
+            self._stream.flush()
+
+    @contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            with open(os.devnull, "w") as nowhere:  # also for what the stream still holds
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def isatty(self) -> bool:
         return self._stream.isatty()

@@ -1,4 +1,4 @@
-"""Ending a run politely: SIGTERM and Ctrl-C are noted, every rank stops after the same step, the caller hears of it."""
+"""Ending a run politely: signals are noted, every rank stops after the same step, the caller hears of it."""
 
 import signal
 import time
@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT, and lets all ranks learn of it at the same step.
+    """Notes SIGTERM, SIGINT and SIGHUP (unless nohup ignores that), and lets all ranks learn of it at the same step.
 
     While a training asks for it with `agreed`, the first Ctrl-C waits for the step to end, a second one does not.
     Elsewhere, in set-up or a test, there is nothing to save: a signal raises Interrupted where it comes. With several
@@ -40,8 +40,11 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the two signals meanwhile."""
-        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGTERM, signal.SIGINT)}
+        """Take the signals meanwhile."""
+        noted = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            noted.append(signal.SIGHUP)
+        before = {signum: signal.signal(signum, self._note) for signum in noted}
         try:
             yield
         finally:
