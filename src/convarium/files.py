@@ -28,6 +28,20 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def is_odd_archive(path: Path) -> bool:
+    """Whether a file is a zip archive that torch has not written: it cannot be listed, or something in it is compressed
+    and may be of any size once it is read."""
+    import zipfile
+
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except Exception:  # a damaged list raises many kinds
+        return True
+
+
 def _hold(lock: TextIO) -> None:
     """Lock a file for this process alone, until it is closed. Raises OSError if another one holds it."""
     for attempt in range(5):

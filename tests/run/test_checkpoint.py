@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,17 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(share: float, tmp_path: P
     write_checkpoint(path, OURS)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(RunError, match=r"x\.ckpt: (not a checkpoint that can be read \(\w+\)|damaged: .*)$"):
+    with pytest.raises(RunError, match=r"x\.ckpt: (not a checkpoint that can be read \(.*\)|damaged: .*)$"):
         read_checkpoint(path)
+
+
+def test_a_compressed_checkpoint_is_refused_unread(tmp_path: Path) -> None:
+    torch.save({**OURS, "format": 1}, tmp_path / "stored")
+    with zipfile.ZipFile(tmp_path / "stored") as stored, zipfile.ZipFile(tmp_path / "x.ckpt", "w") as packed:
+        for entry in stored.infolist():
+            packed.writestr(entry.filename, stored.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(RunError, match=r"x\.ckpt: not a checkpoint that can be read \(a compressed"):
+        read_checkpoint(tmp_path / "x.ckpt")
 
 
 class Trap:

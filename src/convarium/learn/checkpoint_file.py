@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convarium.errors import RunError
+from convarium.files import is_odd_archive
 
 FORMAT = 2
 """2: with a checksum."""
@@ -54,6 +55,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of ours, on the CPU: tensors and plain values. Raises RunError if missing, corrupt or foreign."""
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
+    if is_odd_archive(path):
+        raise RunError(f"{path}: not a checkpoint that can be read (a compressed or damaged archive)")
     summed = _is_as_written(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,8 +3,6 @@
 import re
 import shlex
 import warnings
-import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from convarium.archs.weights.layout import State
+from convarium.files import is_odd_archive
 
 # keys under which training scripts keep the weights beside other things
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -31,10 +30,8 @@ def read_file(path: Path) -> State:
             return tensors(load_file(path))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"not a safetensors file that can be read ({type(error).__name__})") from error
-    if zipfile.is_zipfile(path):  # torch stores; what is compressed may be any size
-        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("a compressed archive, which torch does not write; accepted: what torch.save wrote")
+    if is_odd_archive(path):
+        raise ValueError("a compressed or damaged archive; accepted: what torch.save wrote")
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's, about what is refused here anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
