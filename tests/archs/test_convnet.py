@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,25 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from archs.catalog import stated
+from archs.networks import make
 from convarium.archs.convnet import ConvNet
 from convarium.config.compose import Conf
 from convarium.config.instantiate import build
 from convarium.config.overrides import readable
 from convarium.errors import ConfigError
-from convarium.layers import Parts
-from convarium.layers.norm import batch
+from convarium.layers import NormFactory, Parts
+from convarium.layers.norm import batch, none
 from convarium.layers.pooling import StridedConv, max_pool
 
 CONF = Path(__file__).parents[2] / "conf"
 KAGGLE = "INPUT -> [{}]*2 -> FC128 -> RELU{} -> FC"
 BEST = KAGGLE.format("(CONV3x3 -> RELU -> BN)*2 -> CONV5x5s2p2 -> RELU -> BN -> DROPOUT40", " -> BN -> DROPOUT40")
 STUDIED = {"widths": (32, 64), "padding": "valid"}
-KERAS = "INPUT -> [(CONV32 -> RELU)*2 -> BN -> POOL]*2 -> [(CONV64 -> RELU)*3 -> BN -> POOL] -> FC64 -> RELU -> FC"
+KERAS = (
+    "INPUT -> [(CONV32 -> RELU)*2 -> POOL -> BN -> DROPOUT20]*2 -> [(CONV64 -> RELU)*3 -> POOL -> BN -> DROPOUT20] -> "
+    "FC64 -> RELU -> DROPOUT20 -> FC"
+)
 
 
 def parameters(net: nn.Module) -> int:
@@ -216,24 +222,43 @@ def test_a_stack_of_3x3_convolutions_sees_as_far_as_one_larger_window(depth: int
 # the same function as layer by layer ----------------------------------------------------------------------------------
 
 
-def test_the_best_network_of_the_study_computes_what_its_layers_do() -> None:
+def best_of_the_study() -> list[nn.Module]:
     def block(before: int, maps: int) -> list[nn.Module]:
         convs = [nn.Conv2d(before, maps, 3), nn.Conv2d(maps, maps, 3), nn.Conv2d(maps, maps, 5, 2, 2)]
-        return [layer for conv in convs for layer in (conv, nn.ReLU(), nn.BatchNorm2d(maps))]
+        layers = [layer for conv in convs for layer in (conv, nn.ReLU(), nn.BatchNorm2d(maps))]
+        return [*layers, nn.Dropout(0.4)]
 
-    theirs = nn.Sequential(
-        *block(1, 32), *block(32, 64), nn.Flatten(),
-        nn.Linear(1024, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Linear(128, 10),
-    ).double()  # fmt: skip
-    ours = ConvNet(in_channels=1, image_size=28, pattern=BEST, widths=(32, 64), padding="valid").double()
-    assert [m.p for m in ours.modules() if isinstance(m, nn.Dropout)] == [0.4] * 3
-    images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    hidden = [nn.Linear(1024, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Dropout(0.4)]
+    return [*block(1, 32), *block(32, 64), nn.Flatten(), *hidden, nn.Linear(128, 10)]
+
+
+def of_the_tutorial() -> list[nn.Module]:
+    def block(*maps: int) -> list[nn.Module]:
+        convs = [nn.Conv2d(before, after, 3) for before, after in pairwise(maps)]
+        layers = [layer for conv in convs for layer in (conv, nn.ReLU())]
+        return [*layers, nn.MaxPool2d(2), nn.BatchNorm2d(maps[-1]), nn.Dropout(0.2)]
+
+    hidden = [nn.Linear(7_744, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1)]
+    return [*block(3, 32, 32), *block(32, 32, 32), *block(32, 64, 64, 64), nn.Flatten(), *hidden]
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "size"), [("kaggle_mnist", best_of_the_study, 28), ("keras_cnn_128", of_the_tutorial, 128)]
+)
+def test_a_network_of_the_literature_computes_what_its_layers_do(
+    name: str, written: Callable[[], list[nn.Module]], size: int
+) -> None:
+    theirs, shape = nn.Sequential(*written()).double(), stated(name)
+    ours = make(name, channels=shape.channels, num_classes=shape.num_classes, image_size=size).double()
+    order = (nn.Conv2d, nn.Linear, nn.ReLU, nn.MaxPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
+    kinds, expected = ([type(m) for m in net.modules() if isinstance(m, order)] for net in (ours, theirs))
+    assert kinds == [nn.BatchNorm2d if kind is nn.BatchNorm1d else kind for kind in expected]
+    rates, of_theirs = ([m.p for m in net.modules() if isinstance(m, nn.Dropout)] for net in (ours, theirs))
+    assert rates == of_theirs
+    images = torch.randn(2, shape.channels, size, size, dtype=torch.float64)
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.uniform_(-0.3, 0.3)
-        for module in ours.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
         ours(images)  # fills the running statistics
         theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-9, atol=1e-12)
@@ -270,6 +295,14 @@ def test_another_norm_drops_the_patterns_own() -> None:
     net = mnist(pattern=BEST, widths=(32, 64), padding="valid", parts=Parts(norm=batch))
     assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == 6
     assert parameters(net) == 326_410 - 2 * 128 - 3 * (32 + 64)  # the biases, too, of what it follows
+
+
+@pytest.mark.parametrize(("norm", "norms"), [(none, 0), (batch, 7)])  # none; after each of the seven convolutions
+def test_of_the_tutorials_network_norm_and_dropout_can_be_exchanged(norm: NormFactory, norms: int) -> None:
+    with torch.device("meta"):
+        net = make("keras_cnn_128", image_size=128, parts=Parts(norm=norm, dropout=0.5))
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == norms
+    assert [module.p for module in net.modules() if isinstance(module, nn.Dropout)] == [0.5] * 4
 
 
 def test_a_pattern_without_convolutions_is_an_mlp_to_a_norm() -> None:

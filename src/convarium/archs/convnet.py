@@ -5,9 +5,8 @@ With it the networks of Deotte, "How to choose CNN architecture MNIST", Kaggle, 
 
 Differs: these say nothing of initialization (Keras draws Glorot and Bengio's uniform: init=xavier); here it is He's. BN
 has torch's momentum and epsilon (Keras: 0.01 and 1e-3). Padding is the same on all sides; where Keras' "same" meets a
-stride, it has one zero less above and on the left. Where the tutorial has its batch norms is not known; one before each
-pooling makes its parameter count. Of images up to 64 pixels it would leave too little, so there its convolutions are
-padded (padding: auto).
+stride, it has one zero less above and on the left. Of images up to 64 pixels the tutorial's network would leave too
+little, so there its convolutions are padded (padding: auto).
 """
 
 from collections.abc import Sequence
