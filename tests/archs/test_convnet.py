@@ -264,6 +264,15 @@ def test_a_network_of_the_literature_computes_what_its_layers_do(
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [9, 28])
+def test_global_average_pooling_leaves_the_mean_of_each_map_whatever_their_size(size: int) -> None:
+    net = ConvNet(pattern="INPUT -> CONV8 -> RELU -> GAP -> DROPOUT50 -> FC", in_channels=1, image_size=size).eval()
+    images = torch.randn(2, 1, size, size)
+    conv, means = net.get_submodule("blocks.0.0"), net.classifier.in_features
+    assert means == 8
+    torch.testing.assert_close(net(images), net.classifier(conv(images).mean((2, 3))))
+
+
 # parts and places -----------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +342,8 @@ def test_auto_pads_small_images_only() -> None:
         ({"pattern": "INPUT -> POOL -> FC", "pooled": False}, "pooled=false: has no effect, for the pattern"),
         ({"pattern": "INPUT -> POOL -> FC", "parts": Parts(norm=batch)}, "norm: a pattern with neither"),
         ({"pooled": False, "parts": Parts(pool=max_pool)}, "pool: there is no POOL"),
+        ({"pattern": "INPUT -> GAP -> FC", "parts": Parts(pool=max_pool)}, "pool: there is no POOL"),
+        ({"pattern": "INPUT -> GAP -> POOL -> FC", "padding": "valid"}, "2x2 pooling gets maps of 1x1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(arguments: dict[str, object], why: str) -> None:
@@ -354,6 +365,7 @@ def conf() -> Conf:
         "INPUT -> [(CONV -> RELU)*2 -> POOL]*2 -> [FC -> RELU]*1 -> FC",
         "INPUT -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC",
         "INPUT->[CONV5x5-32s2p2->RELU->BN->DROPOUT40]*2->FC128->RELU->FC",
+        "INPUT -> [(CONV -> RELU)^{*3} -> POOL]^{*2} -> GAP -> FC",
         "INPUT -> FC",
         ALEXNET,
     ],

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convarium.archs.pattern import BatchNorm, Block, Conv, Dropout, Hidden, Layer, Pattern, Pool, Run, parse
+from convarium.archs.pattern import (
+    BatchNorm,
+    Block,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Hidden,
+    Layer,
+    Pattern,
+    Pool,
+    Run,
+    parse,
+)
 
 NOTES = "INPUT -> [(CONV -> RELU)*N -> POOL?]*M -> [FC -> RELU]*K -> FC"
 COUNTS = {"N": 2, "M": 3, "K": 1}
@@ -19,7 +31,7 @@ numbers = st.integers(1, 5000)
 convs = st.builds(Conv, optional(numbers), optional(numbers), numbers, optional(st.integers(0, 9)))
 pools = st.builds(Pool, numbers, numbers, st.booleans())
 either: st.SearchStrategy[Layer] = st.just(BatchNorm()) | st.builds(Dropout, st.integers(0, 99))
-features = convs | pools | either
+features = convs | pools | st.just(GlobalPool()) | either
 hidden = st.builds(Hidden, optional(numbers))
 
 
@@ -57,6 +69,8 @@ def written(item: Pattern | Block | Run | Layer) -> str:
             return f"FC{width or ''} -> RELU"
         case Dropout(percent):
             return f"DROPOUT{percent}"
+        case GlobalPool():
+            return "GAP"
         case BatchNorm():
             return "BN"
 
@@ -110,12 +124,18 @@ def test_the_notes_own_pattern_is_read() -> None:
         ("POOL", Pool(2, 2)),
         ("POOL3x3", Pool(3, 3)),
         ("POOL3x3s2?", Pool(3, 2, optional=True)),
+        ("GAP", GlobalPool()),
         ("BN", BatchNorm()),
         ("DROPOUT40", Dropout(40)),
     ],
 )
 def test_a_layers_numbers_stand_behind_its_name(word: str, layer: Layer) -> None:
     assert parse(f"INPUT -> {word} -> FC") == Pattern((layer,))
+
+
+def test_repetition_may_be_written_as_on_the_slides() -> None:
+    assert parse("INPUT -> [(CONV -> RELU)^{*N} -> POOL?]^{*M} -> [FC -> RELU]^{*K} -> FC") == parse(NOTES)
+    assert parse("INPUT -> [CONV -> RELU]^{*3} -> FC") == parse("INPUT -> [CONV -> RELU]*3 -> FC")
 
 
 def test_repetition_is_unrolled_and_letters_are_numbers_of_the_caller() -> None:
@@ -131,6 +151,7 @@ def test_repetition_is_unrolled_and_letters_are_numbers_of_the_caller() -> None:
         ("INPUT -> CONV -> RELU -> FC", [[Conv()]]),
         ("INPUT -> CONV -> RELU -> POOL -> CONV8 -> RELU -> POOL -> FC", [[Conv(), Pool()], [Conv(8), Pool()]]),
         ("INPUT -> (CONV -> RELU)*2 -> POOL -> FC", [[Conv(), Conv(), Pool()]]),
+        ("INPUT -> CONV -> RELU -> GAP -> DROPOUT50 -> FC", [[Conv(), GlobalPool()], [Dropout(50)]]),
         ("INPUT -> BN -> [CONV -> RELU]*2 -> FC", [[BatchNorm()], [Conv()], [Conv()]]),
         ("INPUT -> [CONV -> RELU -> POOL -> DROPOUT25]*2 -> FC", [[Conv(), Pool(), Dropout(25)]] * 2),
         ("INPUT -> FC", []),
@@ -156,14 +177,16 @@ def test_what_stands_in_brackets_before_an_fc_sees_units() -> None:
         ("CONV -> RELU", 1, "INPUT", "'CONV'"),
         ("INPUT", 6, "->", "the end"),
         ("INPUT - CONV", 7, "->", "'-'"),
-        ("INPUT -> conv", 10, "CONV or POOL or BN or DROPOUT or FC", "'conv'"),
+        ("INPUT -> conv", 10, "CONV or POOL or GAP or BN or DROPOUT or FC", "'conv'"),
         ("INPUT -> [(CONV -> RELU*2 -> POOL]*3 -> FC", 24, "-> or )", "'*'"),
         ("INPUT -> [CONV -> POOL]*2 -> FC", 19, "RELU", "'POOL'"),
         ("INPUT -> [CONV -> RELU)*2 -> FC", 23, "-> or ]", "')'"),
         ("INPUT -> [CONV -> RELU]*X -> FC", 25, "a number up to 999, N, M or K", "'X'"),
+        ("INPUT -> [CONV -> RELU]^{*3 -> FC", 29, "}", "'->'"),
+        ("INPUT -> [CONV -> RELU]^3 -> FC", 24, "->", "'^'"),
         ("INPUT -> [CONV -> RELU]*1000 -> FC", 25, "a number up to 999, N, M or K", "'1000'"),
-        ("INPUT -> [CONV -> RELU -> FC] -> FC", 27, "CONV or POOL or BN or DROPOUT", "'FC'"),
-        ("INPUT -> [[(CONV -> RELU)]] -> FC", 12, "CONV or POOL or BN or DROPOUT", "'('"),
+        ("INPUT -> [CONV -> RELU -> FC] -> FC", 27, "CONV or POOL or GAP or BN or DROPOUT", "'FC'"),
+        ("INPUT -> [[(CONV -> RELU)]] -> FC", 12, "CONV or POOL or GAP or BN or DROPOUT", "'('"),
         ("INPUT -> [FC -> RELU]*2", 24, "->", "the end"),
         ("INPUT -> [FC -> RELU]*2 -> CONV -> RELU -> FC", 28, "FC or BN or DROPOUT", "'CONV'"),
         ("INPUT -> FC -> FC", 16, "RELU", "'FC'"),

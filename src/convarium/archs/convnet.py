@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from convarium.archs.pattern import BatchNorm, Conv, Dropout, Hidden, Layer, Pool, parse
+from convarium.archs.pattern import BatchNorm, Conv, Dropout, GlobalPool, Hidden, Layer, Pool, parse
 from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size
 from convarium.layers.init import he
 from convarium.layers.norm import OfUnits, batch, none
@@ -47,6 +47,9 @@ class Maker:
             case Pool(window, stride):
                 self._resize(f"{window}x{window} pooling", output_size(self.size, window, stride, ceil_mode=self.same))
                 return self.layers.pool(window, stride, channels=self.channels, ceil_mode=self.same)
+            case GlobalPool():
+                self.size = 1
+                return nn.AdaptiveAvgPool2d(1)
             case Hidden():
                 return self._hidden(layer.width or width)
             case BatchNorm():

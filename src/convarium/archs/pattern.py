@@ -5,12 +5,14 @@
     pattern = "INPUT" {"->" block} {"->" hidden block} "->" "FC"
     block   = "[" run {"->" run} "]" [times]  |  run
     run     = "(" layer {"->" layer} ")" [times]  |  layer          inside a block also with "[" and "]"
-    times   = "*" (number | "N" | "M" | "K")
-    layer   = "CONV" spec "->" "RELU"  |  "POOL" spec ["?"]  |  "BN"  |  "DROPOUT" number
+    times   = "*" count  |  "^{*" count "}"                         the same; the second as on a slide
+    count   = number  |  "N"  |  "M"  |  "K"
+    layer   = "CONV" spec "->" "RELU"  |  "POOL" spec ["?"]  |  "GAP"  |  "BN"  |  "DROPOUT" number
     hidden  = "FC" [number] "->" "RELU"  |  "BN"  |  "DROPOUT" number
 
 What the notation has no numbers for is added to a layer's name, nothing of it obligatory: CONV64 is 64 maps, CONV5x5
 windows of 5x5, CONV5x5-64s2p2 both of these, stride 2 and 2 zeros around the maps; POOL3x3s2; FC128; DROPOUT40, 40 %.
+GAP is global average pooling: of each map the mean.
 """
 
 import re
@@ -46,6 +48,11 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class GlobalPool:
+    """GAP, the mean of each map."""
+
+
+@dataclass(frozen=True)
 class Hidden:
     """FC -> RELU."""
 
@@ -64,7 +71,7 @@ class Dropout:
     percent: int
 
 
-Layer = Conv | Pool | Hidden | BatchNorm | Dropout
+Layer = Conv | Pool | GlobalPool | Hidden | BatchNorm | Dropout
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Pattern:
     def blocks(self, counts: Mapping[str, int]) -> list[list[Layer]]:
         """The layers of each block; `counts` says what the letters N, M and K stand for.
 
-        A block is what [ ] hold, as often as they are repeated; outside of them it ends with its POOL.
+        A block is what [ ] hold, as often as they are repeated; outside of them it ends with its POOL or GAP.
         """
         found: list[list[Layer]] = []
         between: list[Layer] = []
@@ -108,7 +115,7 @@ class Pattern:
                 continue
             for layer in unrolled([item], counts):
                 between.append(layer)
-                if isinstance(layer, Pool):
+                if isinstance(layer, Pool | GlobalPool):
                     found.append(between)
                     between = []
         return [*found, between] if between else found
@@ -175,17 +182,23 @@ class _Parser:
         return tuple(items)
 
     def times(self) -> int | str:
-        if not self.take("*"):
+        mark = self.take("*", "^{*")
+        if mark is None:
             return 1
-        return self.take(*LETTERS) or self.number(
+        count = self.take(*LETTERS) or self.number(
             least=0, most=MOST_TIMES, expected=f"a number up to {MOST_TIMES}, N, M or K"
         )
+        if mark == "^{*":
+            self.expect("}")
+        return count
 
     def feature(self) -> Layer:
-        names = ("CONV", "POOL", "BN", "DROPOUT")
+        names = ("CONV", "POOL", "GAP", "BN", "DROPOUT")
         name = self.take(*names) or self.fail(" or ".join(names if self.depth else [*names, "FC"]))
         if name == "CONV":
             return self.conv()
+        if name == "GAP":
+            return GlobalPool()
         return self.pool() if name == "POOL" else self.either(name)
 
     def hidden(self) -> Layer:

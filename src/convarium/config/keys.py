@@ -128,7 +128,7 @@ ROWS = (
     Key("arch.table", "which of the paper's contradicting figures hold: filters or depths", words("filters", "depths")),
     Key("arch.first_conv", "dense, or separable as the paper's text has it", words("dense", "separable")),
     Key("arch.towers", "1, or 2 as on the paper's two GPUs", between(1, 2)),
-    Key("arch.pattern", "the network as a pattern: INPUT -> [...]*N -> FC", NOT_EMPTY),
+    Key("arch.pattern", "INPUT -> [...]*N -> FC, of CONV64 -> RELU, POOL3x3s2, GAP (global average), BN, DROPOUT40, FC128 -> RELU", NOT_EMPTY),
     Key("arch.num_convs", "N of the pattern: convolutions in a block", between(0, 999)),
     Key("arch.pooled", "whether the pattern's POOL? is there"),
     Key("arch.widths", "maps of each block of the pattern", COUNT),
