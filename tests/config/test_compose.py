@@ -188,6 +188,16 @@ def test_a_recipe_that_writes_a_key_its_group_lacks_is_refused(tmp_path: Path) -
     assert line.startswith("optimizer.momentum: no such key in optimizer=adamw")
 
 
+def test_a_word_that_yaml_takes_for_a_truth_value_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    written = "# @package _global_\ndefaults:\n  - override /loss: mse\nloss:\n  {}: probabilities\n"
+    (tmp_path / "recipe" / "bare.yaml").write_text(written.format("on"))
+    (tmp_path / "recipe" / "quoted.yaml").write_text(written.format("'on'"))
+    conf = Conf(str(tmp_path))
+    assert refused(conf, "recipe=bare").endswith("write it in quotes: 'on'")
+    assert conf.compose(["recipe=quoted"]).config["loss"]["on"] == "probabilities"
+
+
 def test_an_architecture_is_one_python_file_and_one_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusting: Callable[[str], None]
 ) -> None:

@@ -20,7 +20,13 @@ from convarium.learn.losses import (
 )
 
 Make = Callable[..., ClassificationLoss]
-MAKERS: list[Make] = [CrossEntropy, MeanSquaredError, Hinge, Perceptron, MaximumAPosteriori, BinaryCrossEntropy]
+
+
+def brier(**options: float) -> MeanSquaredError:
+    return MeanSquaredError(on="probabilities", **options)
+
+
+MAKERS: list[Make] = [CrossEntropy, MeanSquaredError, brier, Hinge, Perceptron, MaximumAPosteriori, BinaryCrossEntropy]
 
 
 def batch(classes: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,6 +60,31 @@ def test_mse_and_bce_are_torchs_means_over_one_hot_codes() -> None:
     logits, targets, codes = batch()
     torch.testing.assert_close(MeanSquaredError()(logits, targets).mean(), nn.MSELoss()(logits, codes))
     torch.testing.assert_close(BinaryCrossEntropy()(logits, targets).mean(), nn.BCEWithLogitsLoss()(logits, codes))
+
+
+def test_mse_on_probabilities_is_that_of_the_softmax_or_of_the_sigmoid() -> None:
+    logits, targets, codes = batch()
+    torch.testing.assert_close(brier()(logits, targets).mean(), nn.MSELoss()(logits.softmax(1), codes))
+    one = logits[:, :1]
+    expected = (one.sigmoid()[:, 0] - (targets % 2)).square()
+    torch.testing.assert_close(brier()(one, targets % 2), expected)
+
+
+def test_from_a_millionth_to_a_thousandth_cross_entropy_halves_and_squared_error_hardly_moves() -> None:
+    """Of the probability of the right class; and so do the gradients: 1 - p against 2 p (1 - p)^2."""
+    p = torch.tensor([[1e-6], [1e-3]])
+    scores, right = p.logit().requires_grad_(), torch.ones(2, dtype=torch.long)
+    entropy, squares = BinaryCrossEntropy()(scores, right), brier()(scores, right)
+    assert entropy.tolist() == pytest.approx([13.816, 6.908], abs=1e-3)
+    assert squares.tolist() == pytest.approx([0.999998, 0.998001], abs=1e-6)
+    (steep,), (flat,) = (torch.autograd.grad(loss.sum(), scores) for loss in (entropy, squares))
+    torch.testing.assert_close(-steep, 1 - p)
+    torch.testing.assert_close(-flat, 2 * p * (1 - p) ** 2)
+
+
+def test_mse_is_on_scores_or_on_probabilities() -> None:
+    with pytest.raises(ValueError, match="on=logits: accepted are scores, probabilities"):
+        MeanSquaredError(on="logits")
 
 
 @pytest.mark.parametrize("power", [1, 2])

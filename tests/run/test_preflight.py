@@ -345,9 +345,12 @@ def test_a_loss_that_means_nothing_for_one_logit_is_refused(loss: str, accepted:
 
 
 @pytest.mark.parametrize("test", ["test.views=10", "test.dense=true", "test.flip=true"])
-@pytest.mark.parametrize(("loss", "accepted"), [("cross_entropy", True), ("hinge", True), ("mse", False)])
+@pytest.mark.parametrize(
+    ("loss", "accepted"),
+    [("cross_entropy", True), ("hinge", True), ("mse", False), ("mse loss.on=probabilities", True)],
+)
 def test_views_are_for_losses_of_probabilities(test: str, loss: str, accepted: bool) -> None:
-    config = compose(["arch=resnet18", "data=imagenet", "data.root=none", f"loss={loss}", test]).config
+    config = compose(["arch=resnet18", "data=imagenet", "data.root=none", *f"loss={loss}".split(), test]).config
     if accepted:
         preflight(config)
     else:

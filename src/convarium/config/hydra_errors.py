@@ -52,6 +52,8 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
         if bringing:
             return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
         return f"{key}: unknown{nearest(name, groups.members(group))} One of: {', '.join(groups.members(group))}"
+    if name in ("True", "False"):
+        return f"{key}: yaml takes a key on, off, yes or no for a truth value; write it in quotes: 'on'"
     if habit := meant(key):
         return f"{key}: is called otherwise here; write {habit}"
     chosen = choices.get(group)

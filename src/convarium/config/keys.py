@@ -235,6 +235,7 @@ ROWS = (
     Key("loss.*.label_smoothing", "share of the target that is spread over all classes", SHARE_BELOW_ONE),
     Key("loss.*.aux_weight", "of each auxiliary classifier's loss beside the main one", at_least(0)),
     Key("loss.*.margin", "by which a wrong class must stay below the right one", above(0)),
+    Key("loss.*.on", "what is squared: the distance of the scores, or of the probabilities (softmax, sigmoid)", words("scores", "probabilities")),
     Key("loss.*.rubbish_distance", "of the class that no sample is of", above(0)),
     Key("loss.*.power", "1, or 2: what is missing is squared", Accepts("1 or 2", lambda value: value in (1, 2))),
     Key("loss.heads", "the losses of the auxiliary classifiers in their order"),

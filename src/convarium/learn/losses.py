@@ -66,11 +66,29 @@ class CrossEntropy(ClassificationLoss):
 
 
 class MeanSquaredError(ClassificationLoss):
-    """Mean over the classes of the squared distance to the one-hot code; one logit aims at -1 and 1."""
+    """Mean over the classes of the squared distance to the one-hot code; one logit aims at -1 and 1.
+
+    With `on` probabilities, that of the softmax to the one-hot code (of forecasts: Brier 1950); of one logit that of
+    its sigmoid to 0 or 1. It is all but blind where the network is sure and wrong: with a probability p of the right
+    class, the gradient of that class's score is at most 2 p, where that of cross-entropy is 1 - p.
+    """
+
+    def __init__(self, *, on: str = "scores", aux_weight: float = 0.3) -> None:
+        super().__init__(aux_weight=aux_weight)
+        if on not in ("scores", "probabilities"):
+            raise ValueError(f"on={on}: accepted are scores, probabilities")
+        self.on = on
+
+    def is_of_probabilities(self, num_classes: int) -> bool:
+        return self.on == "probabilities"
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
-        wanted = _signs(logits, targets) if logits.shape[1] == 1 else _one_hot(logits, targets)
-        return F.mse_loss(logits, wanted, reduction="none").mean(1)
+        binary, wanted = logits.shape[1] == 1, _one_hot(logits, targets)
+        if self.on == "probabilities":
+            given = logits.sigmoid() if binary else logits.softmax(1)
+        else:
+            given, wanted = logits, 2 * wanted - 1 if binary else wanted
+        return F.mse_loss(given, wanted, reduction="none").mean(1)
 
 
 class Hinge(ClassificationLoss):
@@ -89,7 +107,7 @@ class Hinge(ClassificationLoss):
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         if logits.shape[1] == 1:
-            return (self.margin - _signs(logits, targets) * logits).clamp(min=0).pow(self.power).squeeze(1)
+            return (self.margin - (2 * _one_hot(logits, targets) - 1) * logits).clamp(min=0).pow(self.power).squeeze(1)
         mean = F.multi_margin_loss(logits, targets, p=self.power, margin=self.margin, reduction="none")
         return mean * logits.shape[1]
 
@@ -102,8 +120,7 @@ class Perceptron(ClassificationLoss):
     """
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
-        wanted = _signs(logits, targets) if logits.shape[1] == 1 else 2 * _one_hot(logits, targets) - 1
-        agreement = wanted * logits
+        agreement = (2 * _one_hot(logits, targets) - 1) * logits
         return torch.where(agreement <= 0, -agreement, 0.0).sum(1)
 
 
@@ -131,8 +148,7 @@ class BinaryCrossEntropy(ClassificationLoss):
         return num_classes == 1
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
-        wanted = targets[:, None].to(logits.dtype) if logits.shape[1] == 1 else _one_hot(logits, targets)
-        return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+        return F.binary_cross_entropy_with_logits(logits, _one_hot(logits, targets), reduction="none").mean(1)
 
 
 class PerHead(ClassificationLoss):
@@ -170,8 +186,6 @@ class PerHead(ClassificationLoss):
 
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.one_hot(targets, logits.shape[1]).to(logits.dtype)
-
-
-def _signs(logits: Tensor, targets: Tensor) -> Tensor:
-    return 2 * targets[:, None].to(logits.dtype) - 1
+    """1 for the right class, 0 for the others; of one logit the target itself."""
+    code = targets[:, None] if logits.shape[1] == 1 else F.one_hot(targets, logits.shape[1])
+    return code.to(logits.dtype)

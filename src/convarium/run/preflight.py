@@ -133,7 +133,7 @@ def check_views(config: dict[str, Any], loss: ClassificationLoss) -> None:
         key = "test.dense=true" if dense else f"test.views={views}" if views != 1 else "test.flip=true"
         raise ConfigError(
             f"{key}: averages probabilities, of which this loss ({type(loss).__name__}) is no function; accepted:"
-            " loss=cross_entropy, hinge, or bce of binary data; else test.views=1"
+            " loss=cross_entropy, hinge, mse with loss.on=probabilities, or bce of binary data; else test.views=1"
         )
 
 
