@@ -1,6 +1,7 @@
 """Normalization layers: the statistics they remove, and their formulas."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -61,6 +62,25 @@ def test_a_group_of_a_single_value_is_refused() -> None:
 def test_instance_norm_refuses_1x1_maps_also_in_evaluation() -> None:
     with pytest.raises(ValueError, match="more than 1 spatial element"):
         norm.instance(4).eval().double()(maps(2, 4, 1, 1))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *(partial(norm.LocalResponse, k=1e-6, alpha=alpha, beta=beta) for alpha in (0.0, 1.0) for beta in (0.75, 2.0)),
+        *(partial(factory, eps=1e-12) for factory in (norm.batch, norm.Group, norm.layer, norm.instance)),
+    ],
+)
+def test_constant_maps_are_no_division_by_zero_with_the_smallest_numbers_that_the_keys_accept(
+    factory: Callable[[int], nn.Module], value: float
+) -> None:
+    x = torch.full((4, 8, 3, 3), value, requires_grad=True)
+    y = factory(8)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert y.isfinite().all()
+    assert x.grad.isfinite().all()
 
 
 def test_none_changes_nothing() -> None:

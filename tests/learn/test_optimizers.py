@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -304,3 +305,15 @@ def test_a_parameter_without_a_gradient_stays_as_it_is(
     before = net[3].weight.clone()
     train(net, optimizer, 2)
     assert torch.equal(net[3].weight, before)
+
+
+def test_a_gradient_of_zero_is_no_division_by_zero_with_the_smallest_eps_that_the_key_accepts(
+    optimizer_member: str, build: Build, make_net: MakeNet
+) -> None:
+    factory, net = build("optimizer", optimizer_member), make_net()
+    names = [name for name in ("eps", "adamw_eps") if name in factory.keywords]
+    optimizer = build_optimizer(partial(factory, **dict.fromkeys(names, 1e-30)), net)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in net.parameters())

@@ -92,6 +92,7 @@ SHARE_BELOW_ONE = Accepts("at least 0 and below 1", lambda value: 0 <= value < 1
 BATCHES = Accepts(
     "a share from 0.0 to 1.0, or a number of batches (1 is one batch, 1.0 is all)", _share_or_count, (int, float)
 )
+DIVISOR = at_least(1e-30)  # far smaller numbers are 0 in float32, and what they keep from being 0/0 is 0/0
 TWO_SHARES_BELOW_ONE = Accepts(
     "two numbers, at least 0 and below 1",
     lambda pair: len(pair) == 2 and all(has_type(one, (int, float)) and 0 <= one < 1 for one in pair),

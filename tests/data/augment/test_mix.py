@@ -24,6 +24,11 @@ def test_shares_have_the_moments_of_the_beta_distribution(alpha):
     assert fourth == pytest.approx(3 / (16 * (2 * alpha + 1) * (2 * alpha + 3)), rel=0.02)
 
 
+def test_the_smallest_alpha_that_the_key_accepts_draws_one_image_or_the_other():
+    drawn = beta(1e-30, keyed(1000), "test")
+    assert set(drawn.tolist()) == {0.0, 1.0}
+
+
 def test_a_mean_image_is_as_mixed_as_its_target():
     images, partners, share = MixUp(alpha=1.0).mix(IMAGES, TARGETS, keyed(64))
     assert torch.equal(partners, TARGETS.roll(1))
