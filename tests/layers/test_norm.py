@@ -54,6 +54,19 @@ def test_groups_are_the_largest_divisor_up_to_32(channels: int, groups: int) -> 
     torch.testing.assert_close(y.mean(2), torch.zeros(2, groups, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(6, 1), (16, 1), (31, 1), (32, 2), (48, 3), (64, 4), (512, 32), (1024, 32), (100, 5)],
+)
+def test_a_group_has_at_least_as_many_channels_as_asked_for(channels: int, groups: int) -> None:
+    assert norm.Group(channels, channels_per_group=16).num_groups == groups
+
+
+def test_sixteen_channels_a_group_are_those_of_the_paper_at_any_width() -> None:
+    of_the_paper = partial(norm.Group, groups=128, channels_per_group=16)
+    assert [of_the_paper(channels).num_groups for channels in (64, 256, 2048)] == [4, 16, 128]
+
+
 def test_a_group_of_a_single_value_is_refused() -> None:
     with pytest.raises(ValueError, match="32 groups of one value"):
         norm.Group(32)(maps(2, 32, 1, 1))

@@ -92,6 +92,25 @@ def test_every_row_of_the_table_is_tried() -> None:
     assert {row for row, *_ in BOTH_WAYS} == set(range(len(REFUSALS)))
 
 
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (["norm=group"], "13 of 19 group norms are instance norms: norm.channels_per_group=1"),
+        (["norm=group", "norm.groups=16"], "7 of 19 group norms are instance norms: norm.channels_per_group=1"),
+        (["norm=group", "norm.channels_per_group=2"], ""),
+        (["norm=layer"], ""),
+        (["batch_size=1"], "one image at a time: batch norm is instance norm in training"),
+        (["batch_size=2", "trainer.accumulate_grad_batches=2"], "one image at a time: batch norm is instance norm"),
+        (["batch_size=2"], ""),
+        (["batch_size=1", "norm=none"], ""),
+    ],
+)
+def test_a_norm_that_is_instance_norm_under_another_name_is_noted(words: list[str], note: str) -> None:
+    found = preflight(config_of("arch=resnet20", "data.image_size=16", *words)).note
+    assert found.startswith(note)
+    assert bool(found) == bool(note)
+
+
 @pytest.mark.parametrize("norm", sorted(path.stem for path in (CONF / "norm").glob("*.yaml")))
 def test_every_normalization_is_taken_by_a_network_of_convolutions(norm: str) -> None:
     at = Placement("cuda", 1, 1) if norm == "sync_batch" else CPU
@@ -329,7 +348,7 @@ def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
 
 
 def test_the_table_is_read_where_the_network_runs() -> None:
-    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10)
+    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10, "")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class Sweep:
     # as a starter
 
     def start(self, number: int, call: str, arguments: Sequence[str], *, log: str, env: dict[str, str]) -> None:
-        assert (call, json.loads(arguments[1])) == ("run", [["cpu", 1, 1], 0, 0])
+        assert (call, json.loads(arguments[1])) == ("run", json.loads(json.dumps(CHECKED)))
         if self.directory.manifest_file.is_file():
             self.seen_at_start.append([known.status for known in self.directory.known().values()])
         self.started.append(number)

@@ -60,13 +60,15 @@ def sync_batch(channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> nn
 
 
 class Group(nn.GroupNorm):
-    """Over groups of channels and space, per image (Wu & He 2018); the groups are C's largest divisor up to `groups`.
+    """Over groups of channels and space, per image (Wu & He 2018).
 
+    The groups are C's largest divisor up to `groups` that leaves each at least `channels_per_group`; C, if C is less.
     Raises ValueError if a group is a single value, of which nothing but the bias would be left.
     """
 
-    def __init__(self, channels: int, *, groups: int = 32, eps: float = 1e-5) -> None:
-        super().__init__(max(g for g in range(1, min(groups, channels) + 1) if channels % g == 0), channels, eps=eps)
+    def __init__(self, channels: int, *, groups: int = 32, channels_per_group: int = 1, eps: float = 1e-5) -> None:
+        most = max(1, min(groups, channels // channels_per_group))
+        super().__init__(max(g for g in range(1, most + 1) if channels % g == 0), channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:].numel() == self.num_groups:

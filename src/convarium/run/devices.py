@@ -47,6 +47,8 @@ class Preflight(NamedTuple):
     """Trainable numbers."""
     macs: int
     """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
+    note: str = ""
+    """What the header says about its normalization."""
 
 
 @dataclass(frozen=True)

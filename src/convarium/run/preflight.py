@@ -58,7 +58,7 @@ def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bo
     check_loss(config, loss, heads)
     check_metrics(config)
     check_dense(net, config)
-    return Preflight(placement, params, macs)
+    return Preflight(placement, params, macs, note_on_norms(net, _per_device(config, placement)))
 
 
 def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> tuple[int, int, int]:
@@ -66,12 +66,11 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> t
 
     Its trainable numbers, the multiply-adds of one image without auxiliary classifiers, and how many of these it has.
     """
-    data, trainer = config["data"], config["trainer"]
+    data, per_device = config["data"], _per_device(config, placement)
     size = int(data["image_size"])
-    per_device = config["batch_size"] // (placement.ranks * trainer["accumulate_grad_batches"])
     with torch.device("meta"):
-        images = torch.zeros(max(1, per_device), int(data["channels"]), size, size)
-    outputs = _watch(net, images[:2], config, placement, max(1, per_device))
+        images = torch.zeros(per_device, int(data["channels"]), size, size)
+    outputs = _watch(net, images[:2], config, placement, per_device)
     if not isinstance(outputs, Tensor | Outputs):
         raise ConfigError(
             f"arch={_choice(config, 'arch')}: gives a {type(outputs).__name__} in training; accepted: logits, or"
@@ -90,6 +89,17 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> t
         raise ConfigError(f"arch.num_classes={logits.shape[1]}: data.num_classes={classes}; they must be equal")
     params = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     return params, counter.get_total_flops() // 2, heads
+
+
+def note_on_norms(net: nn.Module, per_device: int) -> str:
+    """Which norms are instance norms under another name, for each group is one channel, or the batch one image; or ""."""
+    grouped = [layer for layer in net.modules() if isinstance(layer, nn.GroupNorm)]
+    single = sum(layer.num_groups == layer.num_channels > 1 for layer in grouped)
+    if single:
+        return f"{single} of {len(grouped)} group norms are instance norms: norm.channels_per_group=1"
+    if per_device == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()):
+        return "one image at a time: batch norm is instance norm in training"
+    return ""
 
 
 def check_last_batch(config: dict[str, Any], placement: Placement, images: int) -> None:
@@ -175,6 +185,12 @@ def without_values(config: dict[str, Any]) -> nn.Module:
     with torch.device("meta"):
         net: nn.Module = build(arch, "arch")
     return net
+
+
+def _per_device(config: dict[str, Any], placement: Placement) -> int:
+    """Images that a device has at a time."""
+    at_a_time: int = placement.ranks * config["trainer"]["accumulate_grad_batches"]
+    return max(1, int(config["batch_size"]) // at_a_time)
 
 
 def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Placement, per_device: int) -> Any:
