@@ -36,7 +36,10 @@ def golden_logits(name: str) -> list[float]:
 @pytest.mark.parametrize("name", asked(NAMES, {*NAMES} - DEEP))
 def test_it_has_exactly_the_published_parameters(name: str) -> None:
     net, _ = make_published(name)
-    assert sum(parameter.numel() for parameter in net.parameters()) == stated(name).parameters
+    counts = {key: parameter.numel() for key, parameter in net.named_parameters()}
+    in_heads = sum(count for key, count in counts.items() if key.startswith("aux."))
+    assert sum(counts.values()) - in_heads == stated(name).parameters
+    assert (sum(counts.values()) if in_heads else None) == stated(name).with_heads
 
 
 @pytest.mark.parametrize("name", asked([name for name in NAMES if stated(name).multiply_adds], {*NAMES} - DEEP))

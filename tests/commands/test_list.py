@@ -55,6 +55,7 @@ NETWORK = Architecture(
     year=2014,
     where="Table 1, column D",
     parameters=1234,
+    with_heads=None,
     channels=3,
     image_size=32,
     num_classes=10,
@@ -66,6 +67,8 @@ LONG = NETWORK._replace(published=Published(protocol=" ".join(["protocol"] * 30)
 
 def test_an_architecture_is_read_from_its_opening_comments() -> None:
     assert read([f"{FIRST}, 5,678 multiply-adds", PUBLISHED]) == NETWORK
+    headed = read([FIRST.replace("parameters at", "parameters (5,000 with auxiliary heads) at")])
+    assert headed == NETWORK._replace(with_heads=5000, multiply_adds=None, published=Published())
     assert read([FIRST]) == NETWORK._replace(multiply_adds=None, published=Published())
     assert read(["Not of that form"]) is None
     assert read([]) is None
@@ -98,6 +101,15 @@ def test_a_line_has_our_counts_beside_the_paper_s() -> None:
     assert lines[0].split("  ")[-1] == "error in % by which protocol"
     assert lines[2] == "2014 A & B et al."
     assert " ".join(lines[3].split()) == "net1 1,234 60 M 5,678 1.8 G 40.7 18.2 10 views of val"
+
+
+def test_counts_leave_out_auxiliary_heads_and_a_line_says_what_they_add(listed: Callable[..., str]) -> None:
+    rows = {line.split()[0]: line.split()[1] for line in listed("arch").splitlines() if line.startswith("  ")}
+    assert (rows["inception_v1"], rows["inception_v3"]) == ("6,998,552", "23,834,568")
+    assert listed("arch").splitlines()[-1] == (
+        "All counts are without auxiliary heads; parameters with them: inception_v1 13,378,280, inception_v3 27,161,264"
+    )
+    assert "auxiliary" not in table({"net1": NETWORK})
 
 
 def test_papers_come_by_year_and_their_networks_by_size() -> None:
@@ -138,6 +150,7 @@ def test_records_are_numbers_and_complete() -> None:
         "year": 2014,
         "where": "Table 1, column D",
         "parameters": 1234,
+        "with_heads": None,
         "channels": 3,
         "image_size": 32,
         "num_classes": 10,

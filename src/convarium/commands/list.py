@@ -71,6 +71,10 @@ def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
                 lines += [numbers + gap + first, *(" " * before + text for text in others)]
             else:
                 lines += [numbers, *wrap(protocol, width or 0, initial_indent=INDENT, subsequent_indent=INDENT)]
+    headed = [f"{name} {network.with_heads:,}" for name, network in papers if network.with_heads]
+    if headed:
+        text = f"All counts are without auxiliary heads; parameters with them: {', '.join(headed)}"
+        lines += ["", *(wrap(text, width) if width else [text])]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -61,13 +61,17 @@ class Published(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """What the comments that open an architecture's yaml state; the counts are ours and tested."""
+    """What the comments that open an architecture's yaml state; the counts are ours and tested.
+
+    Both leave out auxiliary heads, which are there in training only; `with_heads` are the parameters with them.
+    """
 
     title: str
     authors: str
     year: int
     where: str
     parameters: int
+    with_heads: int | None
     channels: int
     image_size: int
     num_classes: int
@@ -77,7 +81,8 @@ class Architecture(NamedTuple):
 
 ARCHITECTURE = re.compile(
     r"(?P<title>.+) - (?P<authors>.+) (?P<year>\d{4}), (?P<where>.+) - "
-    r"(?P<parameters>[\d,]+) parameters at (?P<channels>\d+)x(?P<image_size>\d+)x(?P=image_size), "
+    r"(?P<parameters>[\d,]+) parameters( \((?P<with_heads>[\d,]+) with auxiliary heads\))? at "
+    r"(?P<channels>\d+)x(?P<image_size>\d+)x(?P=image_size), "
     r"(?P<num_classes>[\d,]+) class(es)?"
     r"(, (?P<multiply_adds>[\d,]+) multiply-adds)?"
 )
@@ -101,7 +106,7 @@ def read_architecture(comments: list[str]) -> Architecture | None:
     if match is None:
         return None
     stated: dict[str, Any] = match.groupdict()
-    for name in ("year", "parameters", "channels", "image_size", "num_classes", "multiply_adds"):
+    for name in ("year", "parameters", "with_heads", "channels", "image_size", "num_classes", "multiply_adds"):
         stated[name] = stated[name] and int(stated[name].replace(",", ""))
     line = next((line for line in comments[1:] if line.startswith("Published: ")), "")
     return Architecture(**stated, published=read_published(line.removeprefix("Published: ")))
