@@ -100,15 +100,25 @@ def test_every_row_of_the_table_is_tried() -> None:
         (["norm=group", "norm.channels_per_group=2"], ""),
         (["norm=layer"], ""),
         (["batch_size=1"], "one image at a time: batch norm is instance norm in training"),
-        (["batch_size=2", "trainer.accumulate_grad_batches=2"], "one image at a time: batch norm is instance norm"),
+        (
+            ["batch_size=2", "trainer.accumulate_grad_batches=2"],
+            "one image at a time: batch norm is instance norm in training",
+        ),
         (["batch_size=2"], ""),
         (["batch_size=1", "norm=none"], ""),
     ],
 )
 def test_a_norm_that_is_instance_norm_under_another_name_is_noted(words: list[str], note: str) -> None:
-    found = preflight(config_of("arch=resnet20", "data.image_size=16", *words)).note
-    assert found.startswith(note)
-    assert bool(found) == bool(note)
+    found = preflight(config_of("arch=resnet20", "data.image_size=16", *words)).notes
+    assert found == ((note,) if note else ())
+
+
+def test_the_parameters_of_auxiliary_heads_are_noted() -> None:
+    words = ("arch=inception_v3", "data.channels=3", "data.image_size=299", "data.num_classes=1000")
+    assert preflight(config_of(*words)).notes == (
+        "3,326,696 of the parameters are in auxiliary heads, in training only",
+    )
+    assert preflight(config_of(*words, "arch.aux_heads=false")).notes == ()
 
 
 @pytest.mark.parametrize("norm", sorted(path.stem for path in (CONF / "norm").glob("*.yaml")))
@@ -348,7 +358,7 @@ def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
 
 
 def test_the_table_is_read_where_the_network_runs() -> None:
-    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10, "")
+    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10, ())
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
     rows = {
         "run": str(run.path),
         "network": f"{config['name']}: {params:,} parameters, {macs:,} multiply-adds per image",
-        **({"note": prepared.preflight.note} if prepared.preflight.note else {}),
+        **({"note": f"\n{'':10}".join(prepared.preflight.notes)} if prepared.preflight.notes else {}),
         **({"weights": str(loaded)} if loaded else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} {val}",

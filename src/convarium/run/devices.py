@@ -47,8 +47,8 @@ class Preflight(NamedTuple):
     """Trainable numbers."""
     macs: int
     """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
-    note: str = ""
-    """What the header says about its normalization."""
+    notes: tuple[str, ...] = ()
+    """What the header says about the network that its numbers do not show."""
 
 
 @dataclass(frozen=True)

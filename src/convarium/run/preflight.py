@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convarium.archs.weights.fitting import AUXILIARY
 from convarium.config.instantiate import build
 from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
@@ -58,7 +59,7 @@ def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bo
     check_loss(config, loss, heads)
     check_metrics(config)
     check_dense(net, config)
-    return Preflight(placement, params, macs, note_on_norms(net, _per_device(config, placement)))
+    return Preflight(placement, params, macs, notes_on(net, _per_device(config, placement)))
 
 
 def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> tuple[int, int, int]:
@@ -91,15 +92,21 @@ def check_net(net: nn.Module, config: dict[str, Any], placement: Placement) -> t
     return params, counter.get_total_flops() // 2, heads
 
 
-def note_on_norms(net: nn.Module, per_device: int) -> str:
-    """Which norms are instance norms under another name, for each group is one channel, or the batch one image; or ""."""
+def notes_on(net: nn.Module, per_device: int) -> tuple[str, ...]:
+    """How many parameters are in auxiliary heads, and which norms are instance norms under another name, for each group
+    is one channel, or the batch one image.
+    """
+    notes = []
+    in_heads = sum(value.numel() for key, value in net.named_parameters() if key.startswith(AUXILIARY))
+    if in_heads:
+        notes.append(f"{in_heads:,} of the parameters are in auxiliary heads, in training only")
     grouped = [layer for layer in net.modules() if isinstance(layer, nn.GroupNorm)]
     single = sum(layer.num_groups == layer.num_channels > 1 for layer in grouped)
     if single:
-        return f"{single} of {len(grouped)} group norms are instance norms: norm.channels_per_group=1"
+        notes.append(f"{single} of {len(grouped)} group norms are instance norms: norm.channels_per_group=1")
     if per_device == 1 and any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()):
-        return "one image at a time: batch norm is instance norm in training"
-    return ""
+        notes.append("one image at a time: batch norm is instance norm in training")
+    return tuple(notes)
 
 
 def check_last_batch(config: dict[str, Any], placement: Placement, images: int) -> None:
