@@ -59,6 +59,15 @@ def test_the_matrix_is_the_product_that_keras_forms():
         assert np.allclose(matrix, rows_first[[1, 0]][:, [1, 0, 2]], atol=1e-12)
 
 
+def test_the_shear_slides_columns_and_the_height_shift_is_vertical_as_before_keras_swapped_its_axes():
+    sheared = Affine(shear=30).matrices(32, 32, MANY)
+    assert (sheared[:, 0, 1:] == 0).all()  # from where across: no matter which row
+    assert (sheared[:, 1, 0].abs() > 0.1).double().mean() > 0.7  # from where down: by the column
+    shifted = Affine(height_shift=0.5).matrices(32, 32, MANY)
+    assert (shifted[:, 0, 2] == 0).all()
+    assert (shifted[:, 1, 2].abs() > 1).double().mean() > 0.7
+
+
 def test_each_amount_is_drawn_evenly_within_its_range():
     turned = Affine(rotation=30).matrices(32, 32, MANY)
     angles = torch.atan2(turned[:, 0, 1], turned[:, 0, 0]).rad2deg()

@@ -18,7 +18,10 @@ def _between(drawn: Tensor, low: float, high: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Affine:
-    """Rotation, shift, shear and zoom, each drawn evenly, as Keras' ImageDataGenerator defines them.
+    """Rotation, shift, shear and zoom, each drawn evenly, as Keras' ImageDataGenerator defined them.
+
+    Its matrices are on (row, column): the shear slides columns up and down. Keras has swapped the axes since
+    (keras-preprocessing issue 315), so that its shear slides rows sideways, and its height_shift, too, is sideways.
 
     rotation, shear: degrees to either side; width_shift, height_shift: shares of the image's side, either way; zoom:
     each axis by its own factor from 1 - zoom to 1 + zoom (above 1 the image becomes smaller); horizontal_flip: one in
