@@ -56,7 +56,11 @@ def test_a_run_begins_with_the_weights_of_another(own_directory: Path) -> None:
     before, after = load_file(first.weights), load_file(second.weights)
     assert before.keys() == after.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    assert f" weights  {first.weights} (keys as our own)" in second.log_file.read_text()
+    log = second.log_file.read_text()
+    assert f" weights  {first.weights} (keys as our own)\n" in log
+    assert (
+        "\n          assumed, for its keys do not tell: all that has no weights as in this\n          config\n" in log
+    )
 
 
 def test_other_classes_get_a_new_classifier_which_is_said(own_directory: Path) -> None:
@@ -214,11 +218,12 @@ def test_evaluate_prints_the_same_as_of_a_run(little_run: RunDirectory, own_dire
     words = (*WORDS, "data.mean=[0.485,0.456,0.406]", f"weights={little_run.weights}", "trainer=cpu")
     assert run(convarium, "evaluate", *words, "--json", log=own_directory / "json") == 0
     told = json.loads((own_directory / "json").read_text())
+    assert told["assumption"].startswith("assumed, for its keys do not tell: all that has no weights")
     assert (told["run"], told["weights"], told["split"]) == (None, str(little_run.weights), "test")
     assert told["metrics"]["test/acc1"] == little_run.result()["metrics"]["test/acc1"]
     assert run(convarium, "evaluate", *words, log=own_directory / "text") == 0
     text = (own_directory / "text").read_text()
-    assert text.startswith(f"resnet20-synthetic, {little_run.weights} weights, test split, on cpu\n")
+    assert text.startswith(f"resnet20-synthetic, {little_run.weights} weights, test split, on cpu\nassumed, ")
     assert f"    acc1  {told['metrics']['test/acc1']:9.4f}\n" in text
     assert {path.name for path in own_directory.iterdir()} == {"json", "text"}
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
 from convarium.trained import SPLITS, WEIGHTS
@@ -37,6 +38,7 @@ def run(words: Words) -> int:
         answer = {
             "run": str(place.path) if place else None,
             "weights": evaluation.weights,
+            "assumption": evaluation.assumption or None,
             "split": split,
             "images": images,
             "views": str(evaluation.views or "1 crop"),
@@ -49,7 +51,8 @@ def run(words: Words) -> int:
     as_tested = place is not None and weights == "final" and split == "test" and not overrides
     logged = place.result().get("metrics", {}) if place and as_tested else {}
     views = f", {evaluation.views}" if evaluation.views else ""
-    print(f"{evaluation.config['name']}, {evaluation.weights} weights, {split} split{views}, on {device}\n")
+    print(f"{evaluation.config['name']}, {evaluation.weights} weights, {split} split{views}, on {device}")
+    print(*wrap(evaluation.assumption, 80), "", sep="\n")
     names = {name: name.partition("/")[2] for name in metrics}
     width = max(8, *map(len, names.values()))
     print(f"{'':>{width}}  {'measured':>9}" + (f"  {'logged':>9}" if logged else ""))

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, TextIO
 
 from convarium.run.directory import RunDirectory, as_seen_from_here
@@ -134,8 +135,8 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
     rows = {
         "run": str(run.path),
         "network": f"{config['name']}: {params:,} parameters, {macs:,} multiply-adds per image",
-        **({"note": f"\n{'':10}".join(prepared.preflight.notes)} if prepared.preflight.notes else {}),
-        **({"weights": str(loaded)} if loaded else {}),
+        **({"note": _in_lines(*prepared.preflight.notes)} if prepared.preflight.notes else {}),
+        **({"weights": _in_lines(str(loaded), *wrap(loaded.assumption, 70))} if loaded else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} {val}",
         "from": f"{config['data']['_target_'].rpartition('.')[2]}, {data.training_source}",
@@ -147,6 +148,11 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
     return "\n".join(f"{name:>8}  {value}" for name, value in rows.items()) + "\n"
+
+
+def _in_lines(*lines: str) -> str:
+    """One below the other, behind the name of their row."""
+    return f"\n{'':10}".join(lines)
 
 
 def summary(run: RunDirectory, result: dict[str, Any]) -> str:

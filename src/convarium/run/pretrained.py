@@ -28,6 +28,13 @@ class Opened(NamedTuple):
     """Those in the file, by ours."""
     sets: Settings
     view: Settings
+    assumed: tuple[str, ...] = ()
+    """What the file cannot tell."""
+
+    @property
+    def assumption(self) -> str:
+        """What of the network is not in the file, and how it is taken to be; empty where that is known."""
+        return f"assumed, for its keys do not tell: {', '.join(self.assumed)}" if self.assumed else ""
 
     def fit(self, net: nn.Module, source: str) -> Fitted:
         """What a network takes over of them; raises ConfigError if it is another's."""
@@ -52,6 +59,8 @@ class Loaded(NamedTuple):
     """Classifiers that keep their own, because the file's are for another number of classes."""
     classes: int
     """How many that is."""
+    assumption: str
+    """What the file does not tell of the network, in words."""
 
     def __str__(self) -> str:
         heads = f"; {', '.join(self.new_heads)} new: the file's is for {self.classes} classes" if self.new_heads else ""
@@ -117,7 +126,7 @@ def adapt(conf: Conf, composed: Composed) -> Composed:
 
 def open_weights(config: dict[str, Any]) -> Opened:
     """Read the weights that a config names. Raises ConfigError where that cannot be."""
-    source = str(config["weights"])
+    source, assumed = str(config["weights"]), tuple[str, ...]()
     try:
         if source.startswith(DOWNLOAD):
             download = find(without_values(config), source.removeprefix(DOWNLOAD), LAYOUTS)
@@ -127,10 +136,10 @@ def open_weights(config: dict[str, Any]) -> Opened:
             theirs = read_file(Path(source))
             known = recognize(theirs)
             if known is None:
-                return Opened(OURS, theirs, {}, {}, {})
-            layout, view = known, known.view(theirs)
+                return Opened(OURS, theirs, {}, {}, {}, ("all that has no weights as in this config",))
+            layout, view, assumed = known, known.view(theirs), known.assumes(theirs)
         names = {ours: key for key, ours in layout.ours(theirs).items()}
-        return Opened(layout.name, layout.translate(theirs), names, layout.sets(theirs), view)
+        return Opened(layout.name, layout.translate(theirs), names, layout.sets(theirs), view, assumed)
     except ValueError as error:
         raise ConfigError(f"weights={source}: {error}") from error
 
@@ -143,7 +152,7 @@ def load_weights(net: nn.Module, config: dict[str, Any], opened: Opened | None =
     opened = opened or open_weights(config)
     fitted = opened.fit(net, config["weights"])
     net.load_state_dict(fitted.state, strict=False)  # `fit` has refused what must not be missing
-    return Loaded(str(config["weights"]), opened.layout, fitted.new_heads, fitted.classes)
+    return Loaded(str(config["weights"]), opened.layout, fitted.new_heads, fitted.classes, opened.assumption)
 
 
 def _inside(config: dict[str, Any], key: str) -> bool:

@@ -54,6 +54,7 @@ class Evaluation(NamedTuple):
     placement: Placement
     views: Views | None  # None: the image of one crop
     other_data: bool  # than the run's own
+    assumption: str = ""  # what a file does not tell of its network
 
 
 class Measured(NamedTuple):
@@ -86,10 +87,12 @@ def prepare_file(overrides: Sequence[str], *, split: str = "test") -> Evaluation
     words = readable(overrides)
     conf = Conf()
     named = _named(conf, words, (EVALUATE, NETWORK), (*names_with(NETWORK), "split", "format", *ACCEPTED))
-    config = adapt_to_weights(conf, conf.compose(words, to_train=False)).config
-    if config["weights"] is None:
+    adapted = adapt_to_weights(conf, conf.compose(words, to_train=False))
+    config, opened = adapted.config, adapted.pretrained
+    if opened is None:
         raise ConfigError("weights: none given; an evaluation without a run needs weights=FILE, or torchvision:NAME")
-    return _evaluation(None, config["weights"], split, config, named, True)
+    evaluation = _evaluation(None, config["weights"], split, config, named, True)
+    return evaluation._replace(assumption=opened.assumption)
 
 
 def _evaluation(

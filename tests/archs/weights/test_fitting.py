@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convarium.archs.inception_v1 import InceptionV1
+from convarium.archs.inception_v3 import InceptionV3
 from convarium.archs.resnet import CifarResNet
 from convarium.archs.weights import fit
 
@@ -55,6 +56,18 @@ def test_auxiliary_heads_are_left_out_for_a_network_without() -> None:
         assert not any(key.startswith("aux.") for key in fitted.state)
         told = refused(InceptionV1(), InceptionV1(aux_heads=False).state_dict())
     assert told.startswith("12 keys missing: aux.0.conv.conv.weight, aux.0.conv.conv.bias, aux.0.hidden.0.weight and 9")
+
+
+@pytest.mark.parametrize(("network", "sizes"), [(InceptionV1, (224, 128)), (InceptionV3, (299, 224))])
+def test_auxiliary_heads_for_images_of_another_size_are_refused_with_the_way_out(
+    network: type[InceptionV1 | InceptionV3], sizes: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        published = network(image_size=sizes[0]).state_dict()
+        told = refused(network(image_size=sizes[1]), published)
+        fitted = fit(network(image_size=sizes[1], aux_heads=False), published)
+    assert told.endswith("; its auxiliary heads are for images of another size; accepted: arch.aux_heads=false")
+    assert not any(key.startswith("aux.") for key in fitted.state)
 
 
 def test_what_is_missing_too_many_or_misshapen_is_named_and_counted() -> None:

@@ -4,6 +4,7 @@ Their networks are built here with random weights; nothing is downloaded. Each i
 their normalized images, ours on the same images as its own config normalizes them.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,17 @@ def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return (images - images.new_tensor(mean).view(1, -1, 1, 1)) / images.new_tensor(std).view(1, -1, 1, 1)
 
 
-def compare(theirs: nn.Module, *words: str, size: int, state: dict[str, Any] | None = None) -> dict[str, Any]:
+Colours = tuple[tuple[float, ...], tuple[float, ...]]
+CIFAR10: Colours = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # as most repositories for CIFAR-10 have them
+
+
+def compare(
+    theirs: nn.Module,
+    *words: str,
+    size: int,
+    state: dict[str, Any] | None = None,
+    colours: Colours = (MEAN, STD),
+) -> dict[str, Any]:
     """Save their weights, read them into the network that `words` choose; its config, if the logits are the same."""
     torch.save(theirs.state_dict() if state is None else state, "weights.pth")
     config = compose([*SYNTHETIC, *words, f"data.image_size={size}", "weights=weights.pth"]).config
@@ -49,7 +60,7 @@ def compare(theirs: nn.Module, *words: str, size: int, state: dict[str, Any] | N
     assert load_weights(ours, config).new_heads == ()
     images = torch.rand(1, 3, size, size, dtype=torch.float64)
     with torch.no_grad():
-        expected = theirs.double()(normalized(images, MEAN, STD))
+        expected = theirs.double()(normalized(images, *colours))
         found = ours.eval()(normalized(images, config["data"]["mean"], config["data"]["std"]))
     assert expected.std() > 1e-6
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.std().item())
@@ -64,6 +75,37 @@ def test_a_resnet_of_torchvision(depth: int) -> None:
     theirs = random_weights(torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10))
     config = compare(theirs, "arch=resnet50", f"arch.depth={depth}", "arch.stem=paper", size=64)
     assert config["arch"]["downsample_in"] == ("3x3" if depth >= 50 else "1x1")
+
+
+def for_small_images(depth: int) -> nn.Module:
+    """torchvision's with the stem that ResNets of images of 32 pixels have."""
+    theirs = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10)
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    return random_weights(theirs)
+
+
+def called(state: dict[str, Tensor], **others: str) -> dict[str, Tensor]:
+    """The tensors under keys in which some words are others."""
+    return {".".join(others.get(word, word) for word in key.split(".")): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("depth", asked([18, 34, 50], [18]))
+def test_a_resnet_of_torchvision_with_a_stem_of_3x3(depth: int) -> None:
+    config = compare(for_small_images(depth), "arch=resnet50", f"arch.depth={depth}", size=32, colours=CIFAR10)
+    assert (config["arch"]["stem"], config["arch"]["shortcut"]) == ("small", "B")
+
+
+@pytest.mark.parametrize("depth", asked([18, 50], [50]))
+def test_a_resnet_of_kuangliu(depth: int) -> None:
+    theirs = for_small_images(depth)
+    state = {"net": called(theirs.state_dict(), fc="linear", downsample="shortcut"), "acc": 95.5, "epoch": 199}
+    compare(theirs, "arch=resnet50", f"arch.depth={depth}", size=32, state=state, colours=CIFAR10)
+
+
+def test_how_images_were_normalized_may_be_said_where_keys_leave_it_open() -> None:
+    half = ("data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]")
+    colours = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    compare(for_small_images(18), "arch=resnet18", *half, size=32, colours=colours)
 
 
 def small_vgg(name: str) -> nn.Module:
@@ -219,6 +261,14 @@ def test_a_cifar_resnet_with_projections() -> None:
     compare(random_weights(CifarReference(20, projection=True)), "arch=resnet20", "arch.shortcut=B", size=32)
 
 
+@pytest.mark.parametrize("projection", [False, True])
+def test_a_cifar_resnet_with_the_keys_of_torchvision(projection: bool) -> None:
+    theirs = random_weights(CifarReference(20, projection))
+    state = called(theirs.state_dict(), linear="fc", shortcut="downsample")
+    config = compare(theirs, "arch=resnet20", size=32, state=state, colours=CIFAR10)
+    assert config["arch"]["shortcut"] == ("B" if projection else "A")
+
+
 def test_the_maps_are_as_many_before_as_behind_and_not_only_behind() -> None:
     """The padding matters: without renumbering, these weights compute something else."""
     theirs = random_weights(CifarReference(20))
@@ -240,12 +290,20 @@ LAYOUT_OF: dict[str, Callable[[], nn.Module]] = {
     "EfficientNet of torchvision": torchvision.models.efficientnet_b0,
     "CIFAR ResNet (pytorch_resnet_cifar10)": lambda: CifarReference(8),
 }
+CALLED_OTHERWISE = {  # the layout of which others are but for some words
+    "VGG of timm": ("VGG of torchvision", {}),
+    "ResNet of kuangliu's pytorch-cifar": (
+        "ResNet of torchvision and timm",
+        {"fc": "linear", "downsample": "shortcut"},
+    ),
+    "CIFAR ResNet in torchvision's keys": ("CIFAR ResNet (pytorch_resnet_cifar10)", {"linear": "fc"}),
+}
 
 
-@pytest.mark.parametrize("name", LAYOUT_OF)
+@pytest.mark.parametrize("name", [*LAYOUT_OF, *CALLED_OTHERWISE])
 def test_a_layout_is_recognized_by_its_keys_and_no_other_claims_them(name: str) -> None:
     with torch.device("meta"):
-        state = LAYOUT_OF[name]().state_dict()
+        state = of_layout(name)
     assert [layout.name for layout in LAYOUTS if layout.likeness(state) == 1] == [name]
 
 
@@ -264,11 +322,37 @@ def test_a_layout_is_recognized_without_one_of_its_marks(layout: Layout) -> None
 
 
 def of_layout(name: str) -> dict[str, Tensor]:
-    if name != "VGG of timm":
+    if name in LAYOUT_OF:
         return LAYOUT_OF[name]().state_dict()
+    other, words = CALLED_OTHERWISE[name]
+    if words:
+        return called(LAYOUT_OF[other]().state_dict(), **words)
     names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
     state = LAYOUT_OF["VGG of torchvision"]().state_dict()
     return {names.get(module := key.rpartition(".")[0], module) + key.removeprefix(module): state[key] for key in state}
+
+
+def test_a_layout_says_what_neither_keys_nor_shapes_can_tell() -> None:
+    """Networks that compute something else have the same: with a blur before each stride, another activation, ..."""
+    with torch.device("meta"):
+        said = {layout.name: ", ".join(layout.assumes(of_layout(layout.name))) for layout in LAYOUTS}
+        blurred, bottlenecks = torchvision.models.resnet18(), torchvision.models.resnet50()
+    assert all(re.match("relu, |silu, ", text) for text in said.values())
+    assert "nothing blurred" in said["ResNet of torchvision and timm"]
+    layout = recognize(blurred.state_dict())
+    assert layout is not None
+    assert "a bottleneck's stride in its 3x3" in layout.assumes(bottlenecks.state_dict())
+    blurred.maxpool = nn.Sequential(blurred.maxpool, nn.AvgPool2d(2, 1))
+    assert recognize(blurred.state_dict()) is layout
+    assert "zeros on both sides" in said["CIFAR ResNet (pytorch_resnet_cifar10)"]
+    assert "BGR" in said["VGG of torchvision"]
+
+
+def test_a_preactivation_resnet_of_the_same_repository_is_refused_by_its_keys() -> None:
+    state = called(for_small_images(18).state_dict(), fc="linear", downsample="shortcut")
+    torch.save({key: value for key, value in state.items() if not key.startswith("bn1.")}, "weights.pth")
+    with pytest.raises(ConfigError, match=r"4 keys missing \(by our names\): stem\.norm\.weight"):
+        compose(["arch=resnet18", *SYNTHETIC, "data.image_size=32", "weights=weights.pth"])
 
 
 STRANGE = [

@@ -5,7 +5,17 @@ Their published errors were measured on images resized bicubically; ours are res
 
 import re
 
-from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, Layout, Settings, State, changed, crop, renamed
+from convarium.archs.weights.layout import (
+    COLOURS,
+    IMAGENET,
+    PAPER_STEM,
+    Layout,
+    Settings,
+    State,
+    changed,
+    crop,
+    renamed,
+)
 
 LAYERS = {"0": "conv", "1": "norm"}
 GATE = {"fc1": "squeeze", "fc2": "excite"}
@@ -33,8 +43,12 @@ def _maps(state: State) -> int:
     return weight.shape[-1] if weight is not None and weight.ndim else 0
 
 
+def _eps(state: State) -> float:
+    return 1e-3 if _maps(state) >= FIRST_OF_TENSORFLOW else 1e-5
+
+
 def _sets(state: State) -> Settings:
-    eps = 1e-3 if _maps(state) >= FIRST_OF_TENSORFLOW else 1e-5
+    eps = _eps(state)
     norms = ("paper", "batch", "sync_batch") if eps == 1e-3 else ("batch", "sync_batch")
     parts = {"activation": ("paper", "silu"), "pool": ("paper",)}
     return IMAGENET | PAPER_STEM | parts | {"norm": norms, "norm.eps": eps, "arch.padding": "symmetric"}
@@ -57,6 +71,7 @@ LAYOUTS = (
             (r"classifier\.1", "classifier"),
         ),
         sets=_sets,
+        assumes=lambda state: ("silu", f"a norm's eps of {_eps(state):g}", "the same padding on all sides", COLOURS),
         view=_view,
         # 1x1 convolutions of one pixel are linear layers
         convert=changed(lambda weight: weight.flatten(1), "squeeze.weight", "excite.weight"),

@@ -52,6 +52,8 @@ def fit(net: nn.Module, state: State, names: Mapping[str, str] | None = None) ->
         *_told("too many", [names.get(key, key) for key in extra]),
         *_told("of another shape", shapes),
     ]
+    if told and not missing and not extra and all(key.startswith(AUXILIARY) for key in misshapen):
+        told.append("its auxiliary heads are for images of another size; accepted: arch.aux_heads=false")
     if told:
         raise ValueError("; ".join(told))
     return Fitted({key: value for key, value in state.items() if _module(key) not in heads}, heads, classes)

@@ -52,6 +52,7 @@ LAYOUTS = (
         sets=_sets,
         # a 3x3 kernel is a 5x5 one with a margin of zeros
         convert=changed(lambda kernel: pad(kernel, (1, 1, 1, 1)), "branch5.1.conv.weight"),
+        assumes=lambda state: ("relu", "a norm's eps of 1e-3", "a last pooling of 2x2", "images of -1 to 1"),
         models=("googlenet",),
     ),
 )

@@ -46,6 +46,7 @@ LAYOUTS = (
         ),
         sets=_sets,
         view=lambda state: crop(299, of=342),
+        assumes=lambda state: ("relu", "a norm's eps of 1e-3", "averages that count the padding", "images of -1 to 1"),
         models=("inception_v3",),
     ),
 )

@@ -25,13 +25,15 @@ class Layout:
 
     `sets` are the keys of an experiment on which the function depends, decided by what is in the file: any other value
     is an error. A value that is a tuple lists what is accepted, what is set first. `view` are those of how the images
-    were sized when the published error was measured, which may be changed.
+    were shown when the published error was measured, which may be changed. `assumes` says in words what neither the
+    keys nor the shapes of a file can tell: other networks have the same, and would compute something else here.
     """
 
     name: str
     marks: tuple[str, ...]  # keys that every file of this layout has
     names: Names
     sets: Callable[[State], Settings]
+    assumes: Callable[[State], tuple[str, ...]]
     view: Callable[[State], Settings] = lambda state: crop(224, of=256)  # as most for ImageNet
     convert: Callable[[State], State] = lambda state: state  # what is more than another name; of our names
     lacks: tuple[str, ...] = ()  # keys by which another layout is told apart
@@ -98,5 +100,6 @@ BATCH_NORM: Settings = {"norm": ("batch", "sync_batch"), "norm.eps": 1e-5}  # wh
 NO_NORM: Settings = {"norm": ("none",)}  # whatever the paper has
 PAPER_STEM: Settings = {"arch.stem": "paper"}  # also for images as small as get another by themselves
 RELU: Settings = {"activation": ("paper", "relu"), "pool": ("paper", "max")}
+COLOURS = "RGB from 0 to 1 less ImageNet's mean"
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}

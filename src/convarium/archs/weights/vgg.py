@@ -2,7 +2,18 @@
 
 from collections.abc import Iterable
 
-from convarium.archs.weights.layout import BATCH_NORM, IMAGENET, NO_NORM, RELU, Layout, Names, Settings, State, changed
+from convarium.archs.weights.layout import (
+    BATCH_NORM,
+    COLOURS,
+    IMAGENET,
+    NO_NORM,
+    RELU,
+    Layout,
+    Names,
+    Settings,
+    State,
+    changed,
+)
 
 
 def _vgg(hidden: dict[str, str]) -> Names:
@@ -36,12 +47,18 @@ def _sets(state: State) -> Settings:
     return IMAGENET | RELU | (BATCH_NORM if "features.1.running_mean" in state else NO_NORM)
 
 
+def _assumes(state: State) -> tuple[str, ...]:
+    norm = ("a norm's eps of 1e-5",) if "features.1.running_mean" in state else ()
+    return ("relu", "max pooling", *norm, f"{COLOURS} (not Caffe's BGR)")
+
+
 LAYOUTS = (
     Layout(
         "VGG of torchvision",
         marks=("features.0.weight", "classifier.0.weight", "classifier.3.weight", "classifier.6.weight"),
         names=_vgg({"classifier.0": "fc6.0", "classifier.3": "fc7.0", "classifier.6": "fc8"}),
         sets=_sets,
+        assumes=_assumes,
         models=tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
     ),
     Layout(
@@ -49,6 +66,7 @@ LAYOUTS = (
         marks=("features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight", "head.fc.weight"),
         names=_vgg({"pre_logits.fc1": "fc6.0", "pre_logits.fc2": "fc7.0", "head.fc": "fc8"}),
         sets=_sets,
+        assumes=_assumes,
         # 1x1 convolutions, and one as large as its maps, are linear layers
         convert=changed(lambda weight: weight.flatten(1), "fc6.0.weight", "fc7.0.weight", "fc8.weight"),
     ),
