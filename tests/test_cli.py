@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+import convarium as package
+
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 QUICK = ("trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "callbacks=[]")
 Command = Callable[..., Any]
@@ -66,6 +68,16 @@ def test_the_help_of_convarium_is_short(convarium: Command) -> None:
 
 def test_the_version_is_that_of_the_package(convarium: Command) -> None:
     assert convarium("--version").out == f"{version('convarium')}\n"
+    assert package.__version__ == version("convarium")
+    code = "import sys, convarium; convarium.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_help_says_of_every_key_what_it_means(convarium: Command) -> None:
+    lines = convarium("train", "--help").out.partition("The experiment as written so far")[2].splitlines()[1:-1]
+    keys = [line for line in lines if "=" in line]
+    assert len(keys) > 90
+    assert [line for line in keys if not re.fullmatch(r"[\w.]+=\S+ {2,}\S.*", line)] == []
 
 
 def test_a_sweep_runs_every_point_in_a_folder_of_its_own_without_a_terminal_of_any_kind(own_directory: Path) -> None:

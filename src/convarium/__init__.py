@@ -9,7 +9,11 @@ __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Torch is imported when it is asked for (PEP 562)."""
+    """What takes time to know is looked up when it is asked for (PEP 562): torch, and the installed version."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("convarium")
     if name == "load_run":
         from convarium.trained.load import load_run
 

@@ -50,6 +50,12 @@ def test_the_words_of_a_verb_are_sorted(tmp_path: Path) -> None:
     assert replace(VERB, positions="").read(["run"]).overrides == ["run"]  # which Hydra refuses
 
 
+def test_an_option_may_be_written_with_dashes() -> None:
+    words = VERB.read(["run", "--weights", "best", "--output=a", "--data.root=b", "--batch-size=2"])
+    assert (words.positions, words.options) == (["run"], {"weights": "best", "output": "a"})
+    assert words.overrides == ["data.root=b", "batch_size=2"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -107,4 +107,6 @@ VERB = Verb(
     },
     overrides="data=NAME, and keys of data for a dataset of conf/data",
     example="convarium data check PHOTOS to=report.csv",
+    groups=("data",),
+    offers=lambda: members("data"),
 )

@@ -85,4 +85,6 @@ VERB = Verb(
     options={"from": Option("the archives: FILE, [FILE,FILE], or the folder that holds them")},
     overrides="keys of data, such as data.root=FOLDER",
     example="convarium data fetch imagenet from=DOWNLOADS",
+    groups=("data",),
+    offers=lambda: members("data"),
 )

@@ -50,4 +50,5 @@ VERB = Verb(
     },
     overrides="data=NAME and keys of data",
     example="convarium data pack data=folder data.root=PHOTOS to=PACKED size=256",
+    groups=("data",),
 )

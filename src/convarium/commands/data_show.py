@@ -57,4 +57,5 @@ VERB = Verb(
     },
     overrides="data=NAME, augment=NAME and keys of both",
     example="convarium data show data=cifar10 augment=[crop_flip,cutout] to=sheet.png",
+    groups=("data", "augment", "seed"),
 )

@@ -107,4 +107,5 @@ VERB = Verb(
     positions="[GROUP|KEY]",
     options={"format": FORMAT},
     example="convarium list norm, or: convarium list trainer.max_epochs",
+    offers=lambda: (*groups(), *KEYS),
 )

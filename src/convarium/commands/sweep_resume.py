@@ -18,4 +18,5 @@ VERB = Verb(
     positions="DIR",
     overrides="other answers under sweep, such as sweep.retries=2",
     example="convarium sweep resume sweeps/NAME",
+    groups=("sweep",),
 )

@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     argv = [undashed(word) for word in argv]
     arguments = _read_arguments(argv)
     words = readable(arguments.overrides)
-    only_shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
+    only_shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info
     resumed = values_of([word for word in words if word.startswith("resume=")]).get("resume")
     if resumed is not None and not only_shows:
         if arguments.multirun:
@@ -142,6 +142,8 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(list(argv))
     if arguments.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: unpickles a file; write resume=RUN")
+    if arguments.shell_completion:
+        raise ConfigError('--shell-completion: write eval "$(convarium completion bash)", or zsh, or fish')
     if arguments.config_path is not None:
         raise ConfigError("--config-path: would hide our own groups; --config-dir FOLDER adds yours to them")
     for word in arguments.overrides:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from convarium.config.habits import undashed
 from convarium.errors import ConfigError
 from convarium.wording import nearest, unknown
 
@@ -62,6 +63,8 @@ class Verb:
     options: Mapping[str, Option] = field(default_factory=dict)
     overrides: str = ""  # which other key=value words are accepted; empty: none
     example: str = ""
+    groups: tuple[str, ...] = ()  # whose answers and keys these words are, for a shell to complete
+    offers: Callable[[], Iterable[str]] = tuple  # what may stand by position, beside files
 
     @property
     def synopsis(self) -> str:
@@ -81,9 +84,15 @@ class Verb:
     def read(self, words: Iterable[str]) -> Words:
         """Sort the words. Raises ConfigError for a word, or a value of an option, that the verb does not take."""
         result = Words(defaults={name: option.default for name, option in self.options.items() if option.default})
-        for word in words:
+        rest = iter(words)
+        for word in rest:
+            key, equals, value = word.removeprefix("--").partition("=")
             if word == "--json":
                 word = "format=json"
+            elif word.startswith("--") and (key := key.replace("-", "_")) in self.options:  # --top 3, --top=3
+                word = f"{key}={value if equals else next(rest, '')}"
+            elif word.startswith("--") and equals and self.overrides:
+                word = undashed(word)
             elif word.startswith("-"):
                 raise ConfigError(f"{word}: unknown option; accepted: --json, --help")
             elif not PAIR.match(word) or Path(word).exists():
@@ -97,8 +106,9 @@ class Verb:
                 result.overrides.append(word)
             else:
                 raise not_accepted(word, self.options)
-        if "..." not in self.positions and len(result.positions) > 1:
-            raise self.misused(f"{result.positions[1]}: one too many")
+        most = len(self.positions.split())
+        if "..." not in self.positions and len(result.positions) > most:
+            raise self.misused(f"{result.positions[most]}: one too many")
         return result
 
     def misused(self, message: str) -> ConfigError:

@@ -123,8 +123,8 @@ def _described(values: dict[str, Any]) -> str:
     for key, value in values.items():
         if key.rpartition(".")[2].startswith("_"):
             continue
-        before, group = group, key.partition(".")[0]
-        if before != group and "." in key:
+        before, group = group, key.rpartition(".")[0] and key.partition(".")[0]
+        if before != group and lines:
             lines.append("")
         known = row(key)
         lines.append(f"{f'{key}={shown(value)}':<44}  {known.meaning if known else ''}".rstrip())

@@ -98,7 +98,7 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
 
 def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> str | None:
     """A ValueError of Hydra (a group set to null) or of OmegaConf (a key inside a list) does not say which override."""
-    if str(error).startswith(("Only one of --", "The --resolve flag", "Expecting one subcommand", "No completion")):
+    if str(error).startswith(("Only one of --", "The --resolve flag")):
         return first_line(error)
     for override in parsed:
         group = override.key_or_group
