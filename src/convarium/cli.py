@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from convarium.errors import BAD_INPUT, INTERRUPTED, ConfigError, RunError
+from convarium.files import from_home
 from convarium.wording import nearest, one_line, unknown
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ HELPS = ("--help", "-h", "help")
 
 def main() -> NoReturn:
     """`convarium VERB ...`"""
-    _open_closed_streams()
+    _begin()
     words = sys.argv[1:] or ["--help"]
     if words[0] in HELPS:
         sys.exit(_answer(lambda: print(_help(), end="")))
@@ -52,10 +53,15 @@ def main() -> NoReturn:
 
 def train() -> NoReturn:
     """`python train.py ...`: one experiment, a sweep of them, or the rest of one."""
-    _open_closed_streams()
+    _begin()
     from convarium.commands import train as verb
 
     sys.exit(_answer(lambda: verb.run(sys.argv[1:])))
+
+
+def _begin() -> None:
+    sys.argv[1:] = map(from_home, sys.argv[1:])
+    _open_closed_streams()
 
 
 def _open_closed_streams() -> None:

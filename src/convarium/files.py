@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from pathlib import Path
 from typing import TextIO
 
 from convarium.errors import RunError
+
+
+def from_home(word: str) -> str:
+    """A word in which `~/` is the home folder wherever a path may begin: `~/a`, `data.root=~/a`, `from=[~/a,~/b]`.
+
+    A shell does that at the beginning of a word only.
+    """
+    return re.sub(r"""(^|[=,[("'])~/""", lambda match: f"{match[1]}{os.path.expanduser('~')}/", word)
 
 
 def write_atomically(path: Path, text: str) -> None:

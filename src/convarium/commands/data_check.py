@@ -24,10 +24,10 @@ def run(words: Words) -> int:
         raise VERB.misused("no folder or dataset given")
     if len(asked) > 1:
         raise VERB.misused(f"{asked[1]}: one too many")
-    name, folder = asked[0], Path(asked[0]).expanduser()
+    name, folder = asked[0], Path(asked[0])
     expected = "expected a whole number; 0: decode in this process"
     workers = words.whole("workers", expected=expected) if "workers" in words.options else None
-    to = Path(words.options["to"]).expanduser() if "to" in words.options else None
+    to = Path(words.options["to"]) if "to" in words.options else None
     if to is not None and (to.is_dir() or not to.absolute().parent.is_dir() or to.suffix != ".csv"):
         raise ConfigError(f"to={to}: expected the name of a file that ends in .csv, in a folder that exists")
     overrides = [word for word in words.overrides if not word.startswith("data=")]
@@ -70,7 +70,7 @@ def _inspect_named(
     names = list(members("data"))
     if name not in names:
         what = "unknown dataset" if is_dataset else "no such folder or dataset"
-        if not is_dataset and Path(name).expanduser().exists():
+        if not is_dataset and Path(name).exists():
             what = "is a file, not a folder"
         raise VERB.misused(f"{name}: {what}{nearest(name, names)} Datasets: {', '.join(names)}")
     from convarium.config.compose import Conf
@@ -89,7 +89,7 @@ def _inspect_named(
     if root is None:
         config = conf.compose(words, to_train=False).config
         return inspect_dataset(build(config["data"], "data"), name, progress=progress)
-    folder = Path(root).expanduser()
+    folder = Path(root)
     if not is_table(root) and not folder.is_dir():
         raise ConfigError(f"data.root={root}: no such folder")
     return inspect_folder(folder, workers=workers, progress=progress)

@@ -55,8 +55,8 @@ def _fetch(name: str, archives: str | None, overrides: list[str]) -> str:
 def _files_of(words: str) -> list[Path]:
     """`FILE`, `A,B` or `[A,B]`."""
     several = words.strip().removeprefix("[").removesuffix("]").split(",")
-    names = [words] if Path(words).expanduser().exists() else several
-    paths = [Path(name.strip()).expanduser() for name in names if name.strip()]
+    names = [words] if Path(words).exists() else several
+    paths = [Path(name.strip()) for name in names if name.strip()]
     if not paths:
         raise ConfigError("from: must name an archive, several as from=[A,B], or the folder that holds them")
     return paths

@@ -13,7 +13,7 @@ def run(words: Words) -> None:
     """Write the sheet. Raises ConfigError for a file of another kind, or if the data cannot be read."""
     if not words.options and not words.overrides:
         raise VERB.misused("nothing to show")
-    target = Path(words.value("to")).expanduser()
+    target = Path(words.value("to"))
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"to={target}: accepted are files ending in {', '.join(SUFFIXES)}")
     if not target.absolute().parent.is_dir():

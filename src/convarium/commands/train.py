@@ -108,7 +108,7 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
     """Go on with a run in its own folder, changed by overrides; the exit code."""
     from convarium.run.resume import resume_config
 
-    folder = Path(run).expanduser().absolute()
+    folder = Path(run).absolute()
     config, words, changed = resume_config(folder, overrides, config_dir)
     for line in changed:
         print("resume:", line)

@@ -126,7 +126,7 @@ class Verb:
         """The first position as a path. Raises ConfigError if none is given."""
         if not words.positions:
             raise self.misused(f"no {of} given")
-        return Path(words.positions[0]).expanduser()
+        return Path(words.positions[0])
 
     def help(self) -> str:
         """The usage, the options and the values they take, and an example."""
