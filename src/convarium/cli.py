@@ -103,12 +103,18 @@ def run_verb(words: Sequence[str]) -> int:
 
 def find_verb(words: Sequence[str]) -> "tuple[Verb, Sequence[str]]":
     """The verb that words begin with, and the words behind it. Raises ConfigError if they name none."""
+    from convarium.config.habits import VERBS as VERBS_ELSEWHERE
+
     first, *rest = words
     if first in VERBS:
         return _load(first), rest
     actions, verbs = _actions(first), list(dict.fromkeys(name.split()[0] for name in VERBS))
     if not actions:
-        raise ConfigError(f"{first}: unknown verb{nearest(first, verbs)} One of: {', '.join(verbs)}")
+        ours = VERBS_ELSEWHERE.get(first)
+        near = f"; did you mean '{ours}'?" if ours else nearest(first, verbs)
+        raise ConfigError(f"{first}: unknown verb{near} One of: {', '.join(verbs)}")
+    if first == "sweep" and rest and "=" in rest[0]:
+        raise ConfigError(f"{rest[0]}: a sweep begins with: convarium train -m {rest[0]}")
     if not rest or rest[0] not in actions:
         problem = unknown(rest[0], rest[0], actions) if rest else f"what to do? One of: {', '.join(actions)}"
         raise ConfigError(f"{problem}; usage: convarium {first} {'|'.join(actions)} ...")

@@ -1,6 +1,7 @@
 """What messages to a person are made of: one line, the nearest valid spelling."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -8,11 +9,16 @@ def nearest(word: str, among: Iterable[str]) -> str:
     """ "; did you mean 'batch'?", or "." where nothing is near. A beginning of a longer word is near to it."""
     valid = list(among)
     near = (
-        [name for name in valid if name.lower() == word.lower()]
+        [name for name in valid if plain(name) == plain(word)]
         or difflib.get_close_matches(word, valid, n=1)
         or [name for name in valid if len(word) > 2 and name.startswith(word)]
     )
     return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def plain(word: str) -> str:
+    """A word without what people spell differently: `CIFAR-10`, `cifar_10`, `cifar10`."""
+    return re.sub("[-_ ]", "", word).lower()
 
 
 def unknown(word: str, value: str, among: Iterable[str]) -> str:

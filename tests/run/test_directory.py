@@ -370,9 +370,19 @@ def test_a_folder_of_runs_that_leads_nowhere_is_refused(own_directory: Path) -> 
 
 def test_a_folder_that_exists_is_refused_and_left_alone(own_directory: Path) -> None:
     (own_directory / "mine").mkdir()
-    with pytest.raises(ConfigError, match=r"mine: exists already; a run is never overwritten \(resume=.*mine goes on"):
+    with pytest.raises(ConfigError, match=r"mine: exists already; a run is never overwritten$"):
         RunDirectory.planned({**CONFIG, "run_dir": "mine"})
     assert list((own_directory / "mine").iterdir()) == []
+
+
+def test_of_a_folder_that_exists_only_a_run_is_said_to_go_on(own_directory: Path) -> None:
+    assert RunDirectory(own_directory / "mine").make(CONFIG, [])
+    with pytest.raises(ConfigError, match=r"a run is never overwritten \(resume=.*mine goes on with it\)$"):
+        RunDirectory.planned({**CONFIG, "run_dir": "mine"})
+    (own_directory / "dangling").symlink_to("nowhere")
+    for name in ("mine/config.yaml", "dangling"):
+        with pytest.raises(ConfigError, match=r"exists already; a run is never overwritten$"):
+            RunDirectory.planned({**CONFIG, "run_dir": name})
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/run"])

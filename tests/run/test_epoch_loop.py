@@ -107,7 +107,7 @@ def test_scaled_gradients_overflow_and_are_clipped_as_in_lightnings_loop(fused: 
     assert 1 < scale < 2.0**40  # some steps were skipped
 
 
-def test_a_profiler_is_refused_by_name() -> None:
+def test_a_loop_that_is_not_lightnings_refuses_a_profiler() -> None:
     with pytest.raises(ConfigError, match=r"trainer\.profiler: not one that this training loop knows"):
         trained("run", EpochLoop, profiler=SimpleProfiler())
 

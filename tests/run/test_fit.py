@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
@@ -25,6 +27,8 @@ from convarium.run.stop_request import Interrupted
 from experiments import SMALL, config_of, experiment, rows, weights
 from processes import run as run_process
 from processes import train
+
+Command = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
@@ -339,3 +343,55 @@ def test_a_frozen_run_is_started_by_torchrun_and_resumed_by_the_same_line(own_di
     assert done.returncode == 0, done.stderr
     assert json.loads(run.result_file.read_text())["status"] == "ok"
     assert run.log_file.read_text() == done.stdout
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_and_lends_its_weights_by_its_folder(convarium: Command) -> None:
+    run = experiment("trainer.max_steps=8", "schedule=constant")
+    assert convarium("train", f"resume={run.last}", "trainer.max_steps=16").code == 0
+    assert run.result()["steps"] == 16
+    assert convarium("train", f"resume={run.best}").err == f"error: {run.best}: no such run directory\n"
+    begun = experiment("weights=run", "optimizer.lr=0", folder="begun")
+    assert begun.config()["weights"] == str(run.weights)
+    given, taken = load_file(run.weights), load_file(begun.weights)
+    assert all(torch.equal(value, taken[name]) for name, value in given.items())
+    measured = convarium("evaluate", *SMALL[:4], "arch.hidden=[16]", "weights=run", "--json").out
+    measured = measured[measured.index("{") :]  # behind what the runs have printed
+    assert json.loads(measured)["metrics"]["test/loss"] == pytest.approx(run.result()["metrics"]["test/loss"], rel=1e-5)
+
+
+# trainer.profiler
+
+
+@pytest.fixture(scope="module")
+def unprofiled(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return experiment("trainer.max_epochs=2", "schedule=constant", folder=str(tmp_path_factory.mktemp("plain") / "run"))
+
+
+@pytest.mark.parametrize(("profiler", "says"), [("simple", "run_training_batch"), ("advanced", "ncalls")])
+def test_a_profile_lies_in_the_folder_of_the_run_and_changes_no_weight(
+    profiler: str, says: str, unprofiled: RunDirectory, own_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = experiment("trainer.max_epochs=2", "schedule=constant", f"trainer.profiler={profiler}")
+    files = {path.name: path.read_text() for path in (run.path / "profile").iterdir()}
+    assert sorted(files) == [f"fit-{profiler}.txt", f"test-{profiler}.txt"]
+    assert says in files[f"fit-{profiler}.txt"]
+    assert "Profiler Report" not in capsys.readouterr().out
+    assert all(torch.equal(value, weights(unprofiled)[name]) for name, value in weights(run).items())
+    assert [path.name for path in own_directory.iterdir()] == ["run"]
+
+
+def test_a_run_may_go_on_with_a_profiler_of_torch_from_within_an_epoch(
+    unprofiled: RunDirectory, own_directory: Path
+) -> None:
+    run = experiment("trainer.max_epochs=2", "schedule=constant", "trainer.max_steps=24")
+    config, words, changed = resume_config(run.path, ["trainer.profiler=pytorch", "trainer.max_steps=-1"])
+    assert "trainer.profiler: nothing -> pytorch" in changed
+    assert launch(prepare(config), words, resume=run.path) == 0
+    assert "aten::" in (run.path / "profile" / "fit-pytorch.txt").read_text()
+    assert all(torch.equal(value, weights(unprofiled)[name]) for name, value in weights(run).items())
+    assert [path.name for path in own_directory.iterdir()] == ["run"]
+
+
+def test_a_profiler_is_one_of_lightnings() -> None:
+    with pytest.raises(ConfigError, match="profiler=xla: out of range; accepted: simple or advanced or pytorch, or n"):
+        config_of("trainer.profiler=xla")

@@ -109,6 +109,8 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
     from convarium.run.resume import resume_config
 
     folder = Path(run).absolute()
+    if folder.name == "last.ckpt" and folder.is_file():
+        folder = folder.parents[1]
     config, words, changed = resume_config(folder, overrides, config_dir)
     for line in changed:
         print("resume:", line)
@@ -124,6 +126,7 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     from hydra._internal.utils import get_args_parser
 
     from convarium.config.habits import meant
+    from convarium.config.keys import row
 
     parser = get_args_parser()
 
@@ -132,10 +135,9 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if not unknown:
             raise ConfigError(message)
         options = [option for action in parser._actions for option in action.option_strings]
-        if habit := meant(unknown[0].removeprefix("--")):
-            raise ConfigError(
-                f"{unknown[0]}: no option here, but a key; write {habit}{'' if '=' in habit else '=VALUE'}"
-            )
+        key = unknown[0].lstrip("-").replace("-", "_")
+        if habit := meant(key) or (f"{key}=..." if row(key) else None):
+            raise ConfigError(f"{unknown[0]}: no option here, but a key; write {habit}")
         raise ConfigError(f"{unknown[0]}: unknown option{nearest(unknown[0], options)} All of them: --help")
 
     parser.error = refuse  # type: ignore[method-assign]

@@ -119,7 +119,11 @@ class Verb:
         """The first position, which is the folder of a run. Raises ConfigError if there is none."""
         folder = self.folder(words, "run")
         if not folder.is_dir():
-            raise self.misused(f"{words.positions[0]}: no such run")
+            for run in folder.absolute().parents[:2]:
+                if folder.is_file() and (run / "config.yaml").is_file():
+                    of = f" weights={folder.stem}" if folder.suffix == ".ckpt" else ""
+                    raise self.misused(f"{folder}: a file of a run, whose folder is asked for: {run}{of}")
+            raise self.misused(f"{folder}: no such run")
         return folder
 
     def folder(self, words: Words, of: str) -> Path:

@@ -110,7 +110,8 @@ POSITIVE_LENGTH = Accepts(
     (int, float, str),
 )
 WEIGHTS = matching(
-    r"torchvision:\w+|.+\.(safetensors|pth|th|pt)", "torchvision:NAME, or a file .safetensors, .pth, .th, .pt"
+    r"torchvision:\w+|.+\.(safetensors|pth|th|pt)",
+    "torchvision:NAME, or a file .safetensors, .pth, .th, .pt, or the folder of a run",
 )
 FOLDER_NAME = Accepts(
     "the name of a folder, of at most 255 bytes",

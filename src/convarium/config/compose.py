@@ -151,7 +151,9 @@ def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:
         if isinstance(value, dict):
             _make_paths_absolute(value, inside)
         elif isinstance(value, str) and has_part(inside, PATH) and not _is_elsewhere(value):
-            node[name] = os.path.abspath(os.path.expanduser(value))
+            node[name] = path = os.path.abspath(os.path.expanduser(value))
+            if name == "weights" and os.path.isdir(path):  # a run
+                node[name] = os.path.join(path, "weights.safetensors")
 
 
 def _is_elsewhere(value: str) -> bool:

@@ -1,5 +1,7 @@
 """What people type from habit, by what it is called here: keys, and answers of groups. No torch here."""
 
+from convarium.wording import plain
+
 HYDRAS = frozenset(
     {"cfg", "package", "config-name", "config-dir", "config-path", "info", "experimental-rerun", "shell-completion"}
 )
@@ -7,17 +9,22 @@ HYDRAS = frozenset(
 
 KEYS = {
     **dict.fromkeys(("model", "net", "network", "backbone", "architecture", "model_name"), "arch"),
-    **dict.fromkeys(("lr", "learning_rate", "base_lr", "optimizer.learning_rate"), "optimizer.lr"),
-    **dict.fromkeys(("weight_decay", "wd", "l2"), "optimizer.weight_decay"),
+    **dict.fromkeys(
+        ("lr", "learning_rate", "base_lr", "optimizer.learning_rate", "optim.lr", "optimizer.base_lr"), "optimizer.lr"
+    ),
+    **dict.fromkeys(("weight_decay", "wd", "l2", "optimizer.wd", "optimizer.l2"), "optimizer.weight_decay"),
     **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "max_epochs", "trainer.epochs"), "trainer.max_epochs"),
     **dict.fromkeys(("steps", "max_steps", "num_steps", "max_iters"), "trainer.max_steps"),
     **dict.fromkeys(("bs", "batch", "train_batch_size", "data.batch_size", "per_device_batch_size"), "batch_size"),
-    **dict.fromkeys(("gpus", "num_gpus", "devices", "ngpu", "trainer.gpus"), "trainer.devices"),
+    **dict.fromkeys(("gpu", "gpus", "num_gpus", "devices", "ngpu", "trainer.gpus"), "trainer.devices"),
     **dict.fromkeys(("device", "accelerator"), "trainer.accelerator"),
     **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "accum_iter"), "trainer.accumulate_grad_batches"),
     **dict.fromkeys(("n_jobs", "num_threads", "cpus"), "threads"),
-    **dict.fromkeys(("dataset", "data_name"), "data"),
-    **dict.fromkeys(("data_dir", "data_path", "root", "dataset_path", "data.path", "data.dir"), "data.root"),
+    **dict.fromkeys(("dataset", "datamodule", "data_name"), "data"),
+    **dict.fromkeys(
+        ("data_dir", "data_path", "root", "dataset_path", "data.path", "data.dir", "data.data_dir", "paths"),
+        "data.root",
+    ),
     **dict.fromkeys(
         ("img_size", "image_size", "imgsz", "input_size", "resolution", "data.img_size"), "data.image_size"
     ),
@@ -31,11 +38,17 @@ KEYS = {
     **dict.fromkeys(("normalization", "norm_layer"), "norm"),
     **dict.fromkeys(("act", "act_layer", "nonlinearity"), "activation"),
     **dict.fromkeys(("initialization", "weight_init", "initializer"), "init"),
-    **dict.fromkeys(("output_dir", "out_dir", "log_dir", "save_dir", "default_root_dir", "workdir"), "run_dir"),
+    **dict.fromkeys(
+        ("output_dir", "out_dir", "log_dir", "save_dir", "default_root_dir", "trainer.default_root_dir"), "run_dir"
+    ),
     **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from_checkpoint", "resume_from", "ckpt"), "resume"),
     **dict.fromkeys(("warmup", "warmup_epochs", "warmup_steps", "num_warmup_steps"), "schedule.warmup"),
     **dict.fromkeys(("random_seed", "seed_everything", "random_state"), "seed"),
     **dict.fromkeys(("exp_name", "experiment_name", "run_name", "exp"), "name"),
+    **dict.fromkeys(("log_interval", "print_freq", "log_every", "log_freq"), "trainer.log_every_n_steps"),
+    **dict.fromkeys(("val_interval", "eval_every", "val_freq", "eval_interval"), "trainer.check_val_every_n_epoch"),
+    **dict.fromkeys(("save_every", "save_freq", "save_interval"), "callbacks.checkpoint.every_n_steps"),
+    **dict.fromkeys(("profile", "profiler"), "trainer.profiler"),
     **dict.fromkeys(("callback",), "callbacks"),
     **dict.fromkeys(("metric",), "metrics"),
 }
@@ -43,7 +56,8 @@ KEYS = {
 
 WORDS = {
     **dict.fromkeys(
-        ("pretrained", "arch.pretrained", "pretrained_weights"), "weights=torchvision:NAME, or weights=FILE"
+        ("pretrained", "arch.pretrained", "pretrained_weights", "finetune", "fine_tune"),
+        "weights=torchvision:NAME, weights=FILE or weights=RUN",
     ),
     **dict.fromkeys(("precision.bits", "trainer.precision"), "precision=fp32, bf16, fp16 or tf32"),
     **dict.fromkeys(("amp", "fp16", "mixed_precision", "use_amp", "half", "bf16"), "precision=bf16, or precision=fp16"),
@@ -52,8 +66,19 @@ WORDS = {
         "clip=norm clip.max_norm=NUMBER",
     ),
     "trainer.gradient_clip_algorithm": "clip=norm, value or adaptive",
-    **dict.fromkeys(("patience", "early_stopping", "early_stop"), "stop=early stop.patience=NUMBER"),
+    **dict.fromkeys(
+        ("patience", "early_stopping", "early_stop", "callbacks.early_stopping"), "stop=early stop.patience=NUMBER"
+    ),
     **dict.fromkeys(("ema", "model_ema", "use_ema"), "average=ema"),
+    "ema_decay": "average=ema average.decay=NUMBER",
+    **dict.fromkeys(("sync_batchnorm", "sync_bn", "trainer.sync_batchnorm"), "norm=sync_batch"),
+    **dict.fromkeys(
+        ("trainer.callbacks", "trainer.enable_progress_bar", "trainer.enable_checkpointing"),
+        "callbacks=[checkpoint,progress,throughput,figures], or fewer of them",
+    ),
+    **dict.fromkeys(("project", "wandb_project", "logger.project"), "logger=wandb logger.wandb.project=NAME"),
+    **dict.fromkeys(("tags", "logger.tags"), "logger=wandb logger.wandb.tags=[A,B]"),
+    **dict.fromkeys(("optimizer.name", "optimizer.type"), "optimizer=NAME"),
     **dict.fromkeys(("mixup", "cutmix", "cutout", "randaugment"), "augment=mixup, cutmix, cutout or randaugment"),
     **dict.fromkeys(("wandb", "tensorboard", "mlflow", "use_wandb"), "logger=wandb, tensorboard or mlflow"),
     **dict.fromkeys(("trainer.logger",), "logger=wandb, tensorboard or mlflow"),
@@ -67,46 +92,69 @@ WORDS = {
 """A key elsewhere -> what to write here."""
 
 ANSWERS = {
+    "arch": {
+        **dict.fromkeys(("googlenet", "inception_v1_googlenet"), "inception_v1"),
+        "resnet": "resnet18",
+        "vgg": "vgg16",
+        "efficientnet": "efficientnet_b0",
+        "inception": "inception_v3",
+    },
     "norm": {
-        "bn": "batch",
-        "batchnorm": "batch",
+        **dict.fromkeys(("bn", "batch_norm"), "batch"),
         "gn": "group",
         "ln": "layer",
         "in": "instance",
-        "syncbn": "sync_batch",
+        "sync_bn": "sync_batch",
     },
-    "init": {"kaiming": "he", "kaiming_normal": "he", "msra": "he", "glorot": "xavier", "xavier_uniform": "xavier"},
-    "activation": {"swish": "silu", "leakyrelu": "leaky_relu", "lrelu": "leaky_relu", "logistic": "sigmoid"},
-    "pool": {"avg": "average", "mean": "average", "avgpool": "average", "maxpool": "max", "strided": "strided_conv"},
+    "init": {
+        **dict.fromkeys(("kaiming", "kaiming_normal", "kaiming_uniform", "msra"), "he"),
+        **dict.fromkeys(("glorot", "glorot_uniform", "xavier_uniform", "xavier_normal"), "xavier"),
+    },
+    "activation": {"swish": "silu", "lrelu": "leaky_relu", "logistic": "sigmoid"},
+    "pool": {"avg": "average", "mean": "average", "avg_pool": "average", "max_pool": "max", "strided": "strided_conv"},
     "loss": {
-        "ce": "cross_entropy",
-        "nll": "cross_entropy",
-        "xent": "cross_entropy",
+        **dict.fromkeys(("ce", "nll", "xent", "softmax"), "cross_entropy"),
         "l2": "mse",
         "bce_with_logits": "bce",
     },
     "optimizer": {"momentum": "sgd", "adam_w": "adamw"},
-    "schedule": {"cos": "cosine", "cosineannealing": "cosine", "steplr": "step", "reducelronplateau": "plateau"},
-    "data": {"imagefolder": "folder", "image_folder": "folder", "custom": "folder", "fake": "synthetic"},
+    "schedule": {
+        **dict.fromkeys(("cos", "cosine_annealing", "cosine_annealing_lr"), "cosine"),
+        "step_lr": "step",
+        "reduce_lr_on_plateau": "plateau",
+        "one_cycle_lr": "onecycle",
+    },
+    "data": {"image_folder": "folder", "custom": "folder", "fake": "synthetic"},
     "precision": {
-        "half": "fp16",
-        "16-mixed": "fp16",
-        "bf16-mixed": "bf16",
-        "32-true": "fp32",
-        "float32": "fp32",
+        **dict.fromkeys(("half", "16", "16-mixed", "float16"), "fp16"),
+        **dict.fromkeys(("bf16-mixed", "bfloat16", "amp"), "bf16"),
+        **dict.fromkeys(("32", "32-true", "float32", "full"), "fp32"),
     },
     "logger": {"tb": "tensorboard", "csv": "none", "wb": "wandb"},
     "average": {"swa": "polyak", "model_ema": "ema"},
-    "stop": {"early_stopping": "early", "earlystopping": "early"},
+    "stop": {"early_stopping": "early", "patience": "early"},
     "clip": {"gradient_norm": "norm", "agc": "adaptive", "global_norm": "norm"},
 }
-"""A group's answer elsewhere -> ours."""
+"""A group's answer elsewhere -> ours, however it is spelt."""
+
+VERBS = {
+    **dict.fromkeys(("fit", "run"), "train"),
+    **dict.fromkeys(("test", "validate", "val", "score"), "evaluate"),
+    **dict.fromkeys(("infer", "inference", "classify"), "predict"),
+    **dict.fromkeys(("multirun", "tune", "search", "hpo"), "train -m"),
+}
+"""A verb elsewhere -> ours."""
 
 
 def meant(key: str) -> str | None:
     """What to write here in the place of a key from elsewhere; None for a key that no habit has."""
     lowered = key.lower().replace("-", "_")
     return WORDS.get(lowered) or (f"{KEYS[lowered]}=..." if lowered in KEYS else None)
+
+
+def answer(group: str, name: str) -> str | None:
+    """The answer of a group that is called `name` elsewhere; None for one that no habit has."""
+    return next((ours for habit, ours in ANSWERS.get(group, {}).items() if plain(habit) == plain(name)), None)
 
 
 def undashed(word: str) -> str:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices, Groups
-from convarium.config.habits import ANSWERS, meant
+from convarium.config.habits import answer, meant
 from convarium.config.keys import leaves
 from convarium.config.overrides import parse
 from convarium.config.targets import RULES
@@ -44,7 +44,8 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
     """The line for a key that the chosen yaml files do not have; `siblings` are the keys beside it."""
     group, _, inside = key.partition(".")
     name = key.rpartition(".")[2]
-    if group in RULES and RULES[group].entries and group == key.rpartition(".")[0]:
+    habit = meant(key)
+    if not habit and group in RULES and RULES[group].entries and group == key.rpartition(".")[0]:
         if name in groups.members(group):
             add = f"+{group}={name}" if isinstance(choices.get(group), list) else f"{group}={name}"
             return f"{key}: '{name}' is not chosen; add {add}"
@@ -54,7 +55,7 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
         return f"{key}: unknown{nearest(name, groups.members(group))} One of: {', '.join(groups.members(group))}"
     if name in ("True", "False"):
         return f"{key}: yaml takes a key on, off, yes or no for a truth value; write it in quotes: 'on'"
-    if habit := meant(key):
+    if habit:
         return f"{key}: is called otherwise here; write {habit}"
     chosen = choices.get(group)
     where = f" in {group}={chosen}" if isinstance(chosen, str) else ""
@@ -91,9 +92,15 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
     if not group:
         return f"{path}: no such config"
     written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
-    habit = ANSWERS.get(group, {}).get(member.lower())
-    near = f"; did you mean '{habit}'?" if habit else nearest(member, groups.members(group))
-    return f"{written}: unknown{near} One of: {', '.join(groups.members(group))}"
+    ours, elsewhere = answer(group, member), meant(member)
+    near = f"; did you mean '{ours}'?" if ours else f"; write {elsewhere}." if elsewhere else None
+    return f"{written}: unknown{near or nearest(member, groups.members(group))} {_listed(group, groups)}"
+
+
+def _listed(group: str, groups: Groups) -> str:
+    """The answers of a group, as far as they go on a few lines."""
+    members = groups.members(group)
+    return f"One of: {', '.join(members)}" if len(members) < 25 else f"All {len(members)}: convarium list {group}"
 
 
 def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> str | None:
@@ -105,7 +112,9 @@ def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> s
         if not group:
             return _unreadable(str(override.input_line), groups)
         if group in groups.groups and not isinstance(override.value(), (str, list, dict)):
-            return f"{override.input_line}: not an answer. One of: {', '.join(groups.members(group))}"
+            ours = answer(group, str(override.value()))
+            near = f"; did you mean '{ours}'?" if ours else "."
+            return f"{override.input_line}: not an answer{near} {_listed(group, groups)}"
         try:
             groups.merge([str(override.input_line)])
         except ValueError:
@@ -157,6 +166,8 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
     ]
     if key.startswith("hydra"):
         return f"{key}: Hydra has no such key"
+    if named not in groups.groups and (habit := meant(named)):
+        return f"{named}: is called otherwise here; write {habit}"
     if "/" in key:  # a folder inside a group: its members are named through the group
         group, _, inside = key.partition("/")
         value = next((override.value() for override in parsed if override.key_or_group == key), "...")
@@ -177,6 +188,8 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
 
 def _no_such_top_key(key: str, node: dict[str, Any], groups: Groups) -> str:
     """Often a key of a group without the group (`lr`), or nearly a group's name."""
+    if key in groups.groups:
+        return f"{key}: a group of your own, which conf/train.yaml does not have; write +{key}=NAME"
     if habit := meant(key):
         return f"{key}: is called otherwise here; write {habit}"
     deeper = [path for path in leaves(node) if path.rpartition(".")[2] == key]

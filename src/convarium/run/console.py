@@ -118,6 +118,8 @@ def quiet_lightning() -> Iterator[None]:
             ".*does not have many workers.*",
             ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own use of torch
             ".*callbacks used to create the checkpoint need to be provided.*",  # stop=none may go on with a run
+            ".*PyTorch Profiler default schedule will be overridden.*",  # a short run is profiled all the same
+            ".*Profiler clears events at the end of each cycle.*",
             ".*`srun` command is available.*",  # on a machine that has Slurm; we know who starts the ranks
         ):
             warnings.filterwarnings("ignore", message)

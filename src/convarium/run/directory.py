@@ -64,7 +64,7 @@ class RunDirectory:
         if not config.get("run_dir"):
             return cls(_new_name(config), named_here=True)
         path = Path(config["run_dir"]).absolute()
-        if path.exists():
+        if os.path.lexists(path):
             raise _occupied(path)
         return cls(path)
 
@@ -167,7 +167,8 @@ def _new_name(config: dict[str, Any]) -> Path:
 
 
 def _occupied(path: Path) -> ConfigError:
-    return ConfigError(f"run_dir={path}: exists already; a run is never overwritten (resume={path} goes on with it)")
+    goes_on = f" (resume={path} goes on with it)" if (path / "config.yaml").is_file() else ""
+    return ConfigError(f"run_dir={path}: exists already; a run is never overwritten{goes_on}")
 
 
 def _alive(pid: int) -> bool:

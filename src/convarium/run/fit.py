@@ -50,6 +50,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from safetensors.torch import save_file
 
 from convarium import out_of_memory
@@ -72,6 +73,8 @@ from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded, load_weights
 from convarium.run.stop_request import Interrupted, StopRequest
 from convarium.wording import one_line
+
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
     checkpoint = next((callback for callback in callbacks if isinstance(callback, Checkpoint)), None)
     if checkpoint is not None:
         checkpoint.begin(run, config, stop)
-    ranks = prepared.placement.ranks
+    ranks, profiler = prepared.placement.ranks, config["trainer"].get("profiler")
     watching = (averaging, SameConfig(run.config_file, ranks), *callbacks, early)
     try:
         with quiet_lightning():
@@ -137,6 +140,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
                 callbacks=[callback for callback in watching if callback is not None],
                 plugins=[AtomicCheckpointIO(), cluster_environment(ranks)],
                 default_root_dir=run.path,
+                profiler=profiler and PROFILERS[profiler](run.path / "profile", profiler),
                 num_sanity_val_steps=0,
                 enable_checkpointing=checkpoint is not None,
             )
@@ -144,7 +148,8 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         raise ConfigError(f"trainer: {one_line(error)}") from error
     if not prepared.data.num_val:  # how Lightning is told that there is no validation, also in a fast_dev_run
         trainer.limit_val_batches = 0
-    trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
+    if not profiler:  # which measures what Lightning's own loop calls
+        trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
     forget_that_steps_are_limited(trainer)
     return Experiment(learner, trainer, checkpoint, averaging, stop, loaded)

@@ -35,7 +35,8 @@ class EpochLoop(_TrainingEpochLoop):
     """Same steps, hooks and counters, in the same order, as the loop it takes the place of; a test holds them together.
     But for one: where the run ends there is a validation.
 
-    Raises ConfigError for what this way does not know: a profiler, a strategy or precision other than those of conf/.
+    Raises ConfigError for what this way does not know: a profiler (which takes Lightning's own loop), a strategy or
+    precision other than those of conf/.
     """
 
     def on_run_start(self, data_fetcher: Any) -> None:
