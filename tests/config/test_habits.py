@@ -75,50 +75,52 @@ def test_a_verb_from_elsewhere_leads_to_ours(verb: str, ours: str) -> None:
         find_verb([verb, "x"])
 
 
-# what was typed, what is said; nothing is made, and the exit code is 2
-FROM_HABIT = {
+# what was typed, what is said
+WORDS_TYPED = {
+    "pretrained=true": "write weights=torchvision:NAME, weights=FILE or weights=RUN",
+    "learning_rate=0.1": "learning_rate: is called otherwise here; write optimizer.lr=...",
+    "num_workers=4": "write data.num_workers=N: threads that decode image files",
+    "norm=bn": "norm=bn: unknown; did you mean 'batch'?",
+    "init=kaiming": "init=kaiming: unknown; did you mean 'he'?",
+    "arch=googlenet": "did you mean 'inception_v1'? All ",
+    "arch=ResNet-18": "did you mean 'resnet18'?",
+    "schedule=CosineAnnealingLR": "did you mean 'cosine'?",
+    "trainer.precision=bf16": "trainer.precision: is called otherwise here; write precision=fp32, bf16,",
+    "gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
+    "trainer.gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
+    "trainer.sync_batchnorm=true": "write norm=sync_batch",
+    "trainer.callbacks=[]": "write callbacks=[checkpoint,progress,throughput,figures], or fewer of them",
+    "trainer.default_root_dir=out": "write run_dir=...",
+    "trainer.logger=wandb": "write logger=wandb, tensorboard or mlflow",
+    "ckpt_path=run/last.ckpt": "ckpt_path: is called otherwise here; write resume=...",
+    "profiler=simple": "profiler: is called otherwise here; write trainer.profiler=...",
+    "experiment=foo": "write recipe=NAME; a group of your own, of --config-dir, is added by +experiment=NAME",
+    "data.batch_size=4": "data.batch_size=4: follows batch_size; set batch_size in its place",
+    "callbacks=[early_stopping]": "callbacks=early_stopping: unknown; write stop=early stop.patience=NUMBER.",
+    "callbacks.early_stopping.patience=3": "write stop=early stop.patience=NUMBER",
+    "logger=tb": "logger=tb: unknown; did you mean 'tensorboard'?",
+    "logger.project=mine": "write logger=wandb logger.wandb.project=NAME",
+    "wandb=true": "write logger=wandb, tensorboard or mlflow",
+    "data=CIFAR-10": "did you mean 'cifar10'?",
+    "optimizer.wd=0.1": "optimizer.wd: is called otherwise here; write optimizer.weight_decay=...",
+    "warmup_epochs=5": "warmup_epochs: is called otherwise here; write schedule.warmup=...",
+    "ema_decay=0.99": "write average=ema average.decay=NUMBER",
+    "deterministic=true": "deterministic: no such key; did you mean 'trainer.deterministic'?",
+    "print_freq=10": "print_freq: is called otherwise here; write trainer.log_every_n_steps=...",
+    "early_stopping=true": "write stop=early stop.patience=NUMBER",
+    "seed_everything=1": "seed_everything: is called otherwise here; write seed=...",
+    "weights=imagenet": "accepted: torchvision:NAME, or a file .safetensors, .pth, .th, .pt, or the folder of",
+    "trainer.devices=-1": 'trainer.devices=-1: out of range; accepted: at least 1, or "auto"',
+    "arch=vgg16,resnet50": "several values are a sweep: add -m",
+}
+LINES_TYPED = {
     "train model=resnet18": "model: is called otherwise here; write arch=...",
-    "train pretrained=true": "write weights=torchvision:NAME, weights=FILE or weights=RUN",
-    "train learning_rate=0.1": "learning_rate: is called otherwise here; write optimizer.lr=...",
-    "train num_workers=4": "write data.num_workers=N: threads that decode image files",
-    "train norm=bn": "norm=bn: unknown; did you mean 'batch'?",
-    "train init=kaiming": "init=kaiming: unknown; did you mean 'he'?",
-    "train arch=googlenet": "did you mean 'inception_v1'? All 47: convarium list arch",
-    "train arch=ResNet-18": "did you mean 'resnet18'?",
-    "train schedule=CosineAnnealingLR": "did you mean 'cosine'?",
     "train precision=16": "precision=16: not an answer; did you mean 'fp16'?",
-    "train trainer.precision=bf16": "trainer.precision: is called otherwise here; write precision=fp32, bf16,",
-    "train gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
-    "train trainer.gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
-    "train trainer.sync_batchnorm=true": "write norm=sync_batch",
-    "train trainer.callbacks=[]": "write callbacks=[checkpoint,progress,throughput,figures], or fewer of them",
-    "train trainer.default_root_dir=out": "write run_dir=...",
-    "train trainer.logger=wandb": "write logger=wandb, tensorboard or mlflow",
-    "train ckpt_path=run/last.ckpt": "ckpt_path: is called otherwise here; write resume=...",
-    "train profiler=simple": "profiler: is called otherwise here; write trainer.profiler=...",
-    "train experiment=foo": "write recipe=NAME; a group of your own, of --config-dir, is added by +experiment=NAME",
+    "train resnet18": "resnet18: not of the form key=value; did you mean arch=resnet18?",
     "train --epochs 5": "--epochs: no option here, but a key; write trainer.max_epochs=...",
     "train --batch-size 64": "--batch-size: no option here, but a key; write batch_size=...",
     "train --resume run": "--resume: no option here, but a key; write resume=...",
     "train --gpus=2 --lr=x": "optimizer.lr=x: expected float, got str",
-    "train data.batch_size=4": "data.batch_size=4: follows batch_size; set batch_size in its place",
-    "train callbacks=[early_stopping]": "callbacks=early_stopping: unknown; write stop=early stop.patience=NUMBER.",
-    "train callbacks.early_stopping.patience=3": "write stop=early stop.patience=NUMBER",
-    "train logger=tb": "logger=tb: unknown; did you mean 'tensorboard'?",
-    "train logger.project=mine": "write logger=wandb logger.wandb.project=NAME",
-    "train wandb=true": "write logger=wandb, tensorboard or mlflow",
-    "train data=CIFAR-10": "did you mean 'cifar10'?",
-    "train optimizer.wd=0.1": "optimizer.wd: is called otherwise here; write optimizer.weight_decay=...",
-    "train warmup_epochs=5": "warmup_epochs: is called otherwise here; write schedule.warmup=...",
-    "train ema_decay=0.99": "write average=ema average.decay=NUMBER",
-    "train deterministic=true": "deterministic: no such key; did you mean 'trainer.deterministic'?",
-    "train print_freq=10": "print_freq: is called otherwise here; write trainer.log_every_n_steps=...",
-    "train early_stopping=true": "write stop=early stop.patience=NUMBER",
-    "train seed_everything=1": "seed_everything: is called otherwise here; write seed=...",
-    "train resnet18": "resnet18: not of the form key=value; did you mean arch=resnet18?",
-    "train weights=imagenet": "accepted: torchvision:NAME, or a file .safetensors, .pth, .th, .pt, or the folder of",
-    "train trainer.devices=-1": 'trainer.devices=-1: out of range; accepted: at least 1, or "auto"',
-    "train arch=vgg16,resnet50": "several values are a sweep: add -m",
     "train run_dir=occupied": "occupied: exists already; a run is never overwritten\n",
     "train --config-dir mine experiment=foo": "experiment: a group of your own, which conf/train.yaml does not have;",
     "fit arch=lenet5": "fit: unknown verb; did you mean 'train'?",
@@ -128,15 +130,23 @@ FROM_HABIT = {
 }
 
 
-@pytest.mark.parametrize(("words", "says"), FROM_HABIT.items())
+@pytest.mark.parametrize(("word", "says"), WORDS_TYPED.items())
+def test_a_word_typed_from_habit_is_answered_in_one_line(conf: Conf, word: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        conf.compose([word])
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("line", "says"), LINES_TYPED.items())
 def test_a_line_typed_from_habit_is_answered_in_one_line_with_nothing_made(
-    convarium: Callable[..., Any], own_directory: Path, words: str, says: str
+    convarium: Callable[..., Any], own_directory: Path, line: str, says: str
 ) -> None:
     for name in ("occupied", "run/config.yaml", "run/checkpoints/best.ckpt", "mine/experiment/foo.yaml"):
         (own_directory / name).parent.mkdir(parents=True, exist_ok=True)
         (own_directory / name).touch()
     before = sorted(own_directory.rglob("*"))
-    code, out, err = convarium(*words.split())
+    code, out, err = convarium(*line.split())
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
     assert sorted(own_directory.rglob("*")) == before
