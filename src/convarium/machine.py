@@ -31,6 +31,12 @@ def cores_of_a_rank() -> int:
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def threads_of(processes: int) -> int:
+    """Threads of each of so many processes on this machine: those of OMP_NUM_THREADS, else the cores shared out."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else max(1, cores() // processes)
+
+
 def die_with_parent(parent: int) -> None:
     """End this process, whatever it is doing, when process `parent` ends (Linux; elsewhere torch's launcher tries).
 

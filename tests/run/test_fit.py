@@ -300,12 +300,15 @@ def test_the_last_weights_are_tested_where_there_is_no_best(capsys: pytest.Captu
     assert "\ntesting the last weights\n" in capsys.readouterr().out
 
 
-def test_threads_are_shared_out_and_recorded() -> None:
+def test_threads_are_shared_out_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
     config = compose([word for word in SMALL if not word.startswith("threads")]).config
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert prepare(config).config["threads"] == cores
     shared = {**config, "trainer": config["trainer"] | {"devices": 2}}
     assert prepare(shared).config["threads"] == max(1, cores // 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert [prepare(each).config["threads"] for each in (config, shared, {**config, "threads": 3})] == [5, 5, 3]
 
 
 def test_ranks_are_found_by_who_started_them(monkeypatch: pytest.MonkeyPatch) -> None:

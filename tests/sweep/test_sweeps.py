@@ -242,7 +242,10 @@ def _stop_after_first_checkpoint(jobs: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_job_that_has_begun_keeps_its_threads_and_the_others_share_the_cores_anew(processes: Processes) -> None:
+def test_a_job_that_has_begun_keeps_its_threads_and_the_others_share_the_cores_anew(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")  # more than there are
     conf = Conf()
     jobs = plan(conf, *points_of(conf.loader, [*BASE, "seed=1,2", "sweep.jobs=4"])).jobs
     directory = SweepDirectory.named("s")

@@ -10,7 +10,7 @@ from convarium.config.rules import check_batch_divides, directed
 from convarium.config.targets import find_target, targets
 from convarium.errors import ConfigError
 from convarium.learn.lengths import TrainingLength
-from convarium.machine import cores
+from convarium.machine import threads_of
 from convarium.run.devices import Placement, Preflight
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def prepare(
         check_loss(config, loss)
     at, accumulate = preflight.placement, config["trainer"]["accumulate_grad_batches"]
     check_batch_divides(config["batch_size"], at.devices, at.nodes, accumulate)
-    config = {**config, "threads": config["threads"] or max(1, cores() // at.devices)}
+    config = {**config, "threads": config["threads"] or threads_of(at.devices)}
     data = data or read_data(config)
     if config["batch_size"] > data.num_train:
         raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")

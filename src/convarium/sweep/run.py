@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
+from convarium.machine import threads_of
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, as_seen_from_here
 from convarium.sweep.controller import Controller
@@ -91,6 +92,8 @@ def plan_tasks(
     for number, (job, preflight, share, fixed) in enumerate(zip(jobs, preflights, shares, threads, strict=True), 1):
         run = sweep.run(job.name)
         each = fixed or max(1, share.cores // preflight.placement.devices)
+        if not fixed and not site.is_elsewhere:
+            each = min(each, threads_of(1))
         config = {**job.config, "run_dir": str(run.path), "sweep": settings, "threads": each}
         tasks.append(Task(number, job._replace(config=config), run, share, preflight, adopted=job.name in adopted))
     return tasks, pool

@@ -27,7 +27,7 @@ from convarium.learn.learner import Learner
 from convarium.learn.lengths import TrainingLength
 from convarium.learn.schedules import Constant
 from convarium.learn.views import Views
-from convarium.machine import cores, die_with_parent, scrub_rank_variables
+from convarium.machine import die_with_parent, scrub_rank_variables, threads_of
 from convarium.run.console import quiet_lightning
 from convarium.run.devices import Placement, check_precision, cluster_environment, place, trainer_arguments
 from convarium.run.directory import RunDirectory
@@ -121,7 +121,7 @@ def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
         placement = place(trainer | {"accelerator": "auto", "devices": 1})
     check_precision(config["precision"], placement)
     if "threads" not in named:
-        share = max(1, cores() // placement.devices)
+        share = threads_of(placement.devices)
         config["threads"] = min(config["threads"] or share, share)
     return placement
 
