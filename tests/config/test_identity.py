@@ -5,9 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convarium.config.compose import Conf
+from convarium.config.compose import Conf, compose
 from convarium.config.identity import config_hash, determines_result, slug, sweep_name
 from convarium.config.keys import leaves
+from convarium.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,32 @@ def test_a_sweep_is_found_again_by_its_base_and_axes() -> None:
     assert sweep_name({**fixed, "optimizer.lr": 0.2}, ["arch", "seed"], "0" * 12) != name
     assert sweep_name(fixed, ["arch"], "0" * 12) != name
     assert sweep_name(fixed, ["arch", "seed"], "1" * 12) != name
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "lenet5-digits"),
+        (["arch=vgg16", "data=cifar10", "norm=batch", "activation=silu"], "vgg16-cifar10-batch-silu"),
+        (["arch=mlp", "norm=none", "init=he", "augment=[crop_flip,cutout]"], "mlp-digits-no_norm-he-crop_flip-cutout"),
+        (["recipe=resnet_cifar_2015", "data.root=a"], "resnet20-cifar10-crop_flip"),
+        (["name=mine"], "mine"),
+    ],
+)
+def test_an_experiment_is_called_after_what_was_chosen(words: list[str], name: str) -> None:
+    assert compose(words).config["name"] == name
+
+
+def test_a_config_holds_the_answer_of_each_group() -> None:
+    config = compose(["norm=batch", "augment=[flip,cutout]"]).config
+    answers = {name: config["choices"][name] for name in ("arch", "norm", "activation", "augment", "optimizer")}
+    assert answers == {
+        "arch": "lenet5",
+        "norm": "batch",
+        "activation": "paper",
+        "augment": ["flip", "cutout"],
+        "optimizer": "adamw",
+    }
+    assert not determines_result("choices.norm")
+    with pytest.raises(ConfigError, match="choices: no such key"):
+        compose(["choices.norm=group"])

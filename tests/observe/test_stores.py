@@ -1,17 +1,23 @@
 """TensorBoard and MLflow write what was logged, without a network, and are read back by their own libraries."""
 
+import importlib.util
+import io
+import socket
 import sqlite3
+import time
 import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from convarium.errors import ConfigError
 from convarium.observe.mlflow import MLflow
 from convarium.observe.tensorboard import TensorBoard
 from convarium.observe.tracker import Tracker
+from experiments import experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries' own making, in our thread
 
@@ -34,21 +40,30 @@ def track(tracker: Tracker, run_dir: Path, steps: range, *, run_id: str | None =
     tracker.end(status, {"best/val/acc1": 0.75, "device": "cpu"})
 
 
-def test_tensorboard_rows_read_back_and_a_resume_goes_back(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    track(TensorBoard(), run_dir, range(5), status="interrupted")
-    track(TensorBoard(flush_seconds=1), run_dir, range(3, 6))  # the checkpoint was at step 3
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("convarium")]
+
+
+def events_of(run_dir: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(run_dir / "tensorboard"))
         events.Reload()
+    return events
+
+
+def test_tensorboard_rows_read_back_and_a_resume_goes_back(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    track(TensorBoard(), run_dir, range(5), status="interrupted")
+    track(TensorBoard(flush_seconds=1), run_dir, range(3, 6))  # the checkpoint was at step 3
+    events = events_of(run_dir)
     losses = [(event.step, round(event.value, 6)) for event in events.Scalars("train/loss")]
     assert losses == [(step, step / 10) for step in range(6)]
     assert [(event.step, event.value) for event in events.Scalars("summary/best/val/acc1")] == [(6, 0.75)]
     [text] = {event.tensor_proto.string_val[0].decode() for event in events.Tensors("config/text_summary")}
     assert "depth: 20" in text
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("convarium")] == []
+    assert said(caplog) == []
 
 
 def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -58,7 +73,7 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
     second = MLflow()
     track(second, run_dir, range(3, 5), run_id=first.run_id)
     assert second.run_id == first.run_id
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("convarium")] == []
+    assert said(caplog) == []
     with closing(sqlite3.connect(run_dir / "mlflow.db")) as store:
         assert store.execute("select run_uuid, name, status from runs").fetchall() == [
             (first.run_id, "lenet5-digits", "FINISHED")
@@ -74,8 +89,64 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
     assert third.run_id not in (None, first.run_id, "0" * 32)
 
 
-@pytest.mark.parametrize(("kind", "package"), [(TensorBoard, "tensorboard"), (MLflow, "mlflow")])
-def test_a_missing_extra_is_named(kind: type[Tracker], package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
+def test_a_missing_extra_is_named_before_anything_is_made(
+    package: str, own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == package else found(name, *more))
     with pytest.raises(ConfigError, match=rf"logger={package} needs {package}: pip install 'convarium\[{package}\]'"):
-        kind()
+        experiment(f"logger={package}")
+    assert list(own_directory.iterdir()) == []
+
+
+def test_figures_are_shown_at_the_end(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.new("RGB", (6, 4), (200, 0, 0)).save(run_dir / "confusion_matrix.png")
+    for tracker in (TensorBoard(), MLflow()):
+        tracker.begin(run_dir=run_dir, name="n", config=CONFIG, run_id=None)
+        tracker.log_metrics({"loss": 1.0}, 7)
+        tracker.end("ok", {"best/val/acc1": 0.75}, [run_dir / "confusion_matrix.png"])
+    [shown] = events_of(run_dir).Images("figures/confusion_matrix")
+    assert (shown.step, shown.width, shown.height) == (7, 6, 4)
+    with Image.open(io.BytesIO(shown.encoded_image_string)) as picture:
+        assert picture.getpixel((0, 0)) == (200, 0, 0)
+    [kept] = (run_dir / "mlflow").glob("*/artifacts/figures/*")
+    assert kept.read_bytes() == (run_dir / "confusion_matrix.png").read_bytes()
+    assert said(caplog) == []
+
+
+def test_a_figure_that_cannot_be_shown_costs_a_line_and_neither_the_summary_nor_the_end(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = TensorBoard()
+    tracker.begin(run_dir=run_dir, name="n", config=CONFIG, run_id=None)
+    tracker.end("ok", {"best/val/acc1": 0.75}, [run_dir / "nothing.png"])
+    assert [event.value for event in events_of(run_dir).Scalars("summary/best/val/acc1")] == [0.75]
+    [line] = said(caplog)
+    assert line.startswith("tensorboard: shows no figures (FileNotFoundError: ")
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_mlflow_server_that_does_not_answer_is_said_at_the_start_and_holds_up_no_end(
+    listens: bool, run_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convarium.observe.mlflow.SECONDS", 1.0)
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        if listens:  # and says nothing
+            place.listen()
+        address = f"127.0.0.1:{place.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+        tracker = MLflow()
+        tracker.begin(run_dir=run_dir, name="n", config=CONFIG, run_id=None)
+        began = time.monotonic()
+        tracker.end("ok", {})
+        assert time.monotonic() - began < 8.0
+    reason = f"ConnectionError: {address} does not answer"
+    assert said(caplog) == [f"mlflow: given up ({reason}); the run goes on, metrics.csv has every row"]
+
+
+def test_the_experiment_of_mlflow_is_the_environment_s_unless_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MLflow().experiment == "convarium"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    assert (MLflow().experiment, MLflow(experiment="typed").experiment) == ("theirs", "typed")

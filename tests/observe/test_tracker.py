@@ -229,3 +229,19 @@ def test_what_a_run_may_not_use_is_imported_late() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name in heavy or name.split(".")[0] in heavy], file.name
+
+
+def test_the_end_says_that_it_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Recording):
+        silence, farewell = 0.05, 5.0
+
+        def close(self, status: str) -> None:
+            time.sleep(0.3)
+            super().close(status)
+
+    caplog.set_level("INFO", "convarium")
+    tracker = Slow()
+    tracker.begin(run_dir=tmp_path, name="run", config={}, run_id=None)
+    tracker.end("ok", {})
+    assert [record.getMessage() for record in caplog.records] == ["slow: still at work, waited for at most 5 s"]
+    assert tracker.calls[-1] == ("close", "ok")

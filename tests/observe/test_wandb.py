@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from convarium.observe.wandb import EXIT_CODES, STEP, Wandb, why_offline
@@ -209,6 +210,48 @@ def test_an_offline_run_reads_back_as_it_was_logged(tmp_path: Path, caplog: pyte
     assert not any(name.startswith("WANDB") for name in os.environ)
 
 
+NAMED = {"PROJECT": "p", "ENTITY": "me", "NAME": "n", "RUN_GROUP": "g", "JOB_TYPE": "j", "TAGS": "a,b", "NOTES": "o"}
+SHOWN = ("project", "entity", "display_name", "run_group", "job_type", "tags", "notes")
+
+
+def test_variables_of_wandb_win_over_ours_and_not_over_what_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in NAMED.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "theirs"))
+    monkeypatch.setenv("WANDB_RUN_ID", "abcd1234")
+    (tmp_path / "theirs").mkdir()
+    tracker = Wandb(mode="offline")
+    typed = Wandb(mode="offline", project="q", name="m", group="h", job_type="k", tags=["c"], notes="r", id="typed")
+    shown = []
+    for each, config in ((tracker, {"sweep": {"name": None}}), (typed, {"sweep": {"name": "s"}})):
+        each.begin(run_dir=tmp_path, name="lenet5-digits", config=config, run_id=None)
+        each.end("ok", {})
+        [folder] = (tmp_path / "theirs" / "wandb").glob(f"offline-run-*-{each.run_id}")
+        [run] = inspect(folder)["run"]
+        shown.append([run.get(name) for name in SHOWN])
+    assert (tracker.run_id, typed.run_id) == ("abcd1234", "typed")
+    assert shown == [["p", "me", "n", "g", "j", ["a", "b"], "o"], ["q", "me", "m", "h", "k", ["c"], "r"]]
+    in_a_sweep = Wandb()._choose_id(None, {"sweep": {"name": "s"}})
+    assert in_a_sweep != "abcd1234"  # all jobs would be one run
+
+
+def test_a_job_of_a_sweep_is_grouped_by_its_name(tmp_path: Path) -> None:
+    tracker = Wandb(mode="offline")
+    tracker.begin(run_dir=tmp_path, name="n", config={"sweep": {"name": "s"}}, run_id=None)
+    Image.new("RGB", (6, 4)).save(tmp_path / "curves.png")
+    tracker.log_metrics({"loss": 1.0}, 7)
+    tracker.end("ok", {}, [tmp_path / "curves.png"])
+    [folder] = offline_folders(tmp_path)
+    records = inspect(folder)
+    assert [(run["project"], run["run_group"]) for run in records["run"]] == [("convarium", "s")]
+    figures = [record["item"] for record in records["history"] if "figures/curves" in str(record["item"])]
+    assert [figure[STEP] for figure in figures] == [7]
+    [image] = folder.glob("files/media/images/figures/*.png")
+    assert image.read_bytes() == (tmp_path / "curves.png").read_bytes()
+
+
 def only_line(run_dir: Path, caplog: pytest.LogCaptureFixture) -> str:
     """What a run says that is offline."""
     assert len(offline_folders(run_dir)) == 1
@@ -317,6 +360,17 @@ def test_no_network_means_offline_at_once(
     track(Wandb(), tmp_path)
     assert time.monotonic() - began < 10.0
     assert only_line(tmp_path, caplog).startswith(f"wandb: offline ({address} does not answer); upload")
+
+
+def test_online_waits_for_no_server_that_is_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    began = time.monotonic()
+    track(Wandb(mode="online"), tmp_path)
+    assert time.monotonic() - began < 10.0
+    assert only_line(tmp_path, caplog).startswith("wandb: offline (http://127.0.0.1:9 does not answer); upload")
 
 
 def test_a_silent_server_means_offline_within_the_time_limit(

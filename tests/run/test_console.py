@@ -27,7 +27,7 @@ def test_the_header_says_what_is_trained_on_what_and_for_how_long(capsys: pytest
     header = [line.split(maxsplit=1) for line in out.split("\n\n")[0].splitlines()]
     assert dict(header) == {
         "run": str(Path("run").absolute()),
-        "network": "mlp-synthetic: 1,210 parameters, 1,184 multiply-adds per image",
+        "network": "mlp-synthetic-crop_flip-mixup: 1,210 parameters, 1,184 multiply-adds per image",
         "images": "1x8x8, 10 classes: 400 train (16 left out of each epoch), 100 val, 128 test",
         "from": "SyntheticImages, made by formula",
         "augment": "CropFlip, MixUp",

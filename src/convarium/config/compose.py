@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from convarium.config.accepts import WEIGHTS, shown
 from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
+from convarium.config.identity import name_of
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
@@ -101,6 +102,9 @@ class Conf(Groups):
         if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
             raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
         _make_paths_absolute(resolved)
+        if resolved["name"] is None:
+            resolved["name"] = name_of(baseline.choices)
+        resolved["choices"] = dict(sorted(baseline.choices.items()))
         check_config(resolved, baseline.choices, to_train=to_train)
         _require_weights(resolved)
         return Composed(resolved, baseline.choices, list(overrides), to_train)

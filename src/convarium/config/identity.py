@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 from convarium.config.keys import GROWS, LAYOUT, RESUME, has_part, leaves
@@ -37,6 +38,18 @@ def config_hash(config: dict[str, Any]) -> str:
     kept = {key: value for key, value in leaves(config).items() if value is not None and determines_result(key)}
     text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def name_of(choices: Mapping[str, str | list[str]]) -> str:
+    """What an experiment is called unless it is said: arch, data, and what is not as in the paper or is added."""
+    told = [choices["arch"], choices["data"]]
+    for group in ("norm", "activation", "pool", "init", "augment"):
+        chosen = choices.get(group, "paper")
+        if chosen == "none" and group != "augment":
+            told.append(f"no_{group}")
+        elif chosen not in ("paper", "none"):
+            told += [chosen] if isinstance(chosen, str) else chosen
+    return "-".join(str(answer).rpartition("/")[2] for answer in told)
 
 
 def slug(text: str, length: int = 48) -> str:

@@ -84,7 +84,8 @@ class Key(NamedTuple):
 ROWS = (
     # name, meaning, what it accepts, its part
     # the experiment
-    Key("name", "what the experiment is called", NOT_EMPTY, LAYOUT | TEXT | UNSEEN),
+    Key("name", "what the experiment is called; null: made of arch, data, parts and augment", NOT_EMPTY.or_null(), LAYOUT | TEXT | UNSEEN),
+    Key("choices", "the answer of each group, for whoever reads the config", part=LAYOUT | UNSEEN | DERIVED),
     Key("seed", "of the weights, the order of the samples, augmentation and dropout", at_least(0), UNSEEN),
     Key("batch_size", "global: devices x nodes x trainer.accumulate_grad_batches x what one device holds at a time", COUNT),
     Key("dropout", "the rate of every dropout layer; null: as in the paper", SHARE_BELOW_ONE.of(int, float).or_null()),
@@ -320,14 +321,15 @@ ROWS = (
     Key("*.min_delta", "by which better must be better", at_least(0)),
     # what is written down and drawn
     Key("logger", "what else is written down; metrics.csv always is", part=LAYOUT | UNSEEN),
-    Key("logger.*.project", "of the tracker"),
-    Key("logger.*.entity", "whose; null: the key's own"),
-    Key("logger.*.experiment", "of the tracker"),
-    Key("logger.*.name", "of the run there; null: the run's own"),
-    Key("logger.*.group", "of runs there: the sweep's name"),
+    Key("logger.*.project", "of the tracker; null: as its variable says, or convarium", NOT_EMPTY.or_null(), TEXT),
+    Key("logger.*.entity", "whose; null: the key's own", NOT_EMPTY.or_null(), TEXT),
+    Key("logger.*.experiment", "of the tracker; null: as its variable says, or convarium", NOT_EMPTY.or_null(), TEXT),
+    Key("logger.*.name", "of the run there; null: as the tracker's variable says, or the run's own", NOT_EMPTY.or_null(), TEXT),
+    Key("logger.*.group", "of runs there; null: as the tracker's variable says, or the sweep's name", NOT_EMPTY.or_null(), TEXT),
     Key("logger.*.tags", "of the run there"),
-    Key("logger.*.id", "of the run there; null: a new one, or that of the run that is resumed"),
-    Key("logger.*.job_type", "of the run there"),
+    Key("logger.*.notes", "on the run there", NOT_EMPTY.or_null(), TEXT),
+    Key("logger.*.id", "of the run there; null: as its variable says, a new one, or that of the run that is resumed", matching(r"[^/\\#?%:]+", r"text without / \ # ? % :").or_null(), TEXT),
+    Key("logger.*.job_type", "of the run there", NOT_EMPTY.or_null(), TEXT),
     Key("logger.*.tracking_uri", "where it is tracked; null: in the run's folder, or as the environment says"),
     Key("logger.wandb.mode", "auto: online where there is a key and a network", words("auto", "online", "offline", "disabled")),
     Key("*.flush_seconds", "after which rows reach the disk", above(0)),

@@ -1,10 +1,14 @@
 """TensorBoard event files in the run directory, through Lightning's own logger."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
+from PIL import Image
 
-from convarium.observe.tracker import Start, Tracker, numbers_of, require
+from convarium.observe.tracker import Start, Tracker, numbers_of
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -13,9 +17,10 @@ if TYPE_CHECKING:
 class TensorBoard(Tracker):
     """Event files in RUN/tensorboard; a resumed run appends to them and hides what lies behind its checkpoint."""
 
+    package = "tensorboard"
+
     def __init__(self, *, flush_seconds: float = 30.0) -> None:
         super().__init__()
-        require("tensorboard")
         self.flush_seconds = flush_seconds
         self._logger: TensorBoardLogger | None = None  # opened by the first row: a resumed run goes on at its step
         self._last_step = 0
@@ -49,6 +54,12 @@ class TensorBoard(Tracker):
     def write_summary(self, summary: dict[str, Any]) -> None:
         """The row of the run in the HParams tab."""
         self._opened(self._last_step).log_hyperparams(self._config, numbers_of(summary), self._last_step)
+
+    def write_figures(self, files: Sequence[Path]) -> None:
+        for file in files:
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            writer = self._opened(self._last_step).experiment
+            writer.add_image(f"figures/{file.stem}", pixels, self._last_step, dataformats="HWC")
 
     def close(self, status: str) -> None:
         self._opened(self._last_step).finalize("success" if status == "ok" else "failed")

@@ -42,8 +42,9 @@ class Start(NamedTuple):
 
 class Tracker(Logger):
     """A Lightning logger whose work happens behind a guard, in methods of the subclass: `open(start)`, then any number
-    of `write_config(config)`, `write_metrics(metrics, step)` and `write_summary(summary)`, then `close(status)`. They
-    are called from the tracker's own thread, in the order of the calls on it, and may raise anything.
+    of `write_config(config)`, `write_metrics(metrics, step)`, `write_summary(summary)` and `write_figures(files)`, then
+    `close(status)`. They are called from the tracker's own thread, in the order of the calls on it, and may raise
+    anything.
 
     It is inert until `begin` (so that ranks other than 0 carry one for free) and again after `end`. Lightning's
     `finalize` closes nothing, because a test follows the fit. id: what the tracker itself is to call the run.
@@ -51,7 +52,9 @@ class Tracker(Logger):
 
     patience: ClassVar[float] = 120.0  # seconds that one call may take before the tracker counts as hung
     farewell: ClassVar[float] = 30.0  # seconds that the end of a run waits for what is still queued
+    silence: ClassVar[float] = 2.0  # seconds after which it is said that the end waits
     capacity: ClassVar[int] = 10_000  # calls that may wait; more are dropped, and counted
+    package: ClassVar[str] = ""  # the library that it needs, where that is an extra
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__()
@@ -68,7 +71,10 @@ class Tracker(Logger):
     def _import(self) -> None:
         """Import the tracker's library in the thread of the run: of two threads at it, one may find it half loaded."""
 
-    def _choose_id(self, previous: str | None) -> str | None:
+    def write_figures(self, files: Sequence[Path]) -> None:
+        """Show pictures of the end of the run; a tracker that cannot does nothing."""
+
+    def _choose_id(self, previous: str | None, config: Mapping[str, Any]) -> str | None:
         """The id of this run where it is ours to choose, before the tracker is reached; None where the tracker does."""
         return self._id or previous
 
@@ -86,7 +92,7 @@ class Tracker(Logger):
         `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one.
         metrics.csv of a continued run must already be cut back to its checkpoint.
         """
-        self.run_id, self._run_dir = self._choose_id(run_id), run_dir
+        self.run_id, self._run_dir = self._choose_id(run_id, config), run_dir
         start = Start(run_dir, name, redacted(config))
         if run_id is not None:
             with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
@@ -106,15 +112,20 @@ class Tracker(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         self._send("write_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))
 
-    def end(self, status: str, summary: Mapping[str, Any]) -> None:
+    def end(self, status: str, summary: Mapping[str, Any], figures: Sequence[Path] = ()) -> None:
         """Record how the run ended and close the tracker, waiting at most `farewell` seconds; never raises."""
         if self._thread is None:
             return
         self._send("write_summary", {**summary, "status": status})
+        if figures:
+            self._send("_show", figures)
         deadline = time.monotonic() + self.farewell
         if not self._lost:
             with suppress(queue.Full):
                 self._calls.put(("close", (status,)), timeout=self.farewell)
+            self._thread.join(min(self.silence, self.farewell))
+            if self._thread.is_alive() and self.silence < self.farewell:
+                log.info("%s: still at work, waited for at most %g s", self.name, self.farewell)
             self._thread.join(max(0.0, deadline - time.monotonic()))
             if self._thread.is_alive():
                 self._give_up(f"not finished after {self.farewell:g} s")
@@ -159,6 +170,13 @@ class Tracker(Logger):
                 self._call_began = time.monotonic()
         except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
             self._give_up(typed_line(error))
+
+    def _show(self, files: Sequence[Path]) -> None:
+        """Show the figures; without them the run is still to be closed."""
+        try:
+            self.write_figures(files)
+        except Exception as error:
+            log.warning("%s: shows no figures (%s)", self.name, typed_line(error))
 
     def _give_up(self, reason: str) -> None:
         """Print the one line and drop the tracker; called by either thread, the second call does nothing."""

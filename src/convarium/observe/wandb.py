@@ -2,6 +2,7 @@
 
 The run's id is chosen here before W&B is reached, so that a checkpoint can keep it and a resumed run continues it.
 Every row carries its own step (`trainer/global_step`), so that a resumed run may go back behind the last row.
+What the config leaves open, W&B's own variables say (WANDB_PROJECT, ...), and what these leave open, we do.
 """
 
 import base64
@@ -15,7 +16,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -27,13 +29,22 @@ log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"
 LEGACY_HOST = "api.wandb.ai"  # under which `wandb login` has filed keys for the public server in ~/.netrc
+VARIABLES = {
+    "project": "WANDB_PROJECT",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "dir": "WANDB_DIR",
+}
+"""W&B's own words for what we would say."""
 EXIT_CODES = {"ok": 0, "pruned": 0, "interrupted": 130}  # any other status is 1: W&B shows the run as failed
 
 
 class Wandb(Tracker):
     """W&B run `id` of `project`; `mode: auto` is online if there is a key that the server accepts within seconds.
 
-    `online` insists: it waits a minute for a slow server before it writes offline. `disabled` writes nothing at all.
+    `online` insists: it waits a minute for a slow server before it writes offline, not for one that is not there.
+    `disabled` writes nothing at all.
     """
 
     connecting: ClassVar[float] = 9.0  # seconds in which `auto` must be online, probe included
@@ -41,26 +52,32 @@ class Wandb(Tracker):
     def __init__(
         self,
         *,
-        project: str = "convarium",
+        project: str | None = None,
         entity: str | None = None,
         name: str | None = None,
         group: str | None = None,
-        job_type: str | None = "train",
+        job_type: str | None = None,
         tags: Sequence[str] = (),
+        notes: str | None = None,
         mode: str = "auto",
         id: str | None = None,  # W&B's own name for it
     ) -> None:
         super().__init__(id)
         if id is not None and (not id or set(id) & set("/\\#?%:")):
             raise ValueError(f"id={id!r}: a W&B run id is not empty and has none of / \\ # ? % :")
-        self.mode, self.run_name = mode, name
-        self._place: Any = {"project": project, "entity": entity, "group": group, "job_type": job_type}
-        self._place["tags"] = [*map(str, tags)]
+        self.mode = mode
+        said = {"project": project, "entity": entity, "name": name, "group": group, "job_type": job_type}
+        self._said = {key: value for key, value in said.items() if value is not None}
+        self._said |= {"notes": notes} if notes else {}
+        self._tags = [*map(str, tags)]
         self._run: Any = None  # a wandb.Run
+        self._last_step = 0
         self._environment: list[str] = []
 
-    def _choose_id(self, previous: str | None) -> str:
-        return super()._choose_id(previous) or secrets.token_hex(4)
+    def _choose_id(self, previous: str | None, config: Mapping[str, Any]) -> str:
+        alone = (config.get("sweep") or {}).get("name") is None  # the jobs of our sweep would all be the one run
+        given = os.environ.get("WANDB_RUN_ID") if alone else None
+        return super()._choose_id(previous, config) or given or secrets.token_hex(4)
 
     def _import(self) -> None:
         # Failures are reported by our one line, not by telemetry; what W&B caches belongs to the run that wrote it.
@@ -74,9 +91,10 @@ class Wandb(Tracker):
         mode = self.mode
         if mode == "auto":  # the environment's word counts, as everywhere with W&B
             asked = os.environ.get("WANDB_MODE", "")
-            mode = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(asked, mode)
+            known = ("online", "offline", "disabled")
+            mode = "offline" if asked == "dryrun" else asked if asked in known else mode
         began = time.monotonic()
-        reason = why_offline(seconds=4.0 if mode == "auto" else 0.0) if mode in ("auto", "online") else None
+        reason = why_offline(seconds=4.0, insists=mode == "online") if mode in ("auto", "online") else None
         if mode in ("auto", "online") and reason is None:
             left = self.connecting - (time.monotonic() - began) if mode == "auto" else 60.0
             try:
@@ -101,10 +119,17 @@ class Wandb(Tracker):
         self._run.config.update(config, allow_val_change=True)
 
     def write_metrics(self, metrics: dict[str, float], step: int | None) -> None:
+        self._last_step = self._last_step if step is None else step
         self._run.log(metrics if step is None else {**metrics, STEP: step})
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._run.summary.update(summary)
+
+    def write_figures(self, files: Sequence[Path]) -> None:
+        import wandb
+
+        images = {f"figures/{file.stem}": wandb.Image(str(file)) for file in files}
+        self._run.log({**images, STEP: self._last_step})
 
     def close(self, status: str) -> None:
         import wandb
@@ -121,9 +146,12 @@ class Wandb(Tracker):
             wandb.setup(wandb.Settings(silent=True))  # its service, and no line but ours
         quiet: Any = {"silent": True, "console": "off", "disable_git": True}  # a remote's address may hold a password
         settings = wandb.Settings(**quiet, init_timeout=seconds, finish_timeout=self.farewell - 5.0)
-        run: Any = {"id": self.run_id, "name": self.run_name or start.name, "config": start.config, **self._place}
+        ours = {"project": "convarium", "name": start.name, "job_type": "train", "dir": start.run_dir}
+        ours["group"] = (start.config.get("sweep") or {}).get("name")
+        left = {key: value for key, value in ours.items() if VARIABLES[key] not in os.environ}
+        run: Any = {"id": self.run_id, "config": start.config, "tags": self._tags or None, **left, **self._said}
         how: Any = {"mode": mode, "resume": "allow", "reinit": "create_new", "save_code": False, "settings": settings}
-        return wandb.init(**run, **how, dir=start.run_dir)
+        return wandb.init(**run, **how)
 
     def _abandon(self) -> None:
         end_service()
@@ -140,10 +168,10 @@ class Wandb(Tracker):
             os.environ.pop(name, None)
 
 
-def why_offline(seconds: float) -> str | None:
+def why_offline(seconds: float, *, insists: bool = False) -> str | None:
     """Why W&B cannot be used online, in a few words, or None; asks the server with the key, for at most `seconds`.
 
-    Without a key it is never tried: W&B would ask for one on the terminal. 0 seconds trust the server.
+    Without a key it is never tried: W&B would ask for one on the terminal. insists: a server that is only slow can be.
     """
     import wandb
 
@@ -152,13 +180,18 @@ def why_offline(seconds: float) -> str | None:
     key = settings.api_key or (None if token_file else netrc_key(settings.base_url))
     if not key and not token_file:
         return "no API key: set WANDB_API_KEY or run `wandb login`"
-    if not seconds:
-        return None
     answer: list[str | None] = []
-    asking = threading.Thread(target=lambda: answer.append(ask(settings.base_url, key, seconds)), daemon=True)
-    asking.start()
-    asking.join(seconds)  # a name server that does not answer heeds no time limit
-    return answer[0] if answer else f"{settings.base_url} does not answer"
+
+    def asking() -> None:
+        with suppress(TimeoutError):
+            answer.append(ask(settings.base_url, key, seconds))
+
+    thread = threading.Thread(target=asking, daemon=True)
+    thread.start()
+    thread.join(seconds)  # a name server that does not answer heeds no time limit
+    if not answer:
+        return None if insists else f"{settings.base_url} does not answer"
+    return answer[0]
 
 
 def netrc_key(base_url: str) -> str | None:
@@ -173,7 +206,10 @@ def netrc_key(base_url: str) -> str | None:
 
 
 def ask(base_url: str, key: str | None, seconds: float) -> str | None:
-    """Ask a W&B server who holds the key; None if it knows, or if only W&B's own client can tell."""
+    """Ask a W&B server who holds the key; None if it knows, or if only W&B's own client can tell.
+
+    Raises TimeoutError if it does not answer in time.
+    """
     request = urllib.request.Request(f"{base_url}/graphql", data=b'{"query": "query { viewer { id } }"}')
     request.add_header("Content-Type", "application/json")
     if key:
@@ -185,6 +221,8 @@ def ask(base_url: str, key: str | None, seconds: float) -> str | None:
         return f"{base_url} refuses the API key" if error.code in (401, 403) else None
     except (OSError, ValueError) as error:
         cause = getattr(error, "reason", error)
+        if isinstance(cause, TimeoutError):
+            raise cause from error
         return None if isinstance(cause, ssl.SSLError) else f"{base_url} does not answer"
     return f"{base_url} refuses the API key" if key and viewer is None else None
 

@@ -281,8 +281,9 @@ def end_record(
         epochs=ended if ending.status == "ok" else trainer.current_epoch,
         steps=trainer.global_step,
     )
+    figures = sorted((run.path / "figures").glob("*.png"))
     for tracker in trackers:
-        tracker.end(ending.status, metrics | {"params": result.fields["params"], "macs": result.fields["macs"]})
+        tracker.end(ending.status, metrics | {key: result.fields[key] for key in ("params", "macs")}, figures)
     if ending.error:
         print(f"{ending.status}: {ending.error}", file=sys.stderr)
     print(summary(run, result.fields), flush=True)

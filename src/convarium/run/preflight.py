@@ -264,7 +264,6 @@ def _maps(shape: torch.Size) -> str:
 
 def _choice(config: dict[str, Any], group: str) -> str:
     """How the chosen member of a group is called in a message: its file's name where it is known."""
-    if group == "arch":
-        return str(config["name"]).rpartition("-")[0] or str(config["name"])
     target = (config.get(group) or {}).get("_target_", "paper")
-    return str(target).rpartition(".")[2].lower()
+    choices = config.get("choices")  # which older runs lack
+    return str((isinstance(choices, dict) and choices.get(group)) or str(target).rpartition(".")[2].lower())

@@ -73,12 +73,16 @@ def prepare(
     preflight, data, pretrained: what is known already, which is not looked at again.
     elsewhere: it will run on another machine, of whose devices nothing is known here.
     """
+    from convarium.observe.tracker import require
     from convarium.run.preflight import check_last_batch, check_loss
     from convarium.run.preflight import preflight as check
 
     if preflight is None:  # what is built only when the run directory is there is looked at now
         for key, node in targets(config):
             find_target(node, key)
+    for name, node in config["logger"].items():
+        if package := getattr(find_target(node, f"logger.{name}"), "package", ""):
+            require(package)
     loss: ClassificationLoss = build(config["loss"], "loss")
     if preflight is None:
         preflight = check(config, loss, elsewhere=elsewhere)

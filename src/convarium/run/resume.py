@@ -58,7 +58,11 @@ def resume_config(
         if change.now is not MISSING:
             _put(frozen, change.key, change.now)
     check_config(frozen, new.choices)
-    lines = [f"{key}: {_shown(then)} -> {_shown(now)}" for key, then, now in changes if _shown(then) != _shown(now)]
+    lines = [
+        f"{key}: {_shown(then)} -> {_shown(now)}"
+        for key, then, now in changes
+        if _shown(then) != _shown(now) and not key.startswith("choices.")
+    ]
     return frozen, [*_still_meant(read_overrides(run), words), *overrides], lines
 
 
