@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from convarium.learn.checkpoint_file import read_checkpoint
 from processes import run, train, train_killed, train_signalled
@@ -42,7 +43,7 @@ def assert_as_undisturbed(folder: Path, whole: Path) -> None:
     ours, theirs = (json.loads((run / "result.json").read_text()) for run in (folder, whole))
     assert ours["status"] == "ok"
     assert ours | dict.fromkeys(OF_THE_MOMENT) == theirs | dict.fromkeys(OF_THE_MOMENT)
-    assert (folder / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert_same(load_file(folder / "weights.safetensors"), load_file(whole / "weights.safetensors"))
 
 
 def assert_same(left: object, right: object, where: str = "") -> None:
