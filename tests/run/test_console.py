@@ -86,6 +86,11 @@ def test_the_log_has_what_the_screen_had(capsys: pytest.CaptureFixture[str]) -> 
     assert run.log_file.read_text() == capsys.readouterr().out
 
 
+def test_the_header_has_what_the_numbers_of_a_network_do_not_show() -> None:
+    run = experiment("arch=resnet20", "arch.depth=8", "norm=group", "trainer.fast_dev_run=true")
+    assert "\n    note  5 of 7 group norms are instance norms: norm.channels_per_group=1\n" in run.log_file.read_text()
+
+
 def test_the_log_of_a_resumed_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("one", "two"):
         with tee(tmp_path / "log"):
