@@ -13,6 +13,10 @@ RANGE := >=3.11,<3.14
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	$$p -c '$(FITS)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
+# Of pip's 700 lines: every 25th package, what is large, what is written at last; its errors and warnings are all shown.
+FEW_LINES := /^Collecting / && ++packages % 25 == 0 {print "  " packages " packages"; fflush()} \
+	/Downloading .*[0-9][0-9][0-9](\.[0-9])? MB/ {print; fflush()} \
+	/^Installing/ {print "  writing " packages " packages"; fflush()} /^FAILED$$/ {failed = 1} END {exit failed}
 # Idle OpenMP threads sleep: those that spin keep the other workers from their cores. A third worker fills the time in
 # which tests wait for processes. What is compiled is kept, for the workers and processes that come after.
 PYTEST := OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -66,8 +70,10 @@ else
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
 	@awk '/^[a-z]/ {keep = /^setuptools==/} keep' requirements.txt > $(VENV)/first.txt
-	$(PY) -m pip install --quiet --require-hashes -r $(VENV)/first.txt
-	$(PY) -m pip install --require-hashes --no-build-isolation --use-pep517 -r requirements.txt
+	@$(PY) -m pip install --quiet --require-hashes -r $(VENV)/first.txt
+	@echo "by pip, in minutes; uv takes a tenth of them: https://docs.astral.sh/uv"
+	@{ $(PY) -m pip install --require-hashes --no-build-isolation --use-pep517 -r requirements.txt || echo FAILED; } \
+		| awk '$(FEW_LINES)'
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 endif
 	@touch $(STAMP)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,3 +197,22 @@ def test_a_network_of_torchvision_is_one_yaml(folder: Path, trusting: Callable[[
 def test_a_folder_that_is_not_there_is_named(own_directory: Path) -> None:
     done = command(own_directory / "nowhere", str(TRAIN), "arch=mlp")
     assert (done.returncode, done.stderr) == (2, f"error: CONVARIUM_TRUST={own_directory}/nowhere: no such folder\n")
+
+
+def test_a_run_of_a_config_dir_goes_on_and_is_evaluated_from_elsewhere_without_its_being_named_again(
+    own_directory: Path, convarium: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_directory / "mine" / "optimizer").mkdir(parents=True)
+    (own_directory / "mine" / "optimizer" / "quick.yaml").write_text("# Mine\ndefaults: [sgd, _self_]\nlr: 0.5\n")
+    quick = ("arch=mlp", "optimizer=quick", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=[checkpoint]")
+    assert convarium("train", "--config-dir", "mine", *quick, "run_dir=run").code == 0
+    (own_directory / "elsewhere").mkdir()
+    monkeypatch.chdir(own_directory / "elsewhere")
+    gone_on = convarium("train", "resume=../run", "trainer.max_epochs=2")
+    assert (gone_on.code, gone_on.err) == (0, "")
+    assert convarium("evaluate", "../run", "trainer.limit_test_batches=1", "threads=1").code == 0
+    (own_directory / "mine").rename(own_directory / "gone")
+    assert (
+        f"--config-dir {own_directory}/mine: no such folder"
+        in convarium("train", "resume=../run", "trainer.max_epochs=3").err
+    )

@@ -184,3 +184,20 @@ def test_a_key_is_listed_with_what_the_table_says_of_it(capsys: pytest.CaptureFi
         VERB(["optimzer.lr"])
     with pytest.raises(ConfigError, match=r"seeed: unknown group; did you mean 'seed'\?"):
         VERB(["seeed"])
+
+
+def test_answers_in_a_folder_of_configs_are_listed_beside_ours(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("norm/mine", "experiment/first"):
+        (tmp_path / "conf" / name).parent.mkdir(parents=True)
+        (tmp_path / "conf" / f"{name}.yaml").write_text("# My own\n_target_: torch.nn.Identity\n")
+    for words in (["--config-dir", str(tmp_path / "conf")], [f"--config-dir={tmp_path / 'conf'}"]):
+        assert VERB(["norm", "--json", *words]) == 0
+        listed = json.loads(capsys.readouterr().out)
+        assert listed["mine"] == "My own"
+        assert {"batch", "paper"} < listed.keys()
+    assert VERB(["--config-dir", str(tmp_path / "conf"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["experiment"] == ["first"]
+    with pytest.raises(ConfigError, match="--config-dir nowhere: no such folder"):
+        VERB(["--config-dir", "nowhere"])

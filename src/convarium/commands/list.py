@@ -5,10 +5,11 @@ import shutil
 import sys
 from collections.abc import Mapping
 from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from convarium.commands.words import FORMAT, Verb, Words
+from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.config.catalog import Architecture, architectures, groups, members
 from convarium.config.keys import KEYS, facts_of
 from convarium.errors import ConfigError
@@ -22,17 +23,20 @@ INDENT = "    "
 def run(words: Words) -> None:
     """Print what was asked for; an answer comes with the line that opens its file, a key with its row of the table."""
     asked = words.positions[0].strip("/") if words.positions else None
+    more = Path(words.options["config_dir"]) if "config_dir" in words.options else None
+    if more is not None and not more.is_dir():
+        raise ConfigError(f"--config-dir {more}: no such folder")
     answer: Mapping[str, Any]
     if asked is None:
-        answer = {group: list(members(group)) for group in groups()}
+        answer = {group: list(members(group, more)) for group in groups(more)}
         text = _columns({group: ", ".join(names) for group, names in answer.items()})
     elif asked == "arch":
-        stated = architectures()
+        stated = architectures(more)
         answer = records(stated)
         # a line for each in a pipe, where columns may be cut and searched
         text = table(stated, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-    elif asked in (known := groups()):
-        answer = members(asked)
+    elif asked in (known := groups(more)):
+        answer = members(asked, more)
         text = _columns(answer)
     elif asked.partition(".")[0] in {*known, *KEYS} and (facts := facts_of(asked)) is not None:
         answer = facts
@@ -105,7 +109,7 @@ VERB = Verb(
     meaning="print the groups, the answers of one (arch: a table), or what is known about a key",
     run=run,
     positions="[GROUP|KEY]",
-    options={"format": FORMAT},
+    options={"format": FORMAT, "config_dir": Option("a folder of answers besides ours; also --config-dir FOLDER")},
     example="convarium list norm, or: convarium list trainer.max_epochs",
     offers=lambda: (*groups(), *KEYS),
 )

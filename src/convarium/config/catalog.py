@@ -14,21 +14,23 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
-def groups() -> list[str]:
-    """Every folder that holds answers, e.g. "arch", "hydra/sweeper"."""
-    root = conf_dir()
-    return sorted({path.parent.relative_to(root).as_posix() for path in root.glob("*/**/*.yaml")})
+def groups(config_dir: Path | None = None) -> list[str]:
+    """Every folder that holds answers, e.g. "arch", "hydra/sweeper"; those in `config_dir` too."""
+    roots = (conf_dir(), *([config_dir] if config_dir else []))
+    return sorted({path.parent.relative_to(root).as_posix() for root in roots for path in root.glob("*/**/*.yaml")})
 
 
-def files(group: str) -> dict[str, Path]:
-    """The yaml file of each answer of a group, sorted; one's own (`convarium.config.trust`) before ours."""
-    by_name = {path.stem: path for root in (conf_dir(), *trust().folders) for path in (root / group).glob("*.yaml")}
+def files(group: str, config_dir: Path | None = None) -> dict[str, Path]:
+    """The yaml file of each answer of a group, sorted; that in `config_dir` goes before one's own
+    (`convarium.config.trust`), and this before ours."""
+    roots = (conf_dir(), *trust().folders, *([config_dir] if config_dir else []))
+    by_name = {path.stem: path for root in roots for path in (root / group).glob("*.yaml")}
     return dict(sorted(by_name.items()))
 
 
-def members(group: str) -> dict[str, str]:
+def members(group: str, config_dir: Path | None = None) -> dict[str, str]:
     """The answers of a group, each with the comment line that opens its file."""
-    return {name: next(iter(opening_comments(path)), "") for name, path in files(group).items()}
+    return {name: next(iter(opening_comments(path)), "") for name, path in files(group, config_dir).items()}
 
 
 def entries(group: str, name: str) -> list[str]:
@@ -94,9 +96,9 @@ PUBLISHED = {
 }
 
 
-def architectures() -> dict[str, Architecture]:
+def architectures(config_dir: Path | None = None) -> dict[str, Architecture]:
     """What the yamls of conf/arch state; one that states nothing of the kind is left out."""
-    stated = {name: read_architecture(opening_comments(path)) for name, path in files("arch").items()}
+    stated = {name: read_architecture(opening_comments(path)) for name, path in files("arch", config_dir).items()}
     return {name: architecture for name, architecture in stated.items() if architecture}
 
 

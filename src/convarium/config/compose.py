@@ -104,6 +104,8 @@ class Conf(Groups):
         _make_paths_absolute(resolved)
         if resolved["name"] is None:
             resolved["name"] = name_of(baseline.choices)
+        if self.config_dir is not None:
+            resolved["config_dir"] = self.config_dir
         resolved["choices"] = dict(sorted(baseline.choices.items()))
         check_config(resolved, baseline.choices, to_train=to_train)
         _require_weights(resolved)

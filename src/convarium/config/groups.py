@@ -68,6 +68,8 @@ class Groups:
     def __init__(self, config_dir: str | None = None, loader: ConfigLoaderImpl | None = None, root: str = ROOT) -> None:
         self.root = root
         self.loader = Loader(loader.get_search_path() if loader else _search_path(config_dir))
+        paths = {each.provider: each.path.partition("://")[2] for each in self.loader.get_search_path().get_path()}
+        self.config_dir = paths.get("command-line")
         register()
         self._merged: dict[tuple[str, ...], Merged] = {}
         self._baselines: dict[tuple[str, ...], Baseline] = {}

@@ -86,6 +86,7 @@ ROWS = (
     # the experiment
     Key("name", "what the experiment is called; null: made of arch, data, parts and augment", NOT_EMPTY.or_null(), LAYOUT | TEXT | UNSEEN),
     Key("choices", "the answer of each group, for whoever reads the config", part=LAYOUT | UNSEEN | DERIVED),
+    Key("config_dir", "the folder of --config-dir, for whoever goes on with a run", NOT_EMPTY.or_null(), LAYOUT | UNSEEN | DERIVED),
     Key("seed", "of the weights, the order of the samples, augmentation and dropout", at_least(0), UNSEEN),
     Key("batch_size", "global: devices x nodes x trainer.accumulate_grad_batches x what one device holds at a time", COUNT),
     Key("dropout", "the rate of every dropout layer; null: as in the paper", SHARE_BELOW_ONE.of(int, float).or_null()),

@@ -45,7 +45,7 @@ def resume_config(
     for word in words:
         if word.lstrip("+").startswith("run_dir="):
             raise ConfigError(f"{word}: a run goes on in its own folder; leave it out")
-    conf = Conf(config_dir)
+    conf = Conf(config_dir or frozen.get("config_dir"))
     before = overrides_from_here(run, frozen, words)
     old, new = conf.compose(before), conf.compose([*_still_meant(before, words), *words])
     changes = _changes(frozen, old, new, words)

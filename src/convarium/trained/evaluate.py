@@ -132,7 +132,7 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     if not overrides:
         return frozen, []
     words = readable(overrides)
-    conf = Conf()
+    conf = Conf(frozen.get("config_dir"))
     named = _named(conf, words, (EVALUATE,), ("weights", "split", "format", *ACCEPTED))
     own = overrides_from_here(run, frozen, words)
     new = conf.compose([*own, *words], to_train=False).config
