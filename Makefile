@@ -67,13 +67,13 @@ ifneq ($(UV),)
 	$(UV) pip install --compile-bytecode --python $(PY) --require-hashes --no-build-isolation -r requirements.txt
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 else
+	@echo "by pip, which takes minutes"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
 	@awk '/^[a-z]/ {keep = /^setuptools==/} keep' requirements.txt > $(VENV)/first.txt
 	@$(PY) -m pip install --quiet --require-hashes -r $(VENV)/first.txt
-	@echo "by pip, in minutes; uv takes a tenth of them: https://docs.astral.sh/uv"
 	@{ $(PY) -m pip install --require-hashes --no-build-isolation --use-pep517 -r requirements.txt || echo FAILED; } \
 		| awk '$(FEW_LINES)'
-	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 endif
 	@touch $(STAMP)

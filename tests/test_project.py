@@ -197,3 +197,36 @@ def test_the_wheel_brings_the_command_and_the_license(wheel: zipfile.ZipFile) ->
     [info] = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     assert "convarium = convarium.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert wheel.read(f"{info}/licenses/LICENSE").decode().startswith("MIT License")
+
+
+# `make setup` without uv
+
+PIP = """#!/bin/sh
+case "$*" in *use-pep517*)
+    for number in $(seq 190); do
+        echo "Collecting a$number==1 (from -r requirements.txt)"
+        echo "  Downloading a$number-1-py3-none-any.whl (1.2 MB)"
+    done
+    echo "  Downloading torch-2.11-cp311-cp311-manylinux_2_28_x86_64.whl (539.1 MB)"
+    echo "Installing collected packages: a1, a2"
+    exit {code};;
+esac
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_set_up_by_pip_prints_a_few_lines_and_fails_as_pip_does(tmp_path: Path, code: int) -> None:
+    pip = tmp_path / "venv" / "bin" / "python"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(PIP.format(code=code))
+    pip.chmod(0o755)
+    command = ["make", "setup", "UV=", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    shown = [line for line in done.stdout.splitlines() if line.startswith("  ") or "pip" in line]
+    assert (done.returncode, (tmp_path / "venv" / ".installed").is_file()) == (2 * code, code == 0)
+    assert shown[0] == "by pip, which takes minutes"
+    assert shown[-2:] == [
+        "  Downloading torch-2.11-cp311-cp311-manylinux_2_28_x86_64.whl (539.1 MB)",
+        "  writing 190 packages",
+    ]
+    assert len(done.stdout.splitlines()) < 20
