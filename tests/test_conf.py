@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.types import RunMode
 from PIL import Image
 from torch import nn
 
@@ -16,6 +17,7 @@ from convarium.config.catalog import conf_dir, groups, members, opening_comments
 from convarium.config.compose import Conf
 from convarium.config.instantiate import build
 from convarium.config.targets import RULES
+from convarium.sweep.grid import points_of
 from data.packed.packs import packing_of
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
@@ -104,6 +106,20 @@ def test_every_recipe_is_built_and_only_selects(conf: Conf, recipe: str) -> None
     text = (conf_dir() / "recipe" / f"{recipe}.yaml").read_text(encoding="utf-8")
     assert f"python train.py recipe={recipe}" in text
     assert re.search(r"^(optimizer|schedule|clip|loss|arch|augment):", text, re.MULTILINE) is None
+
+
+@pytest.mark.parametrize("study", [name for name in members("study") if name != "none"])
+def test_every_study_sweeps_and_says_what_came_out(conf: Conf, study: str) -> None:
+    hydra = conf.merge([f"study={study}"]).hydra
+    assert hydra.mode == RunMode.MULTIRUN
+    points, axes = points_of(conf.loader, [*(f"{key}={value}" for key, value in hydra.sweeper.params.items())])
+    assert len(points) > 3
+    assert "seed" in axes
+    for point in points:
+        conf.compose([f"study={study}", *point])
+    text = (conf_dir() / "study" / f"{study}.yaml").read_text(encoding="utf-8")
+    assert f"python train.py study={study}" in text
+    assert re.search(r"^# .* mean of seeds [\d, ]+", text, re.MULTILINE)
 
 
 def test_the_table_of_contents_lists_every_group(conf: Conf) -> None:
