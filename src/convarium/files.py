@@ -1,16 +1,44 @@
-"""Files that several processes share: written whole or not at all, and locked. No torch here."""
+"""Files: read if they are some, written whole or not at all, and locked. No torch here."""
 
+import errno
 import fcntl
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from convarium.errors import RunError
+
+LARGEST = 1 << 31  # bytes; what is read as a whole is shorter
+NO_FILE = "not a file but a folder, pipe, socket or device"
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file to be read. Raises OSError also for what is no regular file: a pipe that nobody writes to would be
+    waited for, and a device may have no end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(errno.EINVAL, NO_FILE, str(path)) from None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, NO_FILE, str(path))
+
+
+def read_regular(path: str | Path) -> bytes:
+    """What is in a file. Raises OSError as `open_regular` does, and for one that is too large to be read as a whole."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read()
 
 
 def from_home(word: str) -> str:

@@ -185,7 +185,7 @@ def test_there_is_nothing_to_say_of_a_plain_file(name: str, tmp_path: Path) -> N
 
 def test_a_file_that_is_none_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert inspect_file(str(tmp_path / "pipe.jpg")).bad == "unreadable: not a file but a pipe, socket or device"
+    assert inspect_file(str(tmp_path / "pipe.jpg")).bad == "unreadable: not a file but a folder, pipe, socket or device"
     assert inspect_file(str(tmp_path / "gone.jpg")).bad == "unreadable: it is gone"
 
 

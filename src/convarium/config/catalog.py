@@ -24,7 +24,7 @@ def files(group: str, config_dir: Path | None = None) -> dict[str, Path]:
     """The yaml file of each answer of a group, sorted; that in `config_dir` goes before one's own
     (`convarium.config.trust`), and this before ours."""
     roots = (conf_dir(), *trust().folders, *([config_dir] if config_dir else []))
-    by_name = {path.stem: path for root in roots for path in (root / group).glob("*.yaml")}
+    by_name = {path.stem: path for root in roots for path in (root / group).glob("*.yaml") if path.is_file()}
     return dict(sorted(by_name.items()))
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 from convarium.data.image_files.listing import class_folders, class_names, describing_folder, is_table, walk
 from convarium.data.image_files.tables import described_files
 from convarium.errors import ConfigError
+from convarium.files import open_regular
 
 DEFAULT_IMAGE_SIZE = 224  # for folders whose images are of several sizes or not square
 _SAMPLED = 32
@@ -73,7 +74,8 @@ def _size(path: str) -> tuple[int, int] | None:
     from PIL import Image  # 50 ms that only a folder has to pay
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:  # of bombs, EXIF, transparency
+        ignored = warnings.catch_warnings(action="ignore")  # of bombs, EXIF, transparency
+        with ignored, open_regular(path) as file, Image.open(file) as picture:
             return picture.size
     except Exception:  # Pillow has no common class for what a damaged header may raise
         return None

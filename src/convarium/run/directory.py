@@ -21,7 +21,7 @@ import yaml
 
 from convarium.config.identity import config_hash, slug
 from convarium.errors import ConfigError, RunError
-from convarium.files import is_held, locked, write_atomically
+from convarium.files import is_held, locked, read_regular, write_atomically
 from convarium.wording import one_line
 from convarium.yaml_text import parse
 
@@ -95,7 +95,7 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved config that the run was started with. Raises RunError if it cannot be read."""
         try:
-            text = self.config_file.read_text(encoding="utf-8")
+            text = read_regular(self.config_file).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{self.config_file}: cannot be read: {one_line(error)}") from error
         return parse_config(text, self.config_file)
@@ -115,7 +115,7 @@ class RunDirectory:
     def written_result(self) -> dict[str, Any]:
         """result.json as it stands. Empty if there is none."""
         try:
-            result = json.loads(self.result_file.read_text(encoding="utf-8"))
+            result = json.loads(read_regular(self.result_file).decode())
         except (OSError, ValueError):
             return {}
         return result if isinstance(result, dict) else {}

@@ -13,6 +13,7 @@ from convarium.config.keys import GROWS, check_values, has_part, leaves
 from convarium.config.overrides import keys_of, quoted, readable, values_of
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
+from convarium.files import read_regular
 from convarium.run.directory import RunDirectory
 from convarium.wording import one_line
 from convarium.yaml_text import parse
@@ -97,7 +98,7 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
 def read_overrides(run: RunDirectory) -> list[str]:
     """The overrides that a run was started with. Raises RunError when the file is not a list of them."""
     try:
-        overrides = parse(run.overrides_file.read_text(encoding="utf-8"))
+        overrides = parse(read_regular(run.overrides_file).decode())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{run.overrides_file}: cannot be read: {one_line(error)}") from error
     if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from convarium.errors import ConfigError, RunError
-from convarium.files import is_held, locked, write_atomically
+from convarium.files import is_held, locked, read_regular, write_atomically
 from convarium.run.directory import RunDirectory, Status
 from convarium.yaml_text import parse
 
@@ -72,7 +72,7 @@ class SweepDirectory:
     def description(self) -> dict[str, Any]:
         """sweep.yaml; empty if there is none yet. Raises RunError if it cannot be read."""
         try:
-            description = parse(self.description_file.read_text(encoding="utf-8"))
+            description = parse(read_regular(self.description_file).decode())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -124,7 +124,7 @@ class SweepDirectory:
     def entries(self) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that are whole."""
         try:
-            text = self.manifest_file.read_text(encoding="utf-8", errors="replace")
+            text = read_regular(self.manifest_file).decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return
         for line in text.split("\n"):  # not splitlines: JSON leaves other ends of lines as they are

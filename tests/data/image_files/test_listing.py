@@ -241,7 +241,7 @@ def test_a_changed_table_is_read_again(table):
         ("a.jpg,cat\nzzz.jpg,dog\n", r"line 2: no such file .*zzz\.jpg"),
         ("a.jpg,cat\nnowhere/b.jpg,dog\n", r"line 2: no such file .*nowhere/b\.jpg"),
         ("a.jpg,cat\na.jpg/b.jpg,dog\n", r"line 2: no such file"),
-        ("a.jpg,cat\ndeep,dog\n", r"line 2: no such file .*deep"),
+        ("a.jpg,cat\ndeep,dog\n", r"line 2: .*deep: not a file but a folder"),
         ("a.jpg,cat\n../b.jpg,dog\n", r"line 2: path \.\./b\.jpg: outside the table's folder"),
         ("a.jpg,cat\ndeep/../../b.jpg,dog\n", "line 2: path deep/../../b.jpg: outside the table's folder"),
         ("a.jpg,cat\n/etc/passwd,dog\n", "line 2: path /etc/passwd: outside the table's folder"),

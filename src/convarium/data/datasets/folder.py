@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.image_files.decoded import decoded
-from convarium.data.image_files.files import Files, Shape
+from convarium.data.image_files.files import BadFile, Files, Shape
 from convarium.data.image_files.listing import is_undivided, listing
 from convarium.data.image_files.pictures import read_picture
 from convarium.data.image_files.tables import Listing
@@ -120,7 +120,10 @@ class FolderImages(ImageData):
     def _listing(self, split: str) -> Listing | None:
         if self.measured and split == "test" and is_undivided(self.root, self._labels or ()):
             split = "train"
-        return listing(self.root, split, self._labels, some=self.measured and self.by_name)
+        files = listing(self.root, split, self._labels, some=self.measured and self.by_name)
+        if files is not None and files.odd and self.on_bad_file == "raise":
+            raise BadFile.named(*next(iter(files.odd.items())))
+        return files
 
     def _count(self, split: str) -> int:
         files = self._listing(split)

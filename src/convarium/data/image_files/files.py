@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,12 +13,17 @@ from torch import Tensor
 from convarium.data.augment.change import AugmentKey
 from convarium.data.readers.reader import Box, Reader, Unreadable, read_square
 from convarium.data.sources import InMemory, PictureSource
+from convarium.files import read_regular
 
 T = TypeVar("T")
 
 
 class BadFile(ValueError):
     """An image file that cannot be read, where that is to end the run."""
+
+    @classmethod
+    def named(cls, path: str | Path, why: str) -> Self:
+        return cls(f"{path}: unreadable image ({why}); data.on_bad_file=skip or replace goes on without it")
 
 
 class Shape(NamedTuple):
@@ -147,7 +152,7 @@ class Files(PictureSource):
         if sample in self.bad:
             return None
         try:
-            return read(Path(self.paths[sample]).read_bytes() if data is None else data)
+            return read(read_regular(self.paths[sample]) if data is None else data)
         except Unreadable as error:
             why = str(error)
         except OSError as error:
@@ -161,9 +166,7 @@ class Files(PictureSource):
         if not known and self.note is not None:
             self.note(str(self.paths[sample]), why)
         if self.on_bad_file == "raise":
-            raise BadFile(
-                f"{self.paths[sample]}: unreadable image ({why}); data.on_bad_file=skip or replace goes on without it"
-            )
+            raise BadFile.named(self.paths[sample], why)
 
     def load(self, out: Tensor | None = None) -> InMemory:
         """Decode everything, once, into `out` if it is given; without the samples that cannot be read."""

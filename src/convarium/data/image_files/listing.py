@@ -6,11 +6,13 @@ No torch here: a config asks for the classes when it is composed.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from convarium.data.image_files import tables
 from convarium.data.image_files.tables import Listing, shortened, split_called, text_of
 from convarium.errors import ConfigError
+from convarium.files import NO_FILE
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 """What we take for an image file in a folder; a table may name any."""
@@ -54,15 +56,17 @@ def listing(
         against = "those expected" if split == "train" else "train's"
         differences += [] if split == "train" else [f"accepted: the same, or no folder {folder.name}"]
         raise ConfigError(f"data.root={root}: the classes of {split} differ from {against}; {'; '.join(differences)}")
-    found = Listing([], [], expected)
+    odd: dict[str, str] = {}
+    found = Listing([], [], expected, odd)
     for number, name in enumerate(expected):
         if name in less:
             continue
-        files = list(walk(folder / name))
+        files = list(_walk(folder / name))
         if not files:
             raise ConfigError(f"data.root={root}: no images in class folder {folder / name}")
-        found.paths.extend(files)
+        found.paths.extend(file.path for file in files)
         found.targets.extend([number] * len(files))
+        odd.update((file.path, why) for file in files if (why := _oddity(file)))
     return found
 
 
@@ -155,6 +159,10 @@ def walk(folder: str | Path) -> Iterator[str]:
     """The images below a folder in the order of reading: its own sorted by name, then those of its folders, sorted.
     Links are followed, but each folder is visited once and none above the first, so that a loop of links ends. Hidden
     files and folders are left out. Raises ConfigError for a folder that cannot be opened."""
+    return (file.path for file in _walk(folder))
+
+
+def _walk(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     seen = {_identity(parent) for path in (Path(folder).absolute(), Path(folder).resolve()) for parent in path.parents}
     waiting = [os.fspath(folder)]
     while waiting:
@@ -168,8 +176,8 @@ def walk(folder: str | Path) -> Iterator[str]:
             if _is_folder(entry):
                 folders.append(entry.path)
             elif _is_image(entry):
-                files.append(entry.path)
-        yield from sorted(files)
+                files.append(entry)
+        yield from sorted(files, key=attrgetter("path"))
         waiting += sorted(folders, reverse=True)
 
 
@@ -185,6 +193,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     return os.path.splitext(entry.name)[1].lower() in SUFFIXES
+
+
+def _oddity(entry: os.DirEntry[str]) -> str:
+    """Why a name in a folder is none of a file; "" if it is. Only links have to be looked up."""
+    try:
+        if entry.is_file():
+            return ""
+        entry.stat()
+    except OSError as error:
+        return f"a link that leads nowhere: {error.strerror}" if entry.is_symlink() else str(error.strerror)
+    return NO_FILE
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

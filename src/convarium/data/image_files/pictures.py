@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from convarium.data.readers.pillow import MODES, PillowReader
 from convarium.data.readers.reader import Unreadable, read_square
+from convarium.files import read_regular
 
 
 def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share: float = 1.0) -> Tensor:
@@ -28,7 +29,7 @@ def read_picture(path: str | Path, *, channels: int, image_size: int, crop_share
 def read_file(path: str | Path, decode: Callable[[bytes], Tensor]) -> Tensor:
     """What `decode` makes of a file's bytes. Raises ValueError, naming the file, if it cannot be read."""
     try:
-        return decode(Path(path).read_bytes())
+        return decode(read_regular(path))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such image") from None
     except OSError as error:

@@ -4,12 +4,13 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from convarium.errors import ConfigError
+from convarium.files import NO_FILE, read_regular
 from convarium.wording import counted
 
 SUFFIXES = (".csv", ".tsv")
@@ -45,6 +46,8 @@ class Listing(NamedTuple):
     paths: list[str]
     targets: list[int]
     classes: list[str]
+    odd: Mapping[str, str] = {}
+    """Why paths are known to be no files before one is opened: a pipe, a link that leads nowhere."""
 
 
 class _Row(NamedTuple):
@@ -193,7 +196,8 @@ def _check_files(table: Path, rows: list[_Row]) -> None:
         # a file system that ignores case, or writes accents in another way, opens names that it does not list
         plain = entry is not None and entry.is_file(follow_symlinks=False)
         if not (plain or os.path.isfile(row.path)):
-            _refuse(table, row.line, f"no such file {row.path}")
+            why = f"{row.path}: {NO_FILE}" if os.path.exists(row.path) else f"no such file {row.path}"
+            _refuse(table, row.line, why)
         if not (plain or _is_below(os.path.realpath(row.path), base)):
             _refuse(table, row.line, f"path {_shown(table, row)}: a link leads outside the table's folder")
 
@@ -221,7 +225,7 @@ def _are_numbers(table: Path, rows: list[_Row]) -> bool:
 def text_of(path: Path) -> str:
     """A file as UTF-8. Raises ConfigError, naming it, where it is none."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     try:

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 # the plugins of FORMATS that Pillow does not load by itself, so that it need not load all it has
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
+from convarium.files import read_regular
 from convarium.wording import one_line
 
 FORMATS = {
@@ -56,11 +56,7 @@ def inspect_file(path: str) -> FileReport:
     """Decode an image file to its last pixel. Raises nothing that a file can cause, but fatal errors of the decoder."""
     data = b""
     try:
-        # a pipe that nobody writes to would otherwise be waited for
-        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return FileReport(bad="unreadable: not a file but a pipe, socket or device")
-            data = file.read()
+        data = read_regular(path)
         if not data:
             return FileReport(bad="empty: 0 bytes")
         with warnings.catch_warnings(record=True) as said:
@@ -138,7 +134,7 @@ def _why(error: Exception, path: str) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         if error.errno == errno.ENOENT:
             return f"broken link to {os.readlink(path)}" if os.path.islink(path) else "unreadable: it is gone"
-        return f"unreadable: {os.strerror(error.errno)}"
+        return f"unreadable: {error.strerror}"
     message = one_line(error, 200)
     if "truncated" in message.lower():
         left = message.partition("(")[2].partition(")")[0]

@@ -29,6 +29,7 @@ from convarium.data.packed.writing import SplitWriter
 from convarium.data.readers.reader import Reader, Unreadable
 from convarium.data.sources import Source, in_order
 from convarium.errors import ConfigError
+from convarium.files import read_regular
 from convarium.machine import cores
 from convarium.progress_bar import Progress
 
@@ -178,7 +179,7 @@ class _Encoder:
         return sample
 
     def _file(self, path: str | Path) -> Sample | NDArray[np.uint8]:
-        data = Path(path).read_bytes()
+        data = read_regular(path)
         own_size = self.reader.size(data)
         size = stored_size(*own_size, self.size)
         if self.store == "jpeg" and size == own_size and data.startswith(JPEG_START):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convarium.errors import ConfigError, MissingData
+from convarium.files import open_regular, read_regular
 from convarium.wording import one_line
 
 Bytes = NDArray[np.uint8]
@@ -45,14 +46,15 @@ def is_url(root: str) -> bool:
 
 
 class _Open:
-    """A file descriptor, closed when nobody uses it any more: one thread may still read what another let go."""
+    """A file, closed when nobody uses it any more: one thread may still read what another let go."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._file = open_regular(path)
+        self.number = self._file.fileno()
 
     def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 class Folder:
@@ -67,7 +69,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         """A whole file. Raises MissingData if there is none, ConfigError if it cannot be read."""
         try:
-            return (self.folder / name).read_bytes()
+            return read_regular(self.folder / name)
         except OSError as error:
             raise _read_error(self.root, name, error) from None
 
