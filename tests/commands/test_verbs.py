@@ -118,7 +118,7 @@ def test_evaluate_answers_programs(convarium: Callable[..., Any], digits_run: Ru
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
     assert told.pop("device")
     named = {"run": str(digits_run.path), "weights": "last", "split": "val"}
-    assert told == {**named, "images": 150, "views": "1 crop", "overrides": []}
+    assert told == {**named, "images": 150, "left_out": {}, "views": "1 crop", "overrides": []}
 
 
 def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Any], tmp_path: Path) -> None:
@@ -146,7 +146,12 @@ def test_predict_answers_programs(convarium: Callable[..., Any], digits_run: Run
     assert len(told["classes"]) == 5
     rows = list(csv.DictReader(io.StringIO(convarium("predict", digits_run.path, image, "format=csv").out)))
     for rank, (row, guess) in enumerate(zip(rows, told["classes"], strict=True), start=1):
-        expected = {"image": str(image), "rank": str(rank), **{key: str(value) for key, value in guess.items()}}
+        expected = {
+            "image": str(image),
+            "rank": str(rank),
+            **{key: str(value) for key, value in guess.items()},
+            "error": "",
+        }
         assert row == expected
 
 
@@ -157,7 +162,7 @@ def test_predict_answers_programs(convarium: Callable[..., Any], digits_run: Run
         ("top=-1", "top=-1: expected a whole number"),
         ("top=0", "top=0: out of range; accepted: 1 to 10"),
         ("format=yaml", "format=yaml: unknown. One of: text, json, csv"),
-        ("arch=vgg16", "arch: not accepted. One of: top, weights, format"),
+        ("arch=vgg16", "arch: not accepted. One of: top, weights, on_bad_file, format"),
         ("weights=first", "weights=first: unknown. One of: final, best, last"),
     ],
 )
@@ -167,14 +172,24 @@ def test_predict_refuses_in_one_line(
     assert convarium("predict", digits_run.path, image, word) == (2, "", f"error: {says}\n")
 
 
-def test_an_unreadable_image_ends_in_one_line_with_its_name(
+def test_predict_names_a_bad_file_and_its_exit_code_says_so(
     convarium: Callable[..., Any], digits_run: RunDirectory, image: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.png").write_bytes(image.read_bytes()[:40])
-    code, out, err = convarium("predict", digits_run.path, image, tmp_path / "broken.png")
-    assert (code, out) == (2, "")
-    assert "broken.png: unreadable image" in err
-    assert err.count("\n") == 1
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:40])
+    words = ("predict", digits_run.path, image, broken)
+    code, out, err = convarium(*words)
+    assert (code, out) == (1, convarium(*words[:3]).out)
+    first, last = err.splitlines()
+    assert first.startswith(f"error: {broken}: unreadable image (")
+    assert last == "1 of 2 images could not be read"
+    good, bad = json.loads(convarium(*words, "--json").out)
+    assert (set(good), bad["classes"]) == ({"image", "classes"}, [])
+    assert first == f"error: {broken}: {bad['error']}"
+    *_, row = csv.DictReader(io.StringIO(convarium(*words, "format=csv").out))
+    assert row == dict.fromkeys(row, "") | {"image": str(broken), "error": bad["error"]}
+    code, out, err = convarium(*words, "on_bad_file=raise")
+    assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 # Export

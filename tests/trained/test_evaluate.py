@@ -1,6 +1,7 @@
 """Evaluating a run gives what the run measured, and says no to what would make it another experiment."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
 def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
     evaluation = prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=2"])
     assert evaluation.placement.description == "2 x cpu"
-    (metrics, images), expected = measure(evaluation), logged(digits_run, "test")
+    (metrics, images, _), expected = measure(evaluation), logged(digits_run, "test")
     assert images == 297
     assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
     assert metrics == expected
@@ -204,12 +205,25 @@ def test_a_class_that_the_run_does_not_know_is_refused_by_name(
         prepare(three_classes, ["data.root=new"])
 
 
-def test_a_bad_file_is_not_counted_and_leaves_no_list(three_classes: RunDirectory, photographs: Callable) -> None:
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_a_bad_file_is_named_and_not_counted_and_leaves_no_list(
+    in_memory: str, three_classes: RunDirectory, photographs: Callable, convarium: Callable
+) -> None:
     photographs("new", cat=3, dog=5, emu=4)
     Path("new/dog/0.png").write_text("no picture")
+    os.mkfifo("new/dog/pipe.png")
     before = sorted(Path().rglob("*"))
-    words = ["data.root=new", "data.on_bad_file=skip", "data.in_memory=false"]
-    assert measure(prepare(three_classes, words)).images == 11
+    words = ["data.root=new", f"data.in_memory={in_memory}"]
+    measured = measure(prepare(three_classes, [*words, "data.on_bad_file=skip"]))
+    assert measured.images == 11
+    assert sorted(measured.left_out) == [f"{Path().absolute()}/new/dog/{name}" for name in ("0.png", "pipe.png")]
+    told = convarium("evaluate", three_classes.path, *words, "data.on_bad_file=skip")
+    assert (told.code, told.err.count("left out: ")) == (0, 2)
+    for bad in ("pipe", "0"):  # the one is known when the folder is listed
+        with pytest.raises(ConfigError, match=rf"new/dog/{bad}\.png: unreadable image .*; data\.on_bad_file=skip"):
+            measure(prepare(three_classes, words))
+        Path(f"new/dog/{bad}.png").unlink()
+        before.remove(Path(f"new/dog/{bad}.png"))
     assert sorted(Path().rglob("*")) == before
 
 

@@ -1,5 +1,6 @@
 """What `predict` says of an image file is what the network says of the dataset's own image."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from convarium.config.instantiate import build
 from convarium.data.datasets.digits import FILE
 from convarium.errors import ConfigError
+from convarium.files import NO_FILE
 from convarium.run.directory import RunDirectory
 from convarium.trained.evaluate import measure, prepare
 from convarium.trained.load import load_run
@@ -41,12 +43,12 @@ def test_the_predictions_are_those_of_the_dataset_s_own_images(digits_run: RunDi
         logits = torch.cat([net(data.normalize(source.fetch(rows)[0])) for rows in torch.arange(40).split(32)])
     expected = logits.to(torch.float64).softmax(dim=1)
     predictions = predict(digits_run, files)
-    assert [image for image, _ in predictions] == files
-    for row, (_, guesses) in zip(expected, predictions, strict=True):
+    assert [prediction.image for prediction in predictions] == files
+    for row, (_, guesses, _) in zip(expected, predictions, strict=True):
         assert [guess.number for guess in guesses] == row.argsort(descending=True)[:5].tolist()
         assert [guess.probability for guess in guesses] == row.sort(descending=True).values[:5].tolist()
         assert [guess.name for guess in guesses] == [str(guess.number) for guess in guesses]
-    right = [guesses[0].number == int(source.targets[i]) for i, (_, guesses) in enumerate(predictions)]
+    right = [guesses[0].number == int(source.targets[i]) for i, (_, guesses, _) in enumerate(predictions)]
     assert sum(right) >= 20  # after two epochs
 
 
@@ -56,15 +58,15 @@ def test_a_folder_stands_for_the_images_in_it(digits_run: RunDirectory, files: l
 
 
 def test_as_many_classes_are_named_as_are_asked_for(digits_run: RunDirectory, files: list[Path]) -> None:
-    [(_, everything)] = predict(digits_run, files[:1], top=10)
+    [(_, everything, _)] = predict(digits_run, files[:1], top=10)
     assert len(everything) == 10
     assert sum(guess.probability for guess in everything) == pytest.approx(1)
-    assert predict(digits_run, files[:1], top=1) == [(files[0], everything[:1])]
+    assert predict(digits_run, files[:1], top=1) == [(files[0], everything[:1], "")]
 
 
 def test_an_image_of_any_size_and_mode_is_sized_as_the_dataset_s(digits_run: RunDirectory, tmp_path: Path) -> None:
     Image.new("RGBA", (70, 50), (255, 0, 0, 128)).save(tmp_path / "wide.webp")
-    [(_, guesses)] = predict(digits_run, [tmp_path / "wide.webp"])
+    [(_, guesses, _)] = predict(digits_run, [tmp_path / "wide.webp"])
     assert len(guesses) == 5
 
 
@@ -80,7 +82,7 @@ def test_one_logit_gives_two_classes_by_the_sigmoid(
     tmp_path: Path, files: list[Path], data: tuple[str, ...], names: set[str]
 ) -> None:
     run = untrained(tmp_path / "run", "arch=lenet5", "loss=bce", *data, "data.num_classes=1")
-    [(_, guesses)] = predict(run, files[:1])
+    [(_, guesses, _)] = predict(run, files[:1])
     assert {guess.name for guess in guesses} == names
     opened = build(run.config()["data"], "data")
     logit = load_run(run.path)(opened.normalize(opened.open_image(files[0])[None]))[0, 0]
@@ -103,7 +105,7 @@ def test_two_class_folders_and_one_logit_are_trained_measured_predicted_and_draw
     measured = measure(prepare(run, [f"data.root={shutil.copytree('own', 'new')}"]))
     assert (measured.images, measured.metrics["test/acc1"]) == (12, 1)
     for label in ("cat", "dog"):
-        [(_, guesses)] = predict(run, [tmp_path / "own" / label / "0.png"])
+        [(_, guesses, _)] = predict(run, [tmp_path / "own" / label / "0.png"])
         assert [guess.name for guess in guesses] == sorted(("cat", "dog"), key=lambda name: name != label)
 
 
@@ -118,13 +120,29 @@ def test_more_or_fewer_classes_than_there_are_is_refused(digits_run: RunDirector
         predict(digits_run, [], top=top)
 
 
-def test_an_unreadable_image_is_named(digits_run: RunDirectory, files: list[Path]) -> None:
-    files[7].write_text("not an image")
-    with pytest.raises(ConfigError, match=r"07.png: unreadable image"):
-        predict(digits_run, files)
-
-
-def test_a_folder_without_images_is_named(digits_run: RunDirectory, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="empty: no images in this folder"):
-        predict(digits_run, [tmp_path / "empty"])
+def test_files_that_cannot_be_read_are_named_and_the_others_answered_for(
+    digits_run: RunDirectory, files: list[Path]
+) -> None:
+    folder = files[0].parent
+    bad = {
+        "cut.png": "unreadable image (",
+        "empty.png": "unreadable image (empty: 0 bytes)",
+        "folder.png": "no images in this folder",
+        "gone.png": "no such image",
+        "pipe.png": f"unreadable image ({NO_FILE})",
+        "zeros.png": f"unreadable image ({NO_FILE})",
+    }
+    (folder / "cut.png").write_bytes(files[0].read_bytes()[:60])
+    (folder / "empty.png").touch()
+    (folder / "folder.png").mkdir()
+    (folder / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "zeros.png").symlink_to("/dev/zero")
+    found = predict(digits_run, [*files[:3], *(folder / name for name in bad), *files[3:]])
+    assert [prediction.image.name for prediction in found[3:9]] == list(bad)
+    assert all(why and why.startswith(bad[image.name]) and not guesses for image, guesses, why in found[3:9])
+    assert [*found[:3], *found[9:]] == predict(digits_run, files)
+    with pytest.raises(
+        ConfigError, match=r"cut.png: unreadable image .*; on_bad_file=skip answers for the other images"
+    ):
+        predict(digits_run, [files[0], folder / "cut.png"], on_bad_file="raise")

@@ -6,6 +6,7 @@ from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
 from convarium.trained import SPLITS, WEIGHTS
+from convarium.wording import printable
 
 
 def run(words: Words) -> int:
@@ -27,12 +28,14 @@ def run(words: Words) -> int:
         place = RunDirectory.open(folder)
         evaluation = prepare(place, overrides, weights=weights, split=split)
     try:
-        metrics, images = measure(evaluation)
+        metrics, images, left_out = measure(evaluation)
     except RankFailed as failure:
         print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
         return 1
     except Stopped as stop:
         return 128 + stop.signum
+    for path, why in left_out.items():
+        print(printable(f"left out: {path}: {why}"), file=sys.stderr)
     device = evaluation.placement.description
     if words.as_json:
         answer = {
@@ -41,6 +44,7 @@ def run(words: Words) -> int:
             "assumption": evaluation.assumption or None,
             "split": split,
             "images": images,
+            "left_out": left_out,
             "views": str(evaluation.views or "1 crop"),
             "overrides": overrides,
             "device": device,

@@ -2,22 +2,26 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.trained import WEIGHTS
-from convarium.wording import printable
+from convarium.wording import counted, printable
+
+BAD_FILES = 1
+"""The exit code if a file could not be read; the others are answered for."""
 
 
-def run(words: Words) -> None:
-    """Print the predictions."""
+def run(words: Words) -> int:
+    """Print the predictions, and which files could not be read; 1 if there are any, else 0."""
     folder = VERB.run_folder(words)
     images = words.positions[1:]
     if not images:
         raise VERB.misused("no images given")
-    missing = [image for image in images if not Path(image).exists()]
+    missing = [image for image in images if not os.path.lexists(Path(image).expanduser())]
     if missing:
         raise ConfigError(f"{missing[0]}: no such image")
     top = words.whole("top") if "top" in words.options else None
@@ -25,19 +29,32 @@ def run(words: Words) -> None:
     from convarium.trained.predict import predict
 
     run, weights = RunDirectory.open(folder), words.value("weights")
-    found = predict(run, map(Path, images), weights=weights, top=top)
+    paths = (Path(image).expanduser() for image in images)
+    found = predict(run, paths, weights=weights, top=top, on_bad_file=words.value("on_bad_file"))
+    bad = [prediction for prediction in found if prediction.bad]
     if words.as_json:
-        rows = [{"image": str(image), "classes": [guess._asdict() for guess in guesses]} for image, guesses in found]
+        rows = [
+            {"image": str(image), "classes": [guess._asdict() for guess in guesses], **({"error": why} if why else {})}
+            for image, guesses, why in found
+        ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif words.value("format") == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(("image", "rank", "number", "name", "probability"))
-        for image, guesses in found:
-            table.writerows((image, rank, *guess) for rank, guess in enumerate(guesses, start=1))
+        table.writerow(("image", "rank", "number", "name", "probability", "error"))
+        for image, guesses, why in found:
+            table.writerows((image, rank, *guess, "") for rank, guess in enumerate(guesses, start=1))
+            if why:
+                table.writerow((image, *[""] * 4, why))
     else:
-        for image, guesses in found:
+        for image, guesses, _ in found:
             lines = (f"  {guess.probability:.4f}  {guess.name}" for guess in guesses)
-            print(*map(printable, (image, *lines)), sep="\n")
+            if guesses:
+                print(*map(printable, (image, *lines)), sep="\n")
+    for image, _, why in bad:
+        print(printable(f"error: {image}: {why}"), file=sys.stderr)
+    if bad and len(found) > 1:
+        print(f"{len(bad):,} of {counted(len(found), 'image')} could not be read", file=sys.stderr)
+    return BAD_FILES if bad else 0
 
 
 VERB = Verb(
@@ -48,6 +65,11 @@ VERB = Verb(
     options={
         "top": Option("how many classes of each image; 5 if there are so many"),
         "weights": Option("which weights of the run", WEIGHTS, "final"),
+        "on_bad_file": Option(
+            f"what a file that cannot be read ends: nothing (it is named, the exit code is {BAD_FILES}), or all",
+            ("skip", "raise"),
+            "skip",
+        ),
         "format": FORMAT._replace(accepted=("text", "json", "csv")),
     },
     example="convarium predict runs/digits images/*.png top=3",

@@ -20,6 +20,8 @@ from convarium.config.keys import EVALUATE, NETWORK, Part, has_part, names_with,
 from convarium.config.overrides import keys_of, readable
 from convarium.config.rules import check_test
 from convarium.config.targets import find_target
+from convarium.data.datasets.folder import listed_bad
+from convarium.data.image_files.files import BadFile
 from convarium.data.image_files.tables import shortened
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
@@ -41,6 +43,7 @@ from convarium.trained.load import load_run
 from convarium.wording import nearest, one_line
 
 ACCEPTED = [*names_with(EVALUATE), *(f"{group}.KEY" for group in ("data", "metrics", "precision"))]
+ANSWER = "metrics.json"
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
 
 
@@ -61,7 +64,8 @@ class Measured(NamedTuple):
     """What an evaluation gives."""
 
     metrics: dict[str, float]  # by the names they have in metrics.csv
-    images: int  # those that were measured; one that cannot be read is none
+    images: int  # those that were measured
+    left_out: dict[str, str]  # why files could not be read, where `data.on_bad_file` goes on without them
 
 
 def prepare(
@@ -205,7 +209,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
 def measure(evaluation: Evaluation) -> Measured:
     """The metrics of the split, those of the run itself if nothing differs, and of how many images they are.
 
-    Raises ConfigError or RunError before anything is started; RankFailed or Stopped if one of several processes ends.
+    Raises ConfigError or RunError before anything is started, and ConfigError for a file that cannot be read and is to
+    end it; RankFailed or Stopped if one of several processes ends.
     """
     run, config, placement = evaluation.run, evaluation.config, evaluation.placement
     net = _load(evaluation)
@@ -213,24 +218,29 @@ def measure(evaluation: Evaluation) -> Measured:
     if run is None or config["data"]["image_size"] != run.config()["data"]["image_size"]:
         _require_size(net, config["data"], "this network" if run is None else "the network of this run")
     scrub_rank_variables()
-    if placement.ranks == 1:
-        return _evaluate(evaluation, net, data)
-    del net, data
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "metrics.json"
-        arguments = (evaluation, answer, os.getpid())
-        start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=Path(folder))
-        return Measured(**json.loads(answer.read_text()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if placement.ranks == 1:
+            try:
+                metrics, images = _evaluate(evaluation, net, data, folder)
+            except BadFile as error:
+                raise ConfigError(str(error)) from error
+        else:
+            del net, data
+            arguments = (evaluation, folder, os.getpid())
+            start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=folder)
+            metrics, images = json.loads((folder / ANSWER).read_text())
+        return Measured(metrics, images, listed_bad(folder))
 
 
 @record
-def evaluate_rank(evaluation: Evaluation, answer: Path, parent: int) -> None:
-    """One rank of `evaluate`, started by process `parent`; rank 0 writes the metrics to the file `answer`."""
+def evaluate_rank(evaluation: Evaluation, folder: Path, parent: int) -> None:
+    """One rank of `evaluate`, started by process `parent`; rank 0 leaves metrics and images in a file of `folder`."""
     die_with_parent(parent)
     net = _load(evaluation)
-    measured = _evaluate(evaluation, net, _data(evaluation))
+    measured = _evaluate(evaluation, net, _data(evaluation), folder)
     if os.environ["RANK"] == "0":
-        answer.write_text(json.dumps(measured._asdict()))
+        (folder / ANSWER).write_text(json.dumps(measured))
 
 
 def _load(evaluation: Evaluation) -> nn.Module:
@@ -302,8 +312,9 @@ class Count(L.Callback):
     on_validation_epoch_end = on_test_epoch_end
 
 
-def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> Measured:
-    """Evaluate in this process, alone or as one rank of several; what is measured is that of all ranks."""
+def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData, folder: Path) -> tuple[dict[str, float], int]:
+    """Evaluate in this process, alone or as one rank of several: the metrics and the number of images of all ranks.
+    What the data have to say of bad files is left in `folder`."""
     split, config, placement, views = evaluation.split, evaluation.config, evaluation.placement, evaluation.views
     parts = {name: build(config[name], name) for name in ("precision", "loss", "optimizer", "metrics")}
     precision = parts.pop("precision")
@@ -311,12 +322,12 @@ def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData) -> Measur
     torch.set_num_threads(config["threads"])
     learner = Learner(net, num_classes=data.num_classes, schedule=Constant(), length=TrainingLength(1, 1), **parts)
     learner.views = views
-    with quiet_lightning(), tempfile.TemporaryDirectory() as nowhere:
+    with quiet_lightning():
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
         known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
         limits = {name: config["trainer"][name] for name in known if name not in ("accelerator", "devices")}
-        limits |= {"callbacks": [count := Count()], "default_root_dir": nowhere}
+        limits |= {"callbacks": [count := Count()], "default_root_dir": folder}
         trainer = L.Trainer(**where, **limits, plugins=[here], enable_checkpointing=False)
         (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
     metrics = {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
-    return Measured(metrics, count.images)
+    return metrics, count.images

@@ -1,6 +1,7 @@
 """The classes that a trained network predicts for image files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from convarium.data.image_files.listing import walk
 from convarium.data.module import ImageData
 from convarium.errors import ConfigError
 from convarium.learn.metrics import two_columns
+from convarium.progress_bar import Progress
 from convarium.run.devices import place
 from convarium.run.directory import RunDirectory
 from convarium.trained.load import load_run
@@ -28,14 +30,29 @@ class Guess(NamedTuple):
     probability: float
 
 
+class Prediction(NamedTuple):
+    """What is predicted for an image."""
+
+    image: Path
+    guesses: list[Guess]  # best first; none for a file that cannot be read
+    bad: str = ""
+    """Why it cannot be."""
+
+
 def predict(
-    run: RunDirectory, images: Iterable[Path], *, weights: str = "final", top: int | None = None
-) -> list[tuple[Path, list[Guess]]]:
-    """The most probable classes of each image, best first; it is decoded, sized and normalized as in training.
+    run: RunDirectory,
+    images: Iterable[Path],
+    *,
+    weights: str = "final",
+    top: int | None = None,
+    on_bad_file: str = "skip",
+) -> list[Prediction]:
+    """The most probable classes of each image; it is decoded, sized and normalized as in training.
 
     images: files, or folders, which stand for all images in them.
     top: how many classes of each image; None: five, or all if there are fewer.
-    Raises ConfigError for a file that cannot be read as an image and for a `top` that is out of range.
+    on_bad_file: skip, which answers for the other images, or raise.
+    Raises ConfigError for a `top` that is out of range and, with on_bad_file=raise, for a file that cannot be read.
     """
     config = run.config()
     data: ImageData = build(config["data"], "data")
@@ -45,20 +62,36 @@ def predict(
     files = [file for image in images for file in _files(image)]
     device = torch.device(place({"accelerator": "auto", "devices": 1, "num_nodes": 1}).accelerator)
     net = load_run(run.path, weights=weights).to(device)
-    predictions = []
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
+    guesses, bad = dict[Path, list[Guess]](), dict[Path, str]()
+    with Progress() as progress:
+        progress.begin(len(files), "images")
+        opened = _opened(data, files, bad, progress)
+        while batch := list(islice(opened, BATCH)):
+            with torch.inference_mode():
+                rows = probabilities(net(data.normalize(torch.stack([image for _, image in batch]).to(device))).cpu())
+            best = rows.topk(top or min(TOP, len(names)))
+            for (file, _), *found in zip(batch, best.indices.tolist(), best.values.tolist(), strict=True):
+                guesses[file] = [Guess(number, names[number], p) for number, p in zip(*found, strict=True)]
+            if bad and on_bad_file == "raise":
+                break
+    if bad and on_bad_file == "raise":
+        file, why = next(iter(bad.items()))
+        raise ConfigError(f"{file}: {why}; on_bad_file=skip answers for the other images")
+    return [Prediction(file, guesses.get(file, []), bad.get(file, "")) for file in files]
+
+
+def _opened(
+    data: ImageData, files: Iterable[Path], bad: dict[Path, str], progress: Progress
+) -> Iterator[tuple[Path, Tensor]]:
+    """The images that can be read; why the others cannot goes to `bad`."""
+    for file in files:
         try:
-            pixels = torch.stack([data.open_image(file) for file in batch]).to(device)
+            if file.is_dir():
+                raise ValueError("no images in this folder")
+            yield file, data.open_image(file)
         except ValueError as error:
-            raise ConfigError(str(error)) from error
-        with torch.inference_mode():
-            rows = probabilities(net(data.normalize(pixels)).cpu())
-        best = rows.topk(top or min(TOP, len(names)))
-        for file, chances, numbers in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
-            guesses = [Guess(number, names[number], p) for p, number in zip(chances, numbers, strict=True)]
-            predictions.append((file, guesses))
-    return predictions
+            bad[file] = str(error).removeprefix(f"{file}: ")
+        progress.advance()
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -69,7 +102,4 @@ def probabilities(logits: Tensor) -> Tensor:
 def _files(image: Path) -> list[Path]:
     if not image.is_dir():
         return [image]
-    files = [Path(file) for file in walk(image)]
-    if not files:
-        raise ConfigError(f"{image}: no images in this folder")
-    return files
+    return [Path(file) for file in walk(image)] or [image]

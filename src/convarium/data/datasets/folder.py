@@ -24,6 +24,14 @@ BAD_FILES = "bad_files.csv"
 """In a run directory: path, why it could not be read, and what was done (one line each, as they were met)."""
 
 
+def listed_bad(folder: Path) -> dict[str, str]:
+    """Why files could not be read, by their paths, as listed in a folder."""
+    if not (folder / BAD_FILES).is_file():
+        return {}
+    with (folder / BAD_FILES).open(newline="", encoding="utf-8") as file:
+        return {path: why for path, why, _ in csv.reader(file)}
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class FolderImages(ImageData):
     """root/{train,val,test}/CLASS/*, as people spell them, or root/CLASS/* alone; or a table (`listing`).
