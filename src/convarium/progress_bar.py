@@ -1,9 +1,11 @@
-"""How far long work is, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""What takes its time and how far it is: a bar or a line on a terminal, elsewhere a line now and then."""
 
 import os
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Self, TextIO
 
@@ -11,6 +13,36 @@ from convarium.wording import file_size
 
 SECONDS = 10.0
 """Between two lines where there is no terminal."""
+ERASE = "\r\x1b[K"
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say on a terminal, once a second, what is done and for how long by now; the line is gone at the end, and where a
+    bar is drawn meanwhile it has the place."""
+    stream = sys.stderr
+    if not _draws(stream):
+        yield
+        return
+    over, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(1.0):
+            if not Bar.drawn:
+                with suppress(OSError, ValueError):
+                    stream.write(f"{ERASE}{what}  {timedelta(seconds=round(time.monotonic() - began))}")
+                    stream.flush()
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+        with suppress(OSError, ValueError):
+            stream.write(ERASE)
+            stream.flush()
 
 
 class Progress:
@@ -22,7 +54,6 @@ class Progress:
         self._doing = ""
         self._unit = ""
         self._total = 0
-        self._calls = 0
         self.done = 0
         """Of the task that was begun last."""
         self._began = self._shown = time.monotonic()
@@ -45,47 +76,52 @@ class Progress:
     def begin(self, total: int, unit: str, doing: str = "") -> None:
         """Start a task of `total` units: "pictures", "bytes", ..."""
         self._total, self._unit, self._doing = total, unit, f"{doing}: " if doing else ""
-        self._calls = self.done = 0
+        self.done = 0
         self._began = self._shown = time.monotonic()
+        if self._bar is not None:
+            self._bar.show(0, total, self._doing + self._amount())
 
     def advance(self, by: int = 1, note: str = "") -> None:
         """So much more is done; `note` is shown beside it."""
         self.done += by
-        self._calls += 1
-        if self._calls % 16 and self.done < self._total:
-            return
         now = time.monotonic()
         if now - self._shown < self._seconds and (self._bar is None or self.done < self._total):
             return
         self._shown = now
         speed = self.done / max(now - self._began, 1e-9)
         left = timedelta(seconds=round((self._total - self.done) / speed)) if speed else "?"
-        amount = f"{self.done:,} of {self._total:,} {self._unit}"
-        rate = f"{speed:,.0f}"
-        if self._unit == "bytes":
-            amount, rate = f"{file_size(self.done)} of {file_size(self._total)}", file_size(speed)
-        facts = "  ".join(part for part in (self._doing + amount, note, f"{rate} a second", f"{left} to go") if part)
+        rate = file_size(speed) if self._unit == "bytes" else f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+        parts = (self._doing + self._amount(), note, f"{rate} a second", f"{left} to go")
+        facts = "  ".join(part for part in parts if part)
         if self._bar is not None:
             self._bar.show(self.done, self._total, facts)
         else:
             with suppress(OSError):
                 print(facts, file=sys.stderr, flush=True)
 
+    def _amount(self) -> str:
+        if self._unit == "bytes":
+            return f"{file_size(self.done)} of {file_size(self._total)}"
+        return f"{self.done:,} of {self._total:,} {self._unit}"
+
 
 class Bar:
-    """A bar on a terminal between two texts. It is drawn by `show` alone: a thread of its own would take time.
+    """A bar on a terminal between two texts. It is drawn by `show` and, as a sign of life, once a second.
 
     transient: it is gone when it is closed, so that what is printed then stands alone.
     """
 
+    drawn = 0  # how many are, at this moment
+
     def __init__(self, *, stderr: bool, transient: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         before, behind = (TextColumn(f"{{task.fields[{text}]}}", markup=False) for text in ("before", "behind"))
-        columns, console = (before, BarColumn(bar_width=24), behind), Console(stderr=stderr)
-        self._progress = Progress(*columns, console=console, auto_refresh=False, transient=transient)
+        columns, console = (SpinnerColumn("line"), before, BarColumn(bar_width=24), behind), Console(stderr=stderr)
+        self._progress = Progress(*columns, console=console, refresh_per_second=1, transient=transient)
         self._task = self._progress.add_task("", total=None, before="", behind="")
+        Bar.drawn += 1
         self._progress.start()
 
     def show(self, done: float, total: float | None, behind: str, before: str = "") -> None:
@@ -96,10 +132,18 @@ class Bar:
     def close(self) -> None:
         """Give the terminal back."""
         self._progress.stop()
+        Bar.drawn -= 1
 
 
 def open_bar(stream: TextIO, *, transient: bool) -> Bar | None:
     """A bar on `stream`, stdout or stderr; None if it is no terminal that can draw one."""
-    if not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+    if not _draws(stream):
         return None
+    if Bar.drawn == 0:
+        stream.write(ERASE)
     return Bar(stderr=stream is sys.stderr, transient=transient)
+
+
+def _draws(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that can go back in a line."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import signal
 import struct
 import zipfile
 from collections.abc import Callable
@@ -190,6 +191,35 @@ def test_predict_names_a_bad_file_and_its_exit_code_says_so(
     assert row == dict.fromkeys(row, "") | {"image": str(broken), "error": bad["error"]}
     code, out, err = convarium(*words, "on_bad_file=raise")
     assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "data pack"])
+def test_ctrl_c_ends_a_verb_at_once_in_one_line_and_nothing_of_it_is_left(
+    verb: str,
+    convarium: Callable[..., Any],
+    digits_run: RunDirectory,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("convarium.learn.learner.Learner.test_step", interrupt)
+    monkeypatch.setattr("convarium.data.datasets.stored.read_picture", interrupt)
+    monkeypatch.setattr("convarium.data.packed.writing.SplitWriter.add", interrupt)
+    here = sorted(tmp_path.rglob("*"))
+    words = {
+        "evaluate": ("evaluate", digits_run.path),
+        "predict": ("predict", digits_run.path, image),
+        "data pack": ("data", "pack", "data=digits", "to=packed"),
+    }
+    assert convarium(*words[verb]) == (130, "", "interrupted\n")
+    assert sorted(tmp_path.rglob("*")) == here
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # Export

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -222,6 +223,16 @@ def test_a_signal_is_raised_where_nobody_waits_for_it_and_noted_where_somebody_d
         assert stop.agreed() == signal.SIGINT
         with pytest.raises(Interrupted, match="SIGINT"):
             stop.finish()
+
+
+def test_the_first_ctrl_c_of_a_training_is_answered_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    for rank in (0, 1):
+        stop = StopRequest()
+        stop.begin(SimpleNamespace(world_size=1, is_global_zero=rank == 0))
+        with stop.listening():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert capfd.readouterr().err.count("stopping after this step; Ctrl-C once more: at once") == (rank == 0)
 
 
 def test_the_handlers_of_before_are_back_afterwards() -> None:

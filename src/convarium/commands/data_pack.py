@@ -2,6 +2,7 @@
 
 from convarium.commands.words import Option, Verb, Words
 from convarium.data.packed.shards import LARGEST_SIDE, STORES
+from convarium.progress_bar import doing
 
 
 def run(words: Words) -> None:
@@ -15,23 +16,25 @@ def run(words: Words) -> None:
     quality = words.whole("quality", accepted=range(1, 101), expected="accepted are 1 to 100")
     shard_mb = words.whole("shard_mb", accepted=range(1, 1 << 32), expected="accepted are numbers above 0")
     threads = max(1, words.whole("threads")) if "threads" in options else None
-    from convarium.config.compose import Conf
-    from convarium.config.instantiate import build
-    from convarium.data.packed.packing import pack
-    from convarium.data.readers.choice import reader
+    with doing("load torch"):
+        from convarium.config.compose import Conf
+        from convarium.config.instantiate import build
+        from convarium.data.packed.packing import pack
+        from convarium.data.readers.choice import reader
 
-    config = Conf().compose(words.overrides, to_train=False).config["data"]
-    packing = pack(
-        build(config, "data"),
-        options["to"],
-        reader=reader(config.get("reader", "auto")),
-        format=words.value("format"),
-        size=size,
-        quality=quality,
-        shard_mb=shard_mb,
-        on_bad_file=config.get("on_bad_file", "raise"),
-        threads=threads,
-    )
+    with doing("look for pictures"):
+        config = Conf().compose(words.overrides, to_train=False).config["data"]
+        packing = pack(
+            build(config, "data"),
+            options["to"],
+            reader=reader(config.get("reader", "auto")),
+            format=words.value("format"),
+            size=size,
+            quality=quality,
+            shard_mb=shard_mb,
+            on_bad_file=config.get("on_bad_file", "raise"),
+            threads=threads,
+        )
     print(packing)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convarium.commands.words import Option, Verb, Words
 from convarium.errors import ConfigError
+from convarium.progress_bar import doing
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
@@ -22,21 +23,23 @@ def run(words: Words) -> None:
         words.whole(name, accepted=range(1, 101), expected="accepted are whole numbers from 1 to 100")
         for name in ("images", "epochs")
     )
-    from convarium.config.compose import Conf
-    from convarium.config.instantiate import build
-    from convarium.config.overrides import readable
-    from convarium.data.module import ImageData
-    from convarium.observe.contact_sheet import contact_sheet
+    with doing("load torch"):
+        from convarium.config.compose import Conf
+        from convarium.config.instantiate import build
+        from convarium.config.overrides import readable
+        from convarium.data.module import ImageData
+        from convarium.observe.contact_sheet import contact_sheet
 
-    config = Conf().compose(readable(words.overrides), to_train=False).config
-    try:
-        data: ImageData = build(config["data"], "data")
-        data.setup("fit")
-        samples = data.samples(images, epochs)
-    except (ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error
-    figure = contact_sheet(*samples)
-    with warnings.catch_warnings():
+    with doing("read the pictures"):
+        config = Conf().compose(readable(words.overrides), to_train=False).config
+        try:
+            data: ImageData = build(config["data"], "data")
+            data.setup("fit")
+            samples = data.samples(images, epochs)
+        except (ValueError, OSError) as error:
+            raise ConfigError(str(error)) from error
+    with doing("draw"), warnings.catch_warnings():
+        figure = contact_sheet(*samples)
         warnings.simplefilter("ignore")  # a class name in a script that the font lacks
         try:
             figure.savefig(target, dpi=150)

@@ -5,6 +5,7 @@ import sys
 from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
+from convarium.progress_bar import doing
 from convarium.trained import SPLITS, WEIGHTS
 from convarium.wording import printable
 
@@ -15,24 +16,28 @@ def run(words: Words) -> int:
     weights = words.value("weights")
     if folder is not None:
         require(f"weights={weights}", weights, WEIGHTS)
-    from convarium.run.directory import RunDirectory
-    from convarium.run.worker import RankFailed, Stopped
-    from convarium.trained.evaluate import measure, prepare, prepare_file
+    with doing("load torch"):
+        from convarium.run.directory import RunDirectory
+        from convarium.run.worker import RankFailed, Stopped
+        from convarium.trained.evaluate import measure, prepare, prepare_file
 
     split = words.value("split")
     place, overrides = None, words.overrides
-    if folder is None:
-        overrides = [*overrides, *(f"weights={value}" for key, value in words.options.items() if key == "weights")]
-        evaluation = prepare_file(overrides, split=split)
-    else:
-        place = RunDirectory.open(folder)
-        evaluation = prepare(place, overrides, weights=weights, split=split)
+    with doing("read the config"):
+        if folder is None:
+            overrides = [*overrides, *(f"weights={value}" for key, value in words.options.items() if key == "weights")]
+            evaluation = prepare_file(overrides, split=split)
+        else:
+            place = RunDirectory.open(folder)
+            evaluation = prepare(place, overrides, weights=weights, split=split)
     try:
-        metrics, images, left_out = measure(evaluation)
+        with doing("measure"):
+            metrics, images, left_out = measure(evaluation)
     except RankFailed as failure:
         print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
         return 1
     except Stopped as stop:
+        print(f"interrupted: {stop}", file=sys.stderr)
         return 128 + stop.signum
     for path, why in left_out.items():
         print(printable(f"left out: {path}: {why}"), file=sys.stderr)

@@ -3,23 +3,26 @@
 from pathlib import Path
 
 from convarium.commands.words import Option, Verb, Words
+from convarium.progress_bar import doing
 from convarium.trained import FORMATS, WEIGHTS
 
 
 def run(words: Words) -> None:
     """Write the file, and print its path, what goes in and comes out, and how it was checked."""
     folder, options = VERB.run_folder(words), words.options
-    from convarium.run.directory import RunDirectory
-    from convarium.trained.export import export
+    with doing("load torch"):
+        from convarium.run.directory import RunDirectory
+        from convarium.trained.export import export
 
     format, normalize = words.value("format"), options.get("normalize")
-    exported = export(
-        RunDirectory.open(folder),
-        format=format,
-        output=Path(options["output"]) if "output" in options else None,
-        weights=words.value("weights"),
-        normalize=None if normalize is None else normalize == "true",
-    )
+    with doing(f"write {format}, run it and compare"):
+        exported = export(
+            RunDirectory.open(folder),
+            format=format,
+            output=Path(options["output"]) if "output" in options else None,
+            weights=words.value("weights"),
+            normalize=None if normalize is None else normalize == "true",
+        )
     print(f"{exported.path}\n  {exported.metadata['input']}\n  -> {exported.metadata['output']}")
     if exported.difference is not None:
         print(f"  run on noise, its logits differ from the network's by at most {exported.difference:.2g}")

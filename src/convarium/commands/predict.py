@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
+from convarium.progress_bar import doing
 from convarium.trained import WEIGHTS
 from convarium.wording import counted, printable
 
@@ -25,8 +26,9 @@ def run(words: Words) -> int:
     if missing:
         raise ConfigError(f"{missing[0]}: no such image")
     top = words.whole("top") if "top" in words.options else None
-    from convarium.run.directory import RunDirectory
-    from convarium.trained.predict import predict
+    with doing("load torch"):
+        from convarium.run.directory import RunDirectory
+        from convarium.trained.predict import predict
 
     run, weights = RunDirectory.open(folder), words.value("weights")
     paths = (Path(image).expanduser() for image in images)

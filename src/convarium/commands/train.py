@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from convarium.config.catalog import conf_dir
 from convarium.errors import BAD_INPUT, INTERRUPTED, ConfigError, RunError
+from convarium.progress_bar import doing
 from convarium.wording import nearest, one_line
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
     conf = Conf(loader=loader, root=str(hydra.job.config_name))
     try:
         composed = conf.complete(cfg, [*hydra.overrides.hydra, *overrides])
-
-        from convarium.run.launch import launch
-        from convarium.run.prepare import adapt_to_weights, prepare
-
-        composed = adapt_to_weights(conf, composed)
-        code, reason = launch(prepare(composed.config, pretrained=composed.pretrained), overrides), ""
+        with doing("load torch"):
+            from convarium.run.launch import launch
+            from convarium.run.prepare import adapt_to_weights, prepare
+        with doing("prepare the run"):
+            composed = adapt_to_weights(conf, composed)
+            prepared = prepare(composed.config, pretrained=composed.pretrained)
+        code, reason = launch(prepared, overrides), ""
     except (ConfigError, RunError) as error:
         code, reason = BAD_INPUT, one_line(error)
         print("error:", reason, file=sys.stderr)
@@ -115,10 +117,12 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
     for line in changed:
         print("resume:", line)
 
-    from convarium.run.launch import launch
-    from convarium.run.prepare import prepare
-
-    return launch(prepare(config), words, resume=folder)
+    with doing("load torch"):
+        from convarium.run.launch import launch
+        from convarium.run.prepare import prepare
+    with doing("prepare the run"):
+        prepared = prepare(config)
+    return launch(prepared, words, resume=folder)
 
 
 def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:

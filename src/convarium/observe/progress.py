@@ -38,7 +38,10 @@ class Progress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._batches = 0
         self._started = time.monotonic()
+        self._epoch = trainer.current_epoch + 1
         self._open(trainer, _total_steps(trainer))
+        if self._bar is not None:
+            self._show_fit(trainer, pl_module, self._started)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch = trainer.current_epoch + 1
@@ -62,6 +65,8 @@ class Progress(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._open(trainer, sum(trainer.num_test_batches))
+        if self._bar is not None:
+            self._show(time.monotonic(), f"test {_of(-1, trainer.num_test_batches)}", [], 0)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from convarium.config.instantiate import build
 from convarium.config.rules import directed
 from convarium.errors import RunError
 from convarium.machine import scrub_rank_variables
+from convarium.progress_bar import doing
 from convarium.run.devices import Placement
 from convarium.run.directory import FINISHED, Result, RunDirectory, Status
 from convarium.run.prepare import Prepared
@@ -44,10 +45,13 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
 
 def built_here(run: RunDirectory, prepared: Prepared) -> "Experiment | None":
     """What the run is made of, if this process alone is to run it; None if ranks are, which build their own."""
-    from convarium.run.fit import assemble
-
     scrub_rank_variables()
-    return assemble(run, prepared) if prepared.placement.ranks == 1 else None
+    if prepared.placement.ranks > 1:
+        return None
+    with doing("build the network"):
+        from convarium.run.fit import assemble
+
+        return assemble(run, prepared)
 
 
 def start(run: RunDirectory, prepared: Prepared, experiment: "Experiment | None", *, resume: bool) -> int:

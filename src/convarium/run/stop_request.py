@@ -1,9 +1,10 @@
 """Ending a run politely: signals are noted, every rank stops after the same step, the caller hears of it."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import lightning.pytorch as L
@@ -33,6 +34,7 @@ class StopRequest:
         self.signum = 0
         self.waits = False
         """Whether a signal is only noted, for `agreed` or for nobody."""
+        self._answers = False  # whether it is answered, for somebody waits
         self._noted_at = 0.0
         self._group: dist.ProcessGroup | None = None
         self._flag = torch.zeros(1, dtype=torch.int32)
@@ -53,7 +55,7 @@ class StopRequest:
 
     def begin(self, trainer: L.Trainer) -> None:
         """From here on `agreed` is asked after every step."""
-        self.waits = True
+        self.waits, self._answers = True, trainer.is_global_zero
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]  # -100 where a rank is not in it
 
@@ -71,7 +73,7 @@ class StopRequest:
 
     def finish(self) -> None:
         """`agreed` is asked no more. Raises Interrupted, on all ranks, for a signal that came since the last time."""
-        self.waits = False
+        self.waits = self._answers = False
         signum = self.agreed()
         if self._asked is not None:
             self._asked.wait()
@@ -85,6 +87,9 @@ class StopRequest:
             self.signum, self._noted_at = signum, now
             if not self.waits:
                 raise Interrupted(signum)
+            if self._answers:  # not by print, which may be at work
+                with suppress(OSError):
+                    os.write(2, b"\nstopping after this step; Ctrl-C once more: at once\n")
         # the terminal and the parent may both pass on one Ctrl-C
         elif signum == signal.SIGINT and now - self._noted_at > SECOND_CTRL_C_SECONDS:
             raise KeyboardInterrupt

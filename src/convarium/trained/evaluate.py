@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from convarium.learn.lengths import TrainingLength
 from convarium.learn.schedules import Constant
 from convarium.learn.views import Views
 from convarium.machine import die_with_parent, scrub_rank_variables, threads_of
+from convarium.progress_bar import Progress
 from convarium.run.console import quiet_lightning
 from convarium.run.devices import Placement, check_precision, cluster_environment, place, trainer_arguments
 from convarium.run.directory import RunDirectory
@@ -294,20 +296,27 @@ def _require_size(net: nn.Module, data: dict[str, Any], called: str) -> None:
 
 
 class Count(L.Callback):
-    """The images that are measured, over all ranks."""
+    """The images that are measured, over all ranks; on the first of them also how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.images = 0
+        self.progress = progress
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+        self.progress.begin(int(sum(batches)), "batches")
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.images += len(batch.targets)
+        self.progress.advance()
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         own = torch.tensor(self.images, device=pl_module.device)
         self.images = int(trainer.strategy.reduce(own, reduce_op="sum"))
 
+    on_validation_start = on_test_start
     on_validation_batch_end = on_test_batch_end
     on_validation_epoch_end = on_test_epoch_end
 
@@ -322,12 +331,16 @@ def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData, folder: P
     torch.set_num_threads(config["threads"])
     learner = Learner(net, num_classes=data.num_classes, schedule=Constant(), length=TrainingLength(1, 1), **parts)
     learner.views = views
-    with quiet_lightning():
+    with quiet_lightning(), Progress() as progress:
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
         known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
         limits = {name: config["trainer"][name] for name in known if name not in ("accelerator", "devices")}
-        limits |= {"callbacks": [count := Count()], "default_root_dir": folder}
+        limits |= {"callbacks": [count := Count(progress)], "default_root_dir": folder}
         trainer = L.Trainer(**where, **limits, plugins=[here], enable_checkpointing=False)
-        (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
+        try:
+            (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)
+        except SystemExit as end:  # Lightning's answer to Ctrl-C, to which it is deaf from then on
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from end
     metrics = {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
     return metrics, count.images

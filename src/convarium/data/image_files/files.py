@@ -14,6 +14,7 @@ from convarium.data.augment.change import AugmentKey
 from convarium.data.readers.reader import Box, Reader, Unreadable, read_square
 from convarium.data.sources import InMemory, PictureSource
 from convarium.files import read_regular
+from convarium.progress_bar import Progress
 
 T = TypeVar("T")
 
@@ -171,8 +172,11 @@ class Files(PictureSource):
     def load(self, out: Tensor | None = None) -> InMemory:
         """Decode everything, once, into `out` if it is given; without the samples that cannot be read."""
         pixels = torch.empty((len(self), *self.shape.pixels), dtype=torch.uint8) if out is None else out
-        for part in torch.arange(len(self)).split(1024):  # type: ignore[no-untyped-call]
-            pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
+        with Progress() as progress:
+            progress.begin(len(self), "pictures", "decode")
+            for part in torch.arange(len(self)).split(256):  # type: ignore[no-untyped-call]
+                pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
+                progress.advance(len(part))
         return drop_samples(pixels, self.targets, self.bad)
 
 

@@ -1,0 +1,103 @@
+"""What takes its time is said on a terminal, and nothing of it is left there."""
+
+import io
+import os
+import pty
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+
+import pytest
+
+from conftest import Outcome
+from convarium.progress_bar import ERASE, Progress, doing
+from convarium.run.directory import RunDirectory
+
+Seen = Callable[[], str]
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+    """stderr is a terminal meanwhile; gives what it was sent so far."""
+    sent: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # Linux says so of a terminal that is closed
+            while part := os.read(ours, 65536):
+                sent.append(part)
+
+    def seen() -> str:
+        time.sleep(0.1)
+        return b"".join(sent).decode()
+
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    reader = Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        yield seen
+        monkeypatch.undo()
+    reader.join()
+    os.close(ours)
+
+
+def test_a_terminal_is_told_every_second_what_is_done_and_nothing_of_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with terminal(monkeypatch) as seen:
+        with doing("load torch"):
+            time.sleep(2.5)
+        assert seen() == f"{ERASE}load torch  0:00:01{ERASE}load torch  0:00:02{ERASE}"
+
+
+def test_a_bar_takes_the_place_of_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as seen:
+        with doing("read"):
+            with Progress() as progress:
+                progress.begin(10, "pictures", "decode")
+                time.sleep(2.2)
+                progress.advance(10)
+            said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen())
+            assert "read" not in said
+            assert re.search(
+                r"decode: 0 of 10 pictures.*decode: 10 of 10 pictures  4\.\d a second  0:00:00 to go", said, re.S
+            )
+            time.sleep(1.2)
+        assert f"{ERASE}read  0:00:03" in seen()
+
+
+def test_a_bar_moves_every_second_though_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as seen, Progress() as progress:
+        progress.begin(1, "batches")
+        time.sleep(2.5)
+        assert seen().count("0 of 1 batches") >= 3
+
+
+def test_without_a_terminal_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with doing("load torch"):
+        time.sleep(1.2)
+    assert sys.stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize(("verb", "says"), [("evaluate", "10 of 10 batches"), ("predict", "2 of 2 images")])
+def test_what_is_done_for_many_images_says_how_far_it_is_beside_its_answer(
+    verb: str,
+    says: str,
+    digits_run: RunDirectory,
+    convarium: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from PIL import Image
+
+    for number in range(2):
+        Image.new("L", (8, 8)).save(f"{number}.png")
+    monkeypatch.setattr(Progress.__init__, "__defaults__", (0.0,))
+    told = convarium(verb, digits_run.path, *(["0.png", "1.png"] if verb == "predict" else []), "--json")
+    assert told.code == 0
+    assert says in told.err
+    assert says not in told.out
