@@ -119,7 +119,7 @@ def test_two_answers_that_bring_the_same_part_are_refused(conf: Conf) -> None:
     [
         (["stop=early", "stop.monitor=val_loss"], "stop.monitor=val_loss: is not measured; did you mean 'val/loss'?"),
         (["schedule=plateau", "schedule.monitor=val/f1"], "schedule.monitor=val/f1: is not measured"),
-        (["data=synthetic", "data.num_classes=3", "stop.monitor=val/acc5"], "stop.monitor=val/acc5: is not measured"),
+        (["data=synthetic", "data.num_classes=5", "stop.monitor=val/acc5"], "stop.monitor=val/acc5: is not measured"),
         (["metrics=[top5]"], "stop.monitor=val/acc1: is not measured"),
     ],
 )

@@ -63,13 +63,13 @@ def test_a_tie_goes_to_the_class_that_argmax_names() -> None:
 
 
 def test_a_network_that_says_nan_is_never_right() -> None:
-    tally = Tally(5)
-    tally.update(torch.full((4,), math.nan), torch.full((4, 5), math.nan), torch.arange(4))
+    tally = Tally(6)
+    tally.update(torch.full((4,), math.nan), torch.full((4, 6), math.nan), torch.arange(4))
     assert figures(tally) == pytest.approx({"loss": math.nan, "acc1": 0.0, "acc5": 0.0}, nan_ok=True)
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_fewer_than_five_classes_have_no_top_five(classes: int) -> None:
+@pytest.mark.parametrize("classes", [2, 4, 5])
+def test_five_classes_and_fewer_have_no_top_five(classes: int) -> None:
     tally = Tally(classes)
     tally.update(torch.ones(2), torch.eye(classes)[:2], torch.tensor([0, 0]))
     assert figures(tally) == {"loss": 1.0, "acc1": 0.5}
@@ -82,46 +82,46 @@ def test_one_logit_says_class_one_where_it_is_positive() -> None:
 
 
 def test_no_samples_have_no_mean() -> None:
-    assert all(math.isnan(value) for value in figures(Tally(5)).values())
+    assert all(math.isnan(value) for value in figures(Tally(6)).values())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_counted(dtype: torch.dtype) -> None:
-    tally = Tally(5)
-    tally.update(torch.ones(3), torch.eye(5, dtype=dtype)[:3], torch.tensor([0, 1, 0]))
+    tally = Tally(6)
+    tally.update(torch.ones(3), torch.eye(6, dtype=dtype)[:3], torch.tensor([0, 1, 0]))
     assert tally.sums.tolist() == [3.0, 2.0, 3.0, 3.0]
 
 
 def test_a_reset_starts_anew_and_leaves_what_was_read() -> None:
-    tally = Tally(5)
-    tally.update(torch.ones(2), torch.eye(5)[:2], torch.tensor([0, 1]))
+    tally = Tally(6)
+    tally.update(torch.ones(2), torch.eye(6)[:2], torch.tensor([0, 1]))
     before = figures(tally)
     tally.reset()
     assert tally.sums.tolist() == [0.0] * 4
-    tally.update(torch.zeros(1), torch.eye(5)[:1], torch.tensor([0]))
+    tally.update(torch.zeros(1), torch.eye(6)[:1], torch.tensor([0]))
     assert before == {"loss": 1.0, "acc1": 1.0, "acc5": 1.0}
     assert figures(tally) == {"loss": 0.0, "acc1": 1.0, "acc5": 1.0}
 
 
 def test_sums_set_from_a_checkpoint_count_as_seen() -> None:
-    tally = Tally(5)
-    tally.update(torch.ones(1), torch.eye(5)[:1], torch.tensor([0]))
+    tally = Tally(6)
+    tally.update(torch.ones(1), torch.eye(6)[:1], torch.tensor([0]))
     assert figures(tally)["loss"] == 1.0
     tally.sums.copy_(torch.tensor([6.0, 1.0, 2.0, 4.0]))
     assert figures(tally) == {"loss": 1.5, "acc1": 0.25, "acc5": 0.5}
 
 
 def test_an_update_records_no_graph() -> None:
-    tally = Tally(5)
-    logits = torch.eye(5).requires_grad_()
-    tally.update(logits.sum(1), logits, torch.arange(5))
+    tally = Tally(6)
+    logits = torch.eye(6).requires_grad_()
+    tally.update(logits.sum(1), logits, torch.arange(6))
     assert not tally.sums.requires_grad
 
 
 def test_a_tally_can_count_in_float32_where_there_is_no_float64() -> None:
-    tally = Tally(5)
+    tally = Tally(6)
     tally.set_dtype(torch.float32)
-    tally.update(torch.ones(2), torch.eye(5)[:2], torch.tensor([0, 0]))
+    tally.update(torch.ones(2), torch.eye(6)[:2], torch.tensor([0, 0]))
     assert tally.sums.dtype == torch.float32
     assert figures(tally) == {"loss": 1.0, "acc1": 0.5, "acc5": 1.0}
 

@@ -124,8 +124,8 @@ def check_monitors(config: dict[str, Any]) -> None:
     late for what waits for it; raises ConfigError.
     """
     trainer = config["trainer"]
-    ranked = max(2, config["data"]["num_classes"])  # of fewer classes there are no five highest
-    metrics = {name: node for name, node in config["metrics"].items() if node.get("top", 1) <= ranked}
+    ranked = max(2, config["data"]["num_classes"])  # of five classes all are among the five highest
+    metrics = {name: node for name, node in config["metrics"].items() if node.get("top", 1) < ranked}
     counted = (f"train/{name}" for name, node in metrics.items() if node.get("_target_") == COUNTED_IN_TRAINING)
     measured = ["val/loss", *(f"val/{name}" for name in metrics), "train/loss", *counted]
     nodes = {"stop": config["stop"], "schedule": config["schedule"]}

@@ -36,7 +36,7 @@ class Sums(torchmetrics.Metric):
 
 
 class Accuracy(Sums):
-    """The share of samples whose class is among the `top` highest logits; not measured of fewer classes than that.
+    """The share of samples whose class is among the `top` highest logits; not measured of so few classes, for it is 1.
 
     Classes with equal logits rank by their number, the lowest first, so that a network that says the same of all
     classes is right as often as the first class comes; a target whose logit is nan is never right.
@@ -112,7 +112,7 @@ class Tally(Sums):
     def __init__(self, num_classes: int, tops: Mapping[str, int] | None = None) -> None:
         ranked = max(num_classes, 2)
         tops = {"acc1": 1, "acc5": 5} if tops is None else tops
-        tops = {name: top for name, top in tops.items() if top <= ranked}
+        tops = {name: top for name, top in tops.items() if top < ranked}
         super().__init__(2 + len(tops))
         self.tops = tops
         self._classes = torch.arange(ranked)
