@@ -6,6 +6,7 @@ import json
 import math
 import os
 import socket
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -394,18 +395,27 @@ def test_a_sweep_over_seeds_alone_is_one_group() -> None:
 
 
 def test_seeds_csv_has_the_mean_the_deviation_and_the_ends_of_the_interval() -> None:
-    board = Leaderboard(seeded({"none": [0.25, 0.5, 0.75, None]}))
+    board = Leaderboard(seeded({"none": [0.4, 0.5, 0.6, None]}))
     [row] = read(board.seeds_as_csv(board.over_seeds()))
-    half = 4.303 * 0.25 / math.sqrt(3)
+    half = 4.303 * statistics.stdev([0.4, 0.5, 0.6]) / math.sqrt(3)
     assert row == {
         "norm": "none",
         "ok": "3",
         "jobs": "4",
         "best/val/acc1 mean": "0.5",
-        "best/val/acc1 std": "0.25",
+        "best/val/acc1 std": repr(statistics.stdev([0.4, 0.5, 0.6])),
         "best/val/acc1 low": repr(0.5 - half),
         "best/val/acc1 high": repr(0.5 + half),
     }
+
+
+@pytest.mark.parametrize(("scores", "ends"), [([0.25, 0.5, 0.75], [0.0, 1.0]), ([1.0, 2.0, 3.0], [-0.4843, 4.4843])])
+def test_the_interval_of_a_share_ends_at_0_and_1_and_that_of_another_metric_where_it_does(
+    scores: list[float], ends: list[float]
+) -> None:
+    board = Leaderboard(seeded({"none": scores}))
+    [row] = read(board.seeds_as_csv(board.over_seeds()))
+    assert [float(row[f"best/val/acc1 {end}"]) for end in ("low", "high")] == pytest.approx(ends, abs=1e-4)
 
 
 def test_one_seed_has_a_mean_and_nothing_else() -> None:

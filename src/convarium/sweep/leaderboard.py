@@ -134,8 +134,14 @@ class Leaderboard:
         table: list[list[Any]] = [[*self.others, "ok", "jobs", *parts]]
         for group in groups:
             cells = [*(written(group.swept.get(axis)) for axis in self.others), group.good, group.jobs]
-            table.append([*cells, *(cell for name in names for cell in _cells(group.spreads.get(name)))])
+            table.append([*cells, *(c for name in names for c in _cells(group.spreads.get(name), *self._range(name)))])
         return _csv(table)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        """What a metric can be at all: a share lies between 0 and 1."""
+        values = [row.figures[name] for row in self.rows if row.figures.get(name) is not None]
+        is_share = not name.endswith("loss") and all(0 <= value <= 1 for value in values)
+        return (0.0, 1.0) if is_share else (-math.inf, math.inf)
 
     def _measured(self, groups: Sequence[Group]) -> list[str]:
         """The metrics that a group has."""
@@ -228,10 +234,11 @@ def _is_outdated(result: dict[str, Any], known: Known, alive: bool) -> bool:
     return datetime.fromisoformat(result["heartbeat"]) < datetime.fromisoformat(known.time).replace(microsecond=0)
 
 
-def _cells(figure: Spread | None) -> list[float | None]:
+def _cells(figure: Spread | None, least: float, most: float) -> list[float | None]:
     if figure is None or not math.isfinite(figure.half_width):
         return [figure and figure.mean, None, None, None]
-    return [figure.mean, figure.deviation, figure.mean - figure.half_width, figure.mean + figure.half_width]
+    low, high = figure.mean - figure.half_width, figure.mean + figure.half_width
+    return [figure.mean, figure.deviation, max(low, least), min(high, most)]
 
 
 def _short(axes: Sequence[str]) -> list[str]:
