@@ -31,8 +31,8 @@ def test_the_header_says_what_is_trained_on_what_and_for_how_long(capsys: pytest
         "images": "1x8x8, 10 classes: 400 train (16 left out of each epoch), 100 val, 128 test",
         "from": "SyntheticImages, made by formula",
         "augment": "CropFlip, MixUp",
-        "device": "cpu, 1 threads each, 32-true",
-        "batch": "32 = 1 devices x 2 accumulated x 16 images",
+        "device": "cpu, 1 thread each, 32-true",
+        "batch": "32 = 1 device x 2 accumulated x 16 images",
         "length": "24 steps, 12 per epoch",
         "rate": "0.001 (AdamW, Cosine)",
     }
@@ -52,6 +52,11 @@ def test_the_last_screen_has_the_metrics_the_speed_the_folder_and_what_to_do_nex
         "    convarium predict runs/one IMAGE...",
         "    ls runs/one/figures",
     ]
+
+
+def test_one_of_something_is_no_plural(own_directory: Path) -> None:
+    result = RESULT | {"epochs": 1, "steps": 1}
+    assert "  ok: 1 epoch, 1 step in 61 s, 12,346 images/s" in summary(RunDirectory(own_directory), result)
 
 
 def test_a_run_that_did_not_end_well_is_shown_how_to_go_on(own_directory: Path) -> None:

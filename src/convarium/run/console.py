@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from convarium.run.directory import RunDirectory, as_seen_from_here
 from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded
+from convarium.wording import counted
 
 NO_ROW = ("train/loss_step", "train/images")
 """What is logged of training beside its metrics."""
@@ -133,6 +134,7 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
     left_out = f" ({prepared.left_out:,} left out of each epoch)" if prepared.left_out else ""
     val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
+    each = batch // (at.ranks * accumulate)
     params, macs = prepared.preflight.params, prepared.preflight.macs
     rows = {
         "run": str(run.path),
@@ -143,9 +145,9 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
         f"{data.num_val:,} {val}",
         "from": f"{config['data']['_target_'].rpartition('.')[2]}, {data.training_source}",
         **({"augment": str(data.pipeline)} if data.pipeline else {}),
-        "device": f"{at.description}, {config['threads']} threads each, {config['precision']['mode']}",
-        "batch": f"{batch} = {at.ranks} devices x {accumulate} accumulated x {batch // (at.ranks * accumulate)} images",
-        "length": f"{length.total_steps:,} steps, {length.steps_per_epoch:,} per epoch",
+        "device": f"{at.description}, {counted(config['threads'], 'thread')} each, {config['precision']['mode']}",
+        "batch": f"{batch} = {counted(at.ranks, 'device')} x {accumulate} accumulated x {counted(each, 'image')}",
+        "length": f"{counted(length.total_steps, 'step')}, {length.steps_per_epoch:,} per epoch",
         **({"test": str(prepared.views)} if prepared.views else {}),
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
@@ -170,7 +172,8 @@ def summary(run: RunDirectory, result: dict[str, Any]) -> str:
     lines = ["", f"{'':>{width}}  {'train':>9}  {'val':>9}  {'best val':>9}  {'test':>9}", *rows, ""]
     speed = result["images_per_second"]
     lines.append(
-        f"  {result['status']}: {result['epochs']} epochs, {result['steps']:,} steps in {result['wall_seconds']:.0f} s"
+        f"  {result['status']}: {counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}"
+        + f" in {result['wall_seconds']:.0f} s"
         + (f", {speed:,.0f} images/s" if speed else "")
     )
     place = as_seen_from_here(run.path)
