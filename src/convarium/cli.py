@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convarium.commands.words import Verb
 
 VERBS = (
-    *("train", "evaluate", "predict", "export", "list", "completion"),
+    *("train", "evaluate", "predict", "export", "figures", "list", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status"),
 )
 """Each is a file of convarium.commands."""

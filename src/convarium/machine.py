@@ -4,11 +4,43 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 CORES = "CONVARIUM_CORES"
 """The variable by which whoever shares out a machine tells a process how many of its cores are meant for it."""
 
 PR_SET_PDEATHSIG = 1
+
+AT_ONCE_SECONDS = 0.5  # the terminal and a parent may both pass on one Ctrl-C
+
+
+@contextmanager
+def signals_wait(*signums: int) -> Iterator[None]:
+    """Hear these signals only when this is done; but a second Ctrl-C is a KeyboardInterrupt at once."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    heard: list[tuple[int, float]] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if heard and signum == signal.SIGINT and now - heard[0][1] > AT_ONCE_SECONDS:
+            raise KeyboardInterrupt
+        heard.append((signum, now))
+
+    before = {signum: signal.signal(signum, note) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if heard:
+        signal.raise_signal(heard[0][0])
+
 
 # What a launcher tells its ranks; a variable left behind by another one would mislead ours.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")

@@ -1,9 +1,11 @@
 """Figures: the right images and counts, in every run, and never at the cost of one."""
 
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from convarium.config.instantiate import build
+from convarium.learn.learner import Learner
 from convarium.observe import figures
 from convarium.observe.figures import Figures, Mistake, confusion_matrix, learning_curves, worst_mistakes
+from convarium.run.directory import RunDirectory
+from convarium.run.launch import launch
+from convarium.run.prepare import prepare
+from convarium.run.resume import resume_config
 from experiments import experiment
 
 NAMES = ["learning_curves", "confusion_matrix", "worst_mistakes"]
@@ -168,7 +175,8 @@ def test_two_ranks_show_the_mistakes_of_both(tmp_path: Path) -> None:
     import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
     import torch, lightning.pytorch as L
     from conftest import Batches, Learner, Squares
-    from convarium.observe import figures
+    from convarium.learn.learner import Learner
+from convarium.observe import figures
     class Share(Squares):
         def test_dataloader(self):
             rank, loader = self.trainer.global_rank, self._loader()
@@ -246,7 +254,7 @@ def test_learning_curves_are_over_epochs_and_mark_the_best() -> None:
     ]
     figure = learning_curves(rows)
     said = texts(figure)
-    assert {"Loss", "epoch", "training", "validation", "75.00 %", "1.4000"} <= set(said)
+    assert {"Loss", "epoch", "training", "validation", "best 75.00 %, epoch 2", "best 1.4000, epoch 1"} <= set(said)
     loss, accuracy = figure.axes
     assert list(accuracy.get_lines()[1].get_xdata()) == [1.0, 2.0]
     assert list(loss.get_lines()[0].get_xdata()) == [0.5, 1.0]
@@ -258,26 +266,60 @@ def test_learning_curves_are_of_the_metric_that_is_asked_for() -> None:
         for k in (1, 2)
     ]
     said = texts(learning_curves(rows, "cost", min))
-    assert {"cost", "1.0000"} <= set(said)
+    assert {"cost", "best 1.0000, epoch 2"} <= set(said)
     assert "Accuracy (top 1)" not in said
-    assert {"macro_f1", "70.00 %"} <= set(texts(learning_curves([rows[0] | {"val/macro_f1": 0.7}], "macro_f1")))
+    assert {"macro_f1", "best 70.00 %, epoch 1"} <= set(
+        texts(learning_curves([rows[0] | {"val/macro_f1": 0.7}], "macro_f1"))
+    )
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
-def test_the_best_value_is_written_within_the_figure_though_it_is_the_last(epochs: int) -> None:
+def test_no_curve_crosses_what_is_written_of_the_best_value(epochs: int) -> None:
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = learning_curves(
-        [
-            {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 2.0, "val/loss": 1 / k, "val/acc1": k / 99}
-            for k in range(1, epochs + 1)
-        ]
+    rows = [
+        {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 2.0, "val/loss": 1 / k, "val/acc1": k / epochs}
+        for k in range(1, epochs + 1)
+    ]
+    with matplotlib.rc_context(figures.STYLE):
+        figure = learning_curves(rows)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    written = [text for axes in figure.axes for text in (axes.title, axes._left_title, axes._right_title)]
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in written if text.get_text()]
+    assert len(boxes) == 4
+    for box in boxes:
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+        assert all(box.y0 > axes.bbox.y1 for axes in figure.axes)
+        assert sum(box.overlaps(other) for other in boxes) == 1  # with itself
+
+
+def test_of_equal_values_the_last_is_ringed_and_named_as_it_is_the_one_that_is_tested() -> None:
+    rows = [
+        {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 1.0, "val/acc1": 0.9 if k > 1 else 0.5} for k in (1, 2, 3)
+    ]
+    figure = learning_curves(rows)
+    assert "best 90.00 %, epoch 3" in texts(figure)
+    assert list(figure.axes[1].get_lines()[-1].get_xdata()) == [3.0]
+
+
+def test_an_axis_of_shares_ends_at_100_per_cent() -> None:
+    rows = [{"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 1.0, "val/acc1": k / 2} for k in (0, 1, 2)]
+    assert learning_curves(rows).axes[1].get_ylim() == (0.0, 1.0)
+
+
+def test_the_learning_rate_has_a_panel_of_its_own_where_it_is_logged() -> None:
+    rows = [{"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 1.0, "lr": 0.1 / k} for k in (1, 2)]
+    figure = learning_curves(rows)
+    assert "Learning rate" in texts(figure)
+    [line] = figure.axes[2].get_lines()
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1.0, 2.0], [0.1, 0.05])
+    assert len(learning_curves([row | {"lr": 0.1} for row in rows]).axes) == 3
+    assert (
+        len(learning_curves([{name: row[name] for name in ("step", "epoch", "train/loss")} for row in rows]).axes) == 2
     )
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    written = [text for axes in figure.axes for text in axes.texts]
-    assert len(written) == 2
-    assert all(text.get_window_extent(canvas.get_renderer()).x1 <= figure.bbox.x1 for text in written)
 
 
 def test_learning_curves_without_a_whole_epoch_are_over_steps() -> None:
@@ -305,6 +347,80 @@ def test_a_confusion_matrix_says_what_has_room(classes: int, named: bool, counte
 
 def test_mistakes_name_prediction_and_truth() -> None:
     mistake = Mistake(torch.zeros(3, 4, 4, dtype=torch.uint8), 42, 0, 1, 0.98, 0.004, 5.5)
-    said = texts(worst_mistakes([mistake], ["a class with a very long name", "é"], total=10, wrong=1))
-    assert set(said) == {"The one mistake in 10 test images", "é (98 %)", "is a class wi… (<1 %)", "#42"}
-    assert texts(worst_mistakes([], ["a", "b"], total=10, wrong=0)) == ["No mistakes among 10 test images"]
+    totals: Any = {"total": 10, "wrong": 1, "called": "a class with a rather long name/{}.png".format}
+    said = texts(worst_mistakes([mistake], ["a class with a very long name", "é"], **totals))
+    assert set(said) == {
+        "The one mistake in 10 test images",
+        "é (98 %)",
+        "is a class wi… (<1 %)",
+        "…h a rather long name/42.png",
+    }
+    assert texts(worst_mistakes([], ["a", "b"], total=10, wrong=0, called=str)) == ["No mistakes among 10 test images"]
+
+
+# Whatever comes between
+
+
+def figures_of(run: RunDirectory) -> list[str]:
+    return sorted(path.name for path in (run.path / "figures").iterdir())
+
+
+def test_a_run_that_is_stopped_has_the_figures_of_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, steps = Learner.training_step, count(1)
+
+    def stopped(self: Learner, *batch: Any) -> Tensor:
+        if next(steps) == 20:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Learner, "training_step", stopped)
+    run = experiment("callbacks=[checkpoint,figures]", "trainer.max_epochs=3", "callbacks.figures.dpi=40", code=143)
+    assert (run.result()["status"], run.result()["steps"]) == ("interrupted", 20)
+    assert figures_of(run) == ["learning_curves.png", "training_images.png"]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [("contact_sheet", ["learning_curves", "training_images"]), ("confusion_matrix", [*NAMES, "training_images"])],
+)
+def test_a_signal_while_figures_are_drawn_is_heard_when_they_are_whole(
+    drawn: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, signals = getattr(figures, drawn), [signal.SIGINT]
+
+    def signalled(*arguments: Any) -> Any:
+        if signals:
+            signal.raise_signal(signals.pop())
+        return draw(*arguments)
+
+    monkeypatch.setattr(figures, drawn, signalled)
+    run = experiment("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", code=130)
+    assert run.result()["status"] == "interrupted"
+    assert figures_of(run) == sorted(f"{name}.png" for name in expected)
+    config, *_ = resume_config(run.path, [])
+    assert launch(prepare(config), [], resume=run.path) == 0
+    assert run.result()["status"] == "ok"
+    assert figures_of(run) == sorted(f"{name}.png" for name in [*NAMES, "training_images"])
+
+
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_mistakes_name_their_files(in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    draw = figures.worst_mistakes
+
+    def keep(found: list[Mistake], names: list[str], *, called: Callable[[int], str], **totals: Any) -> Any:
+        named.extend(f"{names[mistake.truth]} {called(mistake.index)}" for mistake in found)
+        return draw(found, names, called=called, **totals)
+
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(4):
+                Image.new("L", (8, 8), 60 * number).save(tmp_path / "photos" / split / label / f"img_{number}.png")
+    (tmp_path / "photos" / "test" / "cat" / "img_1.png").write_text("no picture")  # those behind it move up
+    monkeypatch.setattr(figures, "worst_mistakes", keep)
+    data = ("data=folder", "data.root=photos", "batch_size=4", "data.val_fraction=0.5", "data.on_bad_file=skip")
+    experiment("callbacks=[checkpoint,figures]", *data, f"data.in_memory={in_memory}", "data.channels=3")
+    assert named
+    assert all(name.split()[1].startswith(f"{name.split()[0]}/img_") for name in named)
+    assert not any(name.endswith("cat/img_1.png") for name in named)

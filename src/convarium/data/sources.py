@@ -3,9 +3,10 @@
 import copy
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Self, TypeVar
 
 import torch
@@ -33,6 +34,10 @@ class Source(ABC):
     def __len__(self) -> int:
         return len(self.targets)
 
+    def name(self, sample: int) -> str:
+        """What a person calls a sample: its file, with the folder that it is in; if it has none, its number."""
+        return f"#{sample}"
+
     @abstractmethod
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images at `indices`, uint8 (n, C, H, W), and which samples they are: `indices`, but for those that cannot
@@ -59,6 +64,11 @@ class Source(ABC):
     def near(self, device: torch.device) -> "Source":
         """The same split, kept so that its batches reach `device` soonest."""
         return self
+
+
+def file_name(path: str | Path) -> str:
+    """A file's name behind that of its folder."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def in_order(threads: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], ahead: int) -> Generator[T]:
@@ -123,9 +133,17 @@ class PictureSource(Source):
 
 
 class InMemory(Source):
-    """All images as one uint8 tensor (len, C, H, W), sliced; `fit`, if given, brings a slice to its final size."""
+    """All images as one uint8 tensor (len, C, H, W), sliced; `fit`, if given, brings a slice to its final size.
+    paths: the files that they come from."""
 
-    def __init__(self, images: Tensor, targets: Tensor, *, fit: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        fit: Callable[[Tensor], Tensor] | None = None,
+        paths: Sequence[str | Path] | None = None,
+    ) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
             found = f"{images.dtype} {tuple(images.shape)}"
             raise ValueError(f"images: {found}: accepted is uint8 (n, channels, height, width)")
@@ -134,6 +152,7 @@ class InMemory(Source):
         self.pixels = images.contiguous()
         self.targets = targets.to(torch.int64)
         self.fit = fit
+        self.paths = paths
         self._near: InMemory | None = None
 
     def __str__(self) -> str:
@@ -143,12 +162,15 @@ class InMemory(Source):
         chosen = self.pixels.index_select(0, indices)
         return chosen if self.fit is None else self.fit(chosen), indices
 
+    def name(self, sample: int) -> str:
+        return super().name(sample) if self.paths is None else file_name(self.paths[sample])
+
     def near(self, device: torch.device) -> "InMemory":
         """On a GPU a small split is held there as a whole: batches are sliced there and nothing is copied per step."""
         if device.type != "cuda" or self.pixels.nbytes > ON_DEVICE_LIMIT:
             return self
         if self._near is None:
-            self._near = InMemory(self.pixels.to(device), self.targets.to(device), fit=self.fit)
+            self._near = InMemory(self.pixels.to(device), self.targets.to(device), fit=self.fit, paths=self.paths)
         return self._near
 
 

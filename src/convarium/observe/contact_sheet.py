@@ -87,3 +87,8 @@ def cell(image: Tensor) -> Tensor:
 def legible(name: str, most: int) -> str:
     """A class name of at most so many characters, without matplotlib's mathematics."""
     return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+
+
+def legible_end(name: str, most: int) -> str:
+    """As `legible`, but of a longer name the end."""
+    return (name if len(name) <= most else f"…{name[1 - most :]}").replace("$", r"\$")

@@ -6,6 +6,8 @@ pyplot's state, and Agg draws it, whatever backend the user has.
 """
 
 import logging
+import os
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,18 +19,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convarium.observe.contact_sheet import CELL, axes_at, cell, contact_sheet, draw_pixels, legible
+from convarium.machine import signals_wait
+from convarium.observe.contact_sheet import CELL, axes_at, cell, contact_sheet, draw_pixels, legible, legible_end
 from convarium.observe.tracker import rows_of
 from convarium.observe.watched import lower_is_better, watched_metric
+from convarium.progress_bar import doing
 from convarium.wording import typed_line
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION, WRONG, QUIET = "#4c78a8", "#e4572e", "#b2182b", "#6b7280"
+BEST: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 8,
+    "linestyle": "none",
+    "label": "_best",
+    "markerfacecolor": "none",
+    "markeredgecolor": VALIDATION,
+}
+ABOVE = 1.02  # where titles stand, out of the way of what is drawn at the upper edge
+SAID: dict[str, Any] = {"color": VALIDATION, "fontsize": 9, "fontweight": "normal"}
 STYLE: dict[str, Any] = {
     **dict.fromkeys(("text.usetex", "axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), "white"),
@@ -46,6 +59,7 @@ STYLE: dict[str, Any] = {
 SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
 PALEST_SCALE = 0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this
+MOST_OF_A_NAME = 28  # characters of a file's name below its picture
 MOST_COUNTED = 20  # classes; a confusion matrix of more has no numbers in its cells
 
 
@@ -72,17 +86,28 @@ class Figures(L.Callback):
 
     def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
         self.worst, self.dpi = worst, dpi
+        self.folder: Path | None = None
+        """Where they go; None: into RUN/figures."""
+        self.drawn: list[Path] = []
         self._counts: Tensor | None = None  # (C, C) images, truth x prediction
         self._mistakes: _Worst | None = None
         self._broken = False
 
-    def on_fit_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()  # metrics.csv may be buffered
-            self._draw(trainer, "learning_curves", lambda: self._curves(trainer))
             samples = trainer.datamodule.samples
-            self._draw(trainer, "training_images", lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)))
+            self._draw(
+                trainer,
+                learning_curves=lambda: self._curves(trainer),
+                training_images=lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)),
+            )
+
+    def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """A training that ends before its time shows what it learned, unless somebody is in a hurry."""
+        if trainer.training and trainer.global_step and isinstance(exception, Exception):
+            self.on_fit_end(trainer, pl_module)
 
     def _curves(self, trainer: L.Trainer) -> "Figure":
         """Of the loss and the monitored metric; if that is the loss, of the first metric that is logged."""
@@ -138,28 +163,32 @@ class Figures(L.Callback):
         if len(names) != len(counts):
             names = [str(number) for number in range(len(counts))]
         mistakes = sorted((mistake for _, kept in collected for mistake in kept), key=lambda mistake: -mistake.loss)
+        source = getattr(trainer.test_dataloaders, "source", None)
+        called = "#{}".format if source is None else source.name
 
         def draw_mistakes() -> "Figure":
             shown = [replace(m, image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[: self.worst]]
-            return worst_mistakes(shown, names, total=int(counts.sum()), wrong=int(counts.sum() - counts.trace()))
+            total, right = int(counts.sum()), int(counts.trace())
+            return worst_mistakes(shown, names, total=total, wrong=total - right, called=called)
 
-        self._draw(trainer, "confusion_matrix", lambda: confusion_matrix(counts, names))
-        self._draw(trainer, "worst_mistakes", draw_mistakes)
+        self._draw(trainer, confusion_matrix=lambda: confusion_matrix(counts, names), worst_mistakes=draw_mistakes)
 
-    def _draw(self, trainer: L.Trainer, name: str, draw: "Callable[[], Figure]") -> None:
-        """Draw and save one figure; a failure is one line of log."""
-        try:
-            import matplotlib
+    def _draw(self, trainer: L.Trainer, **figures: "Callable[[], Figure]") -> None:
+        """Draw and save figures, all of them whatever signal comes meanwhile; one that fails is one line of log."""
+        folder = self.folder or Path(trainer.default_root_dir) / "figures"
+        with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM):
+            for name, draw in figures.items():
+                try:
+                    import matplotlib
 
-            context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its keys are listed in the stubs one by one
-            with context, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a class name in a script that the font lacks
-                figure = draw()
-                folder = Path(trainer.default_root_dir) / "figures"
-                folder.mkdir(parents=True, exist_ok=True)
-                _save(figure, folder / f"{name}.png", self.dpi)
-        except Exception as error:  # a figure never ends a run
-            _warn(f"{name}.png", error)
+                    context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its stubs list every key
+                    with context, warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # a class name in a script that the font lacks
+                        folder.mkdir(parents=True, exist_ok=True)
+                        _save(draw(), folder / f"{name}.png", self.dpi)
+                        self.drawn.append(folder / f"{name}.png")
+                except Exception as error:  # a figure never ends a run
+                    _warn(f"{name}.png", error)
 
 
 class _Worst:
@@ -203,7 +232,8 @@ def learning_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    figure = Figure(figsize=(9.0, 3.8))
+    has_rate = any("lr" in row for row in rows)
+    figure = Figure(figsize=(12.1 if has_rate else 9.0, 3.8))
     loss_axes, metric_axes = (axes_at(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
     ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
     steps_per_epoch = max(ends[-1], 1.0) if ends else 1.0  # without a whole epoch the axis shows steps
@@ -212,6 +242,7 @@ def learning_curves(
         points = [(row["step"] / steps_per_epoch, row[name]) for row in rows if name in row]
         return [x for x, _ in points], [y for _, y in points]
 
+    unit = "epoch" if steps_per_epoch > 1 else "step"
     is_share = all(0 <= row[name] <= 1 for row in rows for name in row if name.partition("/")[2] == metric)
     x, y = curve("train/loss_step")
     if len(x) > 1:
@@ -225,40 +256,50 @@ def learning_curves(
             axes.plot(x, y, color=color, linewidth=1.8, markersize=3.5, marker=marker, label=label)
             finite = [value for value in y if value == value]
             if split == "val" and finite:
-                at = x[y.index(best(finite))]
-                text = f"{best(finite):.4f}" if name == "loss" or not is_share else f"{100 * best(finite):.2f} %"
-                _mark_best(axes, at, best(finite), text, below=best is max, at_the_end=at > 0.85 * x[-1])
+                value = best(finite)
+                at = max(
+                    where for where, one in zip(x, y, strict=True) if one == value
+                )  # of equals the last, as best.ckpt
+                text = f"{value:.4f}" if name == "loss" or not is_share else f"{100 * value:.2f} %"
+                axes.plot([at], [value], **BEST)
+                axes.set_title(f"best {text}, {unit} {at:g}", loc="right", y=ABOVE, **SAID)
     if not (loss_axes.get_lines() or metric_axes.get_lines()):
         raise ValueError("metrics.csv has no losses")
-    losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in loss_axes.get_lines()] or [np.empty(0)])
-    if len(losses) and losses.min() > 0 and losses.max() > 20 * losses.min():
-        loss_axes.set_yscale("log")
-        loss_axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        loss_axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        loss_axes.yaxis.set_minor_locator(NullLocator())
-    loss_axes.set_title("Loss", y=1.0)  # said, it is not looked for between the labels
-    metric_axes.set_title("Accuracy (top 1)" if metric == "acc1" else metric, y=1.0)
+    every = [loss_axes, metric_axes]
+    if has_rate:
+        x, y = curve("lr")
+        every.append(axes_at(figure, 9.8, 0.5, 2.2, 2.9))
+        every[-1].plot(x, y, color=TRAIN, linewidth=1.8, markersize=3.5, marker="o" if len(x) <= 30 else None)
+        every[-1].set_title("Learning rate", y=ABOVE)
+        every[-1].yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
+    for axes in (loss_axes, *every[2:]):
+        values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()] or [np.empty(0)])
+        if len(values) and values.min() > 0 and values.max() > 20 * values.min():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if axes is loss_axes else (1.0,)))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+        elif axes is not loss_axes:
+            axes.set_ylim(bottom=0.0)
+    loss_axes.set_title("Loss", y=ABOVE)  # said, it is not looked for between the labels
+    metric_axes.set_title("Accuracy (top 1)" if metric == "acc1" else metric, y=ABOVE)
     if is_share:
         metric_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    for axes in (loss_axes, metric_axes):
-        axes.set_xlabel("epoch" if steps_per_epoch > 1 else "step")
+        metric_axes.set_ylim(*np.clip(metric_axes.get_ylim(), 0.0, 1.0))  # there is nothing beyond
+        for line in metric_axes.get_lines():
+            line.set_clip_on(False)
+    for axes in every:
+        axes.set_xlabel(unit)
         axes.grid(True, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.get_lines():
-            axes.set_xlim(0.0, 1.02 * float(axes.dataLim.x1))
-            axes.legend()
+            axes.set_xlim(0.0, 1.02 * max(float(other.dataLim.x1) for other in every if other.get_lines()))
+            if axes in (loss_axes, metric_axes):
+                axes.legend()
         else:
             axes.set(xticks=[], yticks=[], xlabel="")
             axes.text(0.5, 0.5, "no whole epoch yet", transform=axes.transAxes, ha="center", va="center", color=QUIET)
     return figure
-
-
-def _mark_best(axes: "Axes", x: float, y: float, text: str, *, below: bool, at_the_end: bool) -> None:
-    """Ring the best validation value and write it below or above the ring; at the end of the curve within the edge."""
-    axes.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=VALIDATION)
-    side, offset = ("right", 6) if at_the_end else ("center", 0)
-    place: Any = {"xytext": (offset, -14 if below else 9), "textcoords": "offset points", "ha": side}
-    axes.annotate(text, (x, y), color=VALIDATION, fontsize=9, **place)
 
 
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
@@ -315,8 +356,11 @@ def _colors(shares: Tensor, *scale: str) -> Tensor:
     return ((1 - part) * stops[lower] + part * stops[lower + 1]).round().to(torch.uint8).permute(2, 0, 1)
 
 
-def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int) -> "Figure":
-    """The misclassified images of the highest loss, worst first, each with its prediction over the truth."""
+def worst_mistakes(
+    mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int, called: Callable[[int], str]
+) -> "Figure":
+    """The misclassified images of the highest loss, worst first, each with its prediction over the truth and what it
+    is `called`."""
     from matplotlib.figure import Figure
 
     columns = min(5, max(len(mistakes), 1))
@@ -349,7 +393,8 @@ def worst_mistakes(mistakes: Sequence[Mistake], names: Sequence[str], *, total: 
         truth = f"is {legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y - 4, truth, color="#1f2937", ha="center", va="bottom", fontsize=9)
-        axes.text(middle, y + CELL + 4, f"#{mistake.index}", color=QUIET, ha="center", va="top", fontsize=7)
+        name = legible_end(called(mistake.index), MOST_OF_A_NAME)
+        axes.text(middle, y + CELL + 4, name, color=QUIET, ha="center", va="top", fontsize=7)
     draw_pixels(axes, sheet)
     return figure
 
@@ -364,7 +409,9 @@ def _save(figure: "Figure", path: Path, dpi: int) -> None:
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels, "raw", "RGBA", 0, 1).convert("RGB")
-    image.save(path, compress_level=2, dpi=(dpi, dpi))
+    temporary = path.with_suffix(".tmp")
+    image.save(temporary, format="PNG", compress_level=2, dpi=(dpi, dpi))
+    os.replace(temporary, path)
 
 
 def _percent(share: float) -> str:

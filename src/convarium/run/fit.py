@@ -29,7 +29,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
         log train/loss, train/METRIC, train/images                                             Learner
         stop if the figure has not become better                                               Early
         last.ckpt;  stop if told                                                               Checkpoint
-    draw the learning curves and training images                                               Figures
+    draw the learning curves and training images, also where it ends before its time           Figures
     the best weights (`test.weights`), averaged if they are, into the network and weights.safetensors
     for batch in data.test_dataloader(): the views of `test`; logits, losses; count
     log test/loss, test/METRIC;  draw the confusion matrix and the worst mistakes              Learner, Figures

@@ -1,6 +1,6 @@
-"""A run loaded back: its network, its metrics measured again, its predictions, its network as a file for others.
+"""A run loaded back: its network, metrics measured again, predictions, figures, the network as a file for others.
 
-Nothing that trains, and nothing that changes a run directory, lives here. The words below need no torch.
+Nothing that trains, and nothing that changes the record of a run, lives here. The words below need no torch.
 """
 
 WEIGHTS = ("final", "best", "last")

@@ -208,9 +208,10 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     return measure(evaluation).metrics
 
 
-def measure(evaluation: Evaluation) -> Measured:
+def measure(evaluation: Evaluation, *watching: L.Callback) -> Measured:
     """The metrics of the split, those of the run itself if nothing differs, and of how many images they are.
 
+    watching: callbacks that look on, where one process evaluates.
     Raises ConfigError or RunError before anything is started, and ConfigError for a file that cannot be read and is to
     end it; RankFailed or Stopped if one of several processes ends.
     """
@@ -224,7 +225,7 @@ def measure(evaluation: Evaluation) -> Measured:
         folder = Path(name)
         if placement.ranks == 1:
             try:
-                metrics, images = _evaluate(evaluation, net, data, folder)
+                metrics, images = _evaluate(evaluation, net, data, folder, *watching)
             except BadFile as error:
                 raise ConfigError(str(error)) from error
         else:
@@ -321,7 +322,9 @@ class Count(L.Callback):
     on_validation_epoch_end = on_test_epoch_end
 
 
-def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData, folder: Path) -> tuple[dict[str, float], int]:
+def _evaluate(
+    evaluation: Evaluation, net: nn.Module, data: ImageData, folder: Path, *watching: L.Callback
+) -> tuple[dict[str, float], int]:
     """Evaluate in this process, alone or as one rank of several: the metrics and the number of images of all ranks.
     What the data have to say of bad files is left in `folder`."""
     split, config, placement, views = evaluation.split, evaluation.config, evaluation.placement, evaluation.views
@@ -335,7 +338,7 @@ def _evaluate(evaluation: Evaluation, net: nn.Module, data: ImageData, folder: P
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
         known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
         limits = {name: config["trainer"][name] for name in known if name not in ("accelerator", "devices")}
-        limits |= {"callbacks": [count := Count(progress)], "default_root_dir": folder}
+        limits |= {"callbacks": [count := Count(progress), *watching], "default_root_dir": folder}
         trainer = L.Trainer(**where, **limits, plugins=[here], enable_checkpointing=False)
         try:
             (trainer.test if split == "test" else trainer.validate)(learner, datamodule=data, verbose=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convarium.data.image_files.files import Files, drop_samples
+from convarium.data.image_files.files import Files
 from convarium.data.sources import InMemory
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def _kept(files: Files, array: Path, notes: Path) -> InMemory | None:
         return None
     for sample, why in bad.items():
         files.note_bad(sample, why)
-    return drop_samples(torch.from_numpy(pixels), files.targets, bad)
+    return files.held(torch.from_numpy(pixels))
 
 
 def _write(files: Files, array: Path, notes: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convarium.data.augment.change import AugmentKey
 from convarium.data.readers.reader import Box, Reader, Unreadable, read_square
-from convarium.data.sources import InMemory, PictureSource
+from convarium.data.sources import InMemory, PictureSource, file_name
 from convarium.files import read_regular
 from convarium.progress_bar import Progress
 
@@ -74,6 +74,9 @@ class Files(PictureSource):
     def bytes_in_memory(self) -> int:
         """What the decoded split would take."""
         return len(self) * math.prod(self.shape.pixels)
+
+    def name(self, sample: int) -> str:
+        return file_name(self.paths[sample])
 
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images of those samples that can be read, and which they are. Raises BadFile for the first that cannot,
@@ -177,12 +180,12 @@ class Files(PictureSource):
             for part in torch.arange(len(self)).split(256):  # type: ignore[no-untyped-call]
                 pixels[part[0] : part[-1] + 1] = self._decode(part, None)[0]
                 progress.advance(len(part))
-        return drop_samples(pixels, self.targets, self.bad)
+        return self.held(pixels)
 
-
-def drop_samples(pixels: Tensor, targets: Tensor, bad: Iterable[int]) -> InMemory:
-    """The split without some samples."""
-    return InMemory(*_without(bad, pixels, targets))
+    def held(self, pixels: Tensor) -> InMemory:
+        """The split, of which all is decoded, without the samples that cannot be read."""
+        paths = [path for sample, path in enumerate(self.paths) if sample not in self.bad]
+        return InMemory(*_without(self.bad, pixels, self.targets), paths=paths)
 
 
 def _without(rows: Iterable[int], images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:

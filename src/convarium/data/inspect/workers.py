@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from convarium.data.inspect.file import FileReport, inspect_file
 from convarium.errors import RunError
+from convarium.machine import signals_wait
 
 CHUNK = 32  # files that a process is sent at once: a message costs about as much as decoding two small pictures
 AHEAD = 2  # chunks under way for each process, so that it need not wait for us
@@ -91,16 +92,12 @@ def ctrl_c_waits() -> Iterator[None]:
     """Hear a Ctrl-C only when this is done: a process left half started waits for ever, or fails aloud.
     What is started inherits the mask, so that Ctrl-C is for us alone. It does not keep the signal from us: another
     thread (of OpenBLAS) takes it, and Python then runs the handler in this one."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        signal.raise_signal(signal.SIGINT)
+    with signals_wait(signal.SIGINT):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _begin() -> None:

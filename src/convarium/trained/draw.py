@@ -1,0 +1,40 @@
+"""The figures of a run drawn again, out of its record and, for those of the test, by the test once more."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+from convarium.config.instantiate import build
+from convarium.data.module import ImageData, Samples
+from convarium.errors import ConfigError, RunError
+from convarium.observe.figures import Figures
+from convarium.run.directory import RunDirectory
+from convarium.trained.evaluate import measure, prepare
+from convarium.wording import one_line
+
+log = logging.getLogger(__name__)
+
+
+def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
+    """Draw the learning curves out of metrics.csv, training images, and what `weights` do on the test split; the files.
+    What cannot be drawn is a line of log."""
+    config = run.config()
+    callbacks = [*build(config["callbacks"], "callbacks").values(), build(config["stop"], "stop")]
+    figures = next((callback for callback in callbacks if isinstance(callback, Figures)), Figures())
+    figures.folder = run.path / "figures"
+
+    def samples(count: int, epochs: int) -> Samples:
+        data: ImageData = build(config["data"], "data")
+        data.setup("fit")
+        return data.samples(count, epochs)
+
+    record = {"loggers": [], "callbacks": callbacks, "default_root_dir": run.path}
+    figures.on_fit_end(
+        SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(samples=samples), **record), None
+    )
+    try:
+        evaluation = prepare(run, weights=weights)
+        measure(evaluation._replace(placement=evaluation.placement._replace(devices=1)), figures)
+    except (ConfigError, RunError) as error:
+        log.warning("figures: confusion_matrix.png and worst_mistakes.png not drawn (%s)", one_line(error))
+    return figures.drawn
