@@ -13,6 +13,7 @@ from convarium.wording import file_size
 
 SECONDS = 10.0
 """Between two lines where there is no terminal."""
+NARROWEST, WIDEST, GAPS = 3, 24, 5  # characters of a bar, and around it
 ERASE = "\r\x1b[K"
 
 
@@ -118,14 +119,18 @@ class Bar:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         before, behind = (TextColumn(f"{{task.fields[{text}]}}", markup=False) for text in ("before", "behind"))
-        columns, console = (SpinnerColumn("line"), before, BarColumn(bar_width=24), behind), Console(stderr=stderr)
-        self._progress = Progress(*columns, console=console, refresh_per_second=1, transient=transient)
+        self._console, self._column = Console(stderr=stderr), BarColumn(WIDEST)
+        columns = (SpinnerColumn("line"), before, self._column, behind)
+        self._progress = Progress(*columns, console=self._console, refresh_per_second=1, transient=transient)
         self._task = self._progress.add_task("", total=None, before="", behind="")
         Bar.drawn += 1
         self._progress.start()
 
     def show(self, done: float, total: float | None, behind: str, before: str = "") -> None:
-        """Draw it anew; total: None where it is not known."""
+        """Draw it anew; total: None where it is not known. What is said goes before the length of the bar."""
+        room = self._console.width - len(before) - GAPS
+        behind = behind[: max(0, room - NARROWEST)]
+        self._column.bar_width = max(NARROWEST, min(WIDEST, room - len(behind)))
         self._progress.update(self._task, total=total, completed=done, before=before, behind=behind)
         self._progress.refresh()
 

@@ -328,6 +328,11 @@ def test_learning_curves_without_a_whole_epoch_are_over_steps() -> None:
     assert "no whole epoch yet" in said
 
 
+def test_a_single_step_is_drawn_where_there_is_nothing_else() -> None:
+    [line] = learning_curves([{"step": 50.0, "epoch": 0.0, "train/loss_step": 1.0}]).axes[0].get_lines()
+    assert (list(line.get_xdata()), line.get_marker()) == ([50.0], "o")
+
+
 def test_no_rows_no_curves() -> None:
     with pytest.raises(ValueError, match=r"metrics\.csv has no losses"):
         learning_curves([])

@@ -14,10 +14,12 @@ import pytest
 
 from convarium.errors import RunError
 from convarium.run.devices import Placement, Preflight
+from convarium.run.directory import RunDirectory
 from convarium.sweep.controller import GRACE_SECONDS, LEADERBOARD_SECONDS, Controller
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.outcome import Ended, Event, Lost, Moved
+from convarium.sweep.outlook import Outlook
 from convarium.sweep.plan import Job
 from convarium.sweep.task import Task
 
@@ -66,6 +68,7 @@ class Sweep:
         self.directory.make()
         self.tasks = [self._task(number) for number in self.lives]
         self.messages: list[str] = []
+        self.shown: list[tuple[int, int, str]] = []
         self.started: list[int] = []
         self.most = 0
         self.signals: list[tuple[float, int, int]] = []
@@ -87,6 +90,7 @@ class Sweep:
     def work(self) -> int:
         settings = {"on_error": self.on_error, "retries": self.retries, "timeout": self.timeout}
         outside = {"say": self.messages.append, "write_leaderboard": self._write_leaderboard, "clock": lambda: self.now}
+        outside["show"] = lambda *line: self.shown.append(line)
         return Controller(self.directory, self.tasks, self, Pool(self.slots), settings, **outside).work()
 
     def history(self, number: int) -> list[str]:
@@ -189,6 +193,43 @@ def test_the_end_of_a_job_is_a_line_with_its_score_and_the_time_to_go() -> None:
     ]
 
 
+def test_a_line_shows_every_second_where_the_sweep_stands() -> None:
+    sweep = Sweep({1: [Life(2.0)], 2: [FAILS], 3: [Life(3.0)]})
+    sweep.work()
+    assert sweep.shown == [
+        (0, 3, "1 running"),
+        (0, 3, "1 running"),
+        (1, 3, "1 running  0:00:04 to go"),
+        (2, 3, "1 running  1 failed  0:00:03 to go"),
+        (2, 3, "1 running  1 failed  0:00:02 to go"),
+        (2, 3, "1 running  1 failed  0:00:01 to go"),
+        (3, 3, "0 running  1 failed  0:00:00 to go"),
+    ]
+
+
+def test_the_time_to_go_does_not_jump_where_a_job_takes_longer_than_those_before() -> None:
+    sweep = Sweep({1: [Life(2.0)], 2: [Life(40.0)], 3: [Life(40.0)]})
+    sweep.work()
+    seconds = [60 * int(line[-11:-9]) + int(line[-8:-6]) for _, _, line in sweep.shown if line.endswith("to go")]
+    assert max(after - before for before, after in pairwise(seconds)) <= 4
+
+
+def test_a_job_at_work_says_how_far_it_is(own_directory: Path) -> None:
+    def task(number: int, **result: Any) -> Task:
+        config = {"trainer": {"max_epochs": 10}, "callbacks": {"checkpoint": {"monitor": "val/acc1"}}}
+        job = Job(f"job-{number}", "", {}, [f"seed={number}"], [], config)
+        run = RunDirectory(own_directory / f"{number}")
+        run.path.mkdir()
+        run.result_file.write_text(json.dumps(result))
+        return Task(number, job, run, Share(0, 1, 1), CHECKED, began=0.0, seen=1)
+
+    told = task(1, steps=50, epochs=5, metrics={"val/acc1": 0.25, "train/loss": 1.0})
+    outlook = Outlook()
+    line = outlook.line([task(2), told], 1, 0, 20.0)
+    # one takes 40 seconds and is half through, the other may take as long, and one waits
+    assert line == "2 running  0:00:40 to go  seed=1: epoch 6/10 val/acc1 0.2500"
+
+
 def test_what_an_adopted_job_has_written_before_counts() -> None:
     sweep = Sweep({1: [Life(status=None)]})
     sweep._write(1, "ok")
@@ -218,7 +259,7 @@ def test_a_job_is_tried_again_at_once_and_as_often_as_asked() -> None:
     assert attempts == [1, 2, 3, 1, 2, 1]
     assert [sweep.history(number)[-1] for number in (1, 2, 3)] == ["failed", "ok", "ok"]
     assert sweep.messages[0] == "[0/3]  failed    seed=1  why  1.0 s  once more (1 of 2)"
-    assert sweep.messages[2].startswith("[1/3]  failed    seed=1  why  1.0 s  0:00:06 to go")
+    assert sweep.messages[2].startswith("[1/3]  failed    seed=1  why  1.0 s")
 
 
 def test_the_first_failure_can_stop_the_others() -> None:

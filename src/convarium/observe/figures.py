@@ -106,7 +106,7 @@ class Figures(L.Callback):
 
     def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
         """A training that ends before its time shows what it learned, unless somebody is in a hurry."""
-        if trainer.training and trainer.global_step and isinstance(exception, Exception):
+        if trainer.training and getattr(pl_module, "latest", None) and isinstance(exception, Exception):
             self.on_fit_end(trainer, pl_module)
 
     def _curves(self, trainer: L.Trainer) -> "Figure":
@@ -245,8 +245,9 @@ def learning_curves(
     unit = "epoch" if steps_per_epoch > 1 else "step"
     is_share = all(0 <= row[name] <= 1 for row in rows for name in row if name.partition("/")[2] == metric)
     x, y = curve("train/loss_step")
-    if len(x) > 1:
-        loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, label="training, single steps")
+    if len(x) > 1 or (x and not ends):
+        marker = "o" if len(x) == 1 else None
+        loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, marker=marker, label="training, single steps")
     for axes, name, best in ((loss_axes, "loss", min), (metric_axes, metric, best_of)):
         for split, color in (("train", TRAIN), ("val", VALIDATION)):
             x, y = curve(f"{split}/{name}")

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 from convarium.errors import RunError
@@ -17,9 +16,11 @@ from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Lease, Pool
 from convarium.sweep.local.signals import Signals
 from convarium.sweep.outcome import SUCCEEDED, Ended, Event, Lost, Outcome, Starter, classify_end, stamp
+from convarium.sweep.outlook import Outlook
 from convarium.sweep.task import Task
 
 TICK_SECONDS = 0.5
+SHOW_SECONDS = 1.0
 LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many times as long as one takes to write
 GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
 
@@ -28,7 +29,8 @@ class Controller:
     """Runs tasks until none is left, at most as many at a time as the pool has room for.
 
     Jobs that need more devices come first; what is left is filled with smaller ones. write_leaderboard: called now and
-    then. settings: the answers under `sweep`. clock: seconds that never go back.
+    then. show: called every second with the jobs that are done, with all of them, and with a line of words.
+    settings: the answers under `sweep`. clock: seconds that never go back.
     """
 
     def __init__(
@@ -41,18 +43,20 @@ class Controller:
         *,
         say: Callable[[str], None],
         write_leaderboard: Callable[[], None],
+        show: Callable[[int, int, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sweep, self.starter, self.pool, self.settings = sweep, starter, pool, settings
-        self.say, self.write_leaderboard, self.clock = say, write_leaderboard, clock
+        self.say, self.write_leaderboard, self.show, self.clock = say, write_leaderboard, show, clock
         self.queue = deque(sorted(tasks, key=lambda task: -task.share.slots - task.share.gpus))
         self.running: dict[int, Task] = {}
         self.total = len(tasks)
-        self.done = 0
+        self.done = self.failed = 0
+        self.outlook = Outlook()
         self.stopped_by = 0
         self._halted = False
         self._kills = Kills()
-        self._began = clock()
+        self._show_at = clock()
         self._write_at = clock() + LEADERBOARD_SECONDS
         self._done_when_lost = -1
         self._entries: list[dict[str, Any]] = []  # lines for the manifest, written together
@@ -70,6 +74,7 @@ class Controller:
                     self._append_entries()
                 self._handle_signals(signals)
                 self._check_running()
+                self._show_outlook()
         return self.stopped_by
 
     def _start_what_fits(self) -> None:
@@ -113,6 +118,9 @@ class Controller:
         failed = outcome.status not in (*SUCCEEDED, "interrupted") and not self._halted
         again = failed and self.settings["on_error"] == "retry" and task.attempts <= self.settings["retries"]
         self.done += not again
+        self.failed += failed and not again
+        if outcome.status in SUCCEEDED and task.began is not None:
+            self.outlook.took.append(self.clock() - task.began)
         self.say(self._line(task, outcome, again))
         if again:
             self._record(task, "queued")
@@ -171,6 +179,13 @@ class Controller:
             took = self.clock() - now
             self._write_at = now + max(LEADERBOARD_SECONDS, LEADERBOARD_SHARE * took)
 
+    def _show_outlook(self) -> None:
+        now = self.clock()
+        if self.show is not None and now >= self._show_at:
+            line = self.outlook.line(self.running.values(), len(self.queue), self.failed, now)
+            self.show(self.done, self.total, f"{len(self.running)} save and end" if self._halted else line)
+            self._show_at = now + SHOW_SECONDS
+
     def _record(self, task: Task, status: Status, **facts: Any) -> None:
         self._entries.append(self.sweep.entry(task.job.name, status, **facts))
 
@@ -195,6 +210,5 @@ class Controller:
         if again:
             words.append(f"once more ({task.attempts} of {self.settings['retries']})")
         elif self.done < self.total and not self._halted:
-            left = (now - self._began) / self.done * (self.total - self.done)
-            words.append(f"{timedelta(seconds=round(left))} to go")
+            words.append(self.outlook.to_go(self.running.values(), len(self.queue), now))
         return "  ".join(word for word in words if word)

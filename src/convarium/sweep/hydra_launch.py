@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from convarium.config.compose import Conf
 from convarium.errors import ConfigError
+from convarium.progress_bar import doing
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown
 from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
@@ -38,7 +39,8 @@ def run_points(
     conf: Conf, points: Sequence[Point], axes: Sequence[str], site: Site, *, hydra: Sequence[str] = ()
 ) -> int:
     """Run the points in a sweep directory below the current folder; the exit code. Raises ConfigError or RunError."""
-    wanted = plan(conf, named(conf, points, axes), axes, hydra)
+    with doing("compose the jobs"):
+        wanted = plan(conf, named(conf, points, axes), axes, hydra)
     for job in wanted.jobs:
         if (folder := job.config["run_dir"]) is not None:
             why = "the jobs of a sweep have their folders in its own; leave it out (sweep.name=NAME says where)"
@@ -68,7 +70,8 @@ def run_by_launcher(
     """
     conf = Conf(loader=loader, root=config.hydra.job.config_name)
     points = named(conf, points, axes)
-    wanted = plan(conf, points, axes, list(config.hydra.overrides.hydra))
+    with doing("compose the jobs"):
+        wanted = plan(conf, points, axes, list(config.hydra.overrides.hydra))
     folders = [job.config["run_dir"] for job in wanted.jobs if job.config["run_dir"] is not None]
     if len(folders) > len(set(folders)):
         raise ConfigError(f"run_dir={folders[0]}: the jobs of a sweep need a folder each; leave it out")

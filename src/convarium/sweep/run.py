@@ -4,8 +4,8 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Container, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
 from convarium.machine import threads_of
+from convarium.progress_bar import doing, open_bar
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, as_seen_from_here
 from convarium.sweep.controller import Controller
@@ -71,8 +72,9 @@ def run_sweep(
         kept = {name: value for name, value in settings.items() if not has_part(f"sweep.{name}", ONCE)}
         _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command))
         starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
-        controller = Controller(sweep, tasks, starter, pool, settings, say=say, write_leaderboard=write)
-        stopped_by = controller.work()
+        with live_line() as show:
+            controller = Controller(sweep, tasks, starter, pool, settings, say=say, write_leaderboard=write, show=show)
+            stopped_by = controller.work()
         board = Leaderboard(sweep)
         try:
             board.write()
@@ -85,7 +87,8 @@ def plan_tasks(
     sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], site: Site, adopted: Mapping[str, str]
 ) -> tuple[list[Task], Pool]:
     """A task for each job that is to run, and the devices for all of them. Raises ConfigError for one that cannot."""
-    preflights, gpus = preflight_jobs(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
+    with doing("check the jobs"):
+        preflights, gpus = preflight_jobs(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
     threads = [_threads(sweep, job) for job in jobs]
     pool, shares = site.share_out([preflight.placement for preflight in preflights], threads, settings, gpus)
     tasks = []
@@ -153,6 +156,25 @@ def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str],
     chosen_by = {name: watched.get(name, before.get(name)) for name in ("monitor", "mode")}
     sweep.describe(axes=axes, **chosen_by, **rest)
     sweep.append(entries)  # last of all: what it names is there
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[int, int, str], None] | None]:
+    """Where to show how far the sweep is, on a terminal; None elsewhere."""
+    bar = open_bar(sys.stdout, transient=True)
+    if bar is None:
+        yield None
+        return
+
+    def show(done: int, total: int, words: str) -> None:
+        with suppress(OSError):
+            bar.show(done, total, words, before=f"[{done}/{total}]")
+
+    try:
+        yield show
+    finally:
+        with suppress(OSError):
+            bar.close()
 
 
 def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
