@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from conftest import Outcome
-from convarium.progress_bar import ERASE, Progress, doing
+from convarium.progress_bar import ERASE, Progress, doing, open_bar
 from convarium.run.directory import RunDirectory
 
 Seen = Callable[[], str]
@@ -75,6 +75,18 @@ def test_a_bar_moves_every_second_though_nothing_is_done(monkeypatch: pytest.Mon
         progress.begin(1, "batches")
         time.sleep(2.5)
         assert seen().count("0 of 1 batches") >= 3
+
+
+def test_of_a_line_that_is_too_long_the_end_goes_and_not_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with terminal(monkeypatch) as seen:
+        bar = open_bar(sys.stderr, transient=True)
+        assert bar is not None
+        facts = "loss 0.9031  val/acc1 0.5733  0:01:02 to go  191 images/s"
+        bar.show(1085, 1680, facts, before="epoch 12/40  step 1,085/1,680")
+        bar.close()
+        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen())
+    assert re.search(r"epoch 12/40  step 1,085/1,680 \S{3} loss 0.9031  val/acc1 0.5733  0:01:02 to go", said)
 
 
 def test_without_a_terminal_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ class Progress:
             return
         self._shown = now
         speed = self.done / max(now - self._began, 1e-9)
-        left = timedelta(seconds=round((self._total - self.done) / speed)) if speed else "?"
+        left = timedelta(seconds=round(max(0, self._total - self.done) / speed)) if speed else "?"
         rate = file_size(speed) if self._unit == "bytes" else f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
         parts = (self._doing + self._amount(), note, f"{rate} a second", f"{left} to go")
         facts = "  ".join(part for part in parts if part)

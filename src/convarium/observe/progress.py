@@ -107,6 +107,8 @@ class Progress(L.Callback):
         elif total < NEVER and step - first_step >= ETA_AFTER:
             left = (now - first_time) / (step - first_step) * (total - step)
             facts.append(f"{timedelta(seconds=round(left))} to go")
+        if "images_per_second" in latest:  # last: the first to go where a line is short
+            facts.append(f"{latest['images_per_second']:,.0f} images/s")
         self._show(now, where, facts, step)
 
     def _show(self, now: float, where: str, facts: list[str], done: float) -> None:
@@ -128,8 +130,6 @@ def _facts(latest: Mapping[str, float], watched: str | None) -> list[str]:
         facts.append(f"loss {loss:.4f}")
     if watched is not None:
         facts.append(f"{watched} {latest[watched]:.4f}")
-    if "images_per_second" in latest:
-        facts.append(f"{latest['images_per_second']:,.0f} images/s")
     return facts
 
 

@@ -19,6 +19,7 @@ from convarium.archs.weights.download import find
 from convarium.errors import ConfigError
 from convarium.layers import Parts
 from convarium.layers.norm import batch
+from convarium.progress_bar import Progress
 from experiments import compose
 
 BATCH = Parts(norm=batch)
@@ -107,7 +108,9 @@ def test_without_a_network_it_says_where_the_file_belongs(cache: Path, monkeypat
     )
 
 
-def test_a_download_is_checked_against_its_hash(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_is_shown_and_checked_against_its_hash(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Reply:
         left = b"not what was published"
 
@@ -124,9 +127,13 @@ def test_a_download_is_checked_against_its_hash(cache: Path, monkeypatch: pytest
             return now
 
     monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: Reply())
+    monkeypatch.setattr(Progress.__init__, "__defaults__", (0.0,))
+    theirs = torch.hub.tqdm
     with pytest.raises(ConfigError, match="invalid hash value"):
         compose(["arch=resnet50", "data=synthetic", "weights=torchvision:IMAGENET1K_V2"])
     assert list(cache.iterdir()) == []
+    assert capsys.readouterr().err.startswith("download resnet50-11ad3fa6.pth: 22 bytes of 0 bytes  ")
+    assert torch.hub.tqdm is theirs
 
 
 @pytest.mark.parametrize(("depth", "classes"), [(18, 1000), (34, 7)])

@@ -1,7 +1,13 @@
-"""Weights that torchvision publishes: which of its networks ours is, and the file, from its cache or the network."""
+"""Weights that torchvision publishes: which of its networks ours is, and the file, from its cache or the network.
 
+Private names of torch's: `tqdm` of torch.hub, the bar that it shows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -9,6 +15,7 @@ from torch import nn
 from convarium.archs.weights.files import tensors
 from convarium.archs.weights.fitting import AUXILIARY
 from convarium.archs.weights.layout import Layout, Settings, State, crop
+from convarium.progress_bar import Progress
 
 LIKENESS = 0.8  # share of equal shapes; other channels and classes change two of many
 
@@ -30,12 +37,41 @@ class Download(NamedTuple):
 
         Raises ValueError where that fails.
         """
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        file = folder / Path(self.entry.url).name
         try:
+            if not file.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                expected = torch.hub.HASH_REGEX.search(file.name)
+                with _our_bar(f"download {file.name}"):
+                    torch.hub.download_url_to_file(self.entry.url, str(file), expected and expected[1])
             return tensors(self.entry.get_state_dict(map_location="cpu", check_hash=True, weights_only=True))
         except Exception as error:  # of the network, of the disk, of torch
             why = " ".join(str(error).split())[:200]
-            folder = f"{torch.hub.get_dir()}/checkpoints"
             raise ValueError(f"{self.entry.url} cannot be had ({why}); put the file into {folder}") from error
+
+
+@contextmanager
+def _our_bar(doing: str) -> Iterator[None]:
+    """What torch.hub downloads is shown as all that takes its time."""
+
+    class Shown(Progress):
+        def __init__(self, total: int | None, **_: Any) -> None:
+            super().__init__()
+            self._size = total or 0
+
+        def __enter__(self) -> Self:
+            super().__enter__()
+            self.begin(self._size, "bytes", doing)
+            return self
+
+        update = Progress.advance
+
+    before, torch.hub.tqdm = torch.hub.tqdm, Shown  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.hub.tqdm = before  # type: ignore[attr-defined]
 
 
 def find(net: nn.Module, name: str, layouts: tuple[Layout, ...]) -> Download:
