@@ -107,6 +107,26 @@ def test_a_name_that_is_none_of_a_file_is_a_bad_file_before_the_run_begins(
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "words", "code"),
+    [
+        ("pack", ("data=folder", "data.root=photos", "to=packed"), 2),
+        ("pack", ("data=folder", "data.root=photos", "to=packed", "data.on_bad_file=skip"), 0),
+        ("show", ("data=folder", "data.root=photos"), 2),
+        ("check", ("photos", "workers=0"), 1),
+    ],
+)
+def test_every_verb_of_data_names_it_in_one_line(
+    verb: str, words: tuple[str, ...], code: int, photos: Path, convarium: Callable[..., Outcome]
+) -> None:
+    pipe(photos / "train" / "cat" / "odd.png")
+    told = convarium("data", verb, *words)
+    assert (told.code, told.err.count("\n")) == (code, code == 2)
+    listed = Path("packed", "bad_files.csv").read_text() if code == 0 else told.err if code == 2 else told.out
+    assert "odd.png" in listed
+    assert NO_FILE in listed
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_name_that_is_none_of_a_file_is_skipped_like_a_bad_file(in_memory: bool, photos: Path) -> None:
     pipe(photos / "train" / "cat" / "odd.png")

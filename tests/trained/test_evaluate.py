@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
     assert images == 297
     assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
     assert metrics == expected
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # torch's launcher had taken it
 
 
 # What may be changed

@@ -23,6 +23,12 @@ from convarium.run.directory import RunDirectory
 from convarium.run.fit import assemble, fit
 from convarium.run.prepare import prepare
 
+TAKEN = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+)  # by torch's launcher, which does not give them back
 SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
 
 
@@ -72,6 +78,7 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
     )
+    before = {signum: signal.getsignal(signum) for signum in TAKEN}
     try:
         elastic_launch(launcher, function)(*arguments)
     except ChildFailedError as failures:
@@ -79,6 +86,9 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
         raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
     except SignalException as stop:
         raise Stopped(stop.sigval) from stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _traceback(message: Any) -> str:

@@ -116,7 +116,10 @@ def pack(
     splits: dict[str, Split] = {}
     with Progress() as progress, _folder_that_appears_at_the_end(target) as folder:
         for name in SPLITS:
-            source = data.read(name)
+            try:
+                source = data.read(name)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
             if source is None:
                 continue
             progress.begin(len(source), "images", name)
