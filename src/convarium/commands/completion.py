@@ -139,7 +139,7 @@ def _keys(words: Sequence[str]) -> dict[str, Any]:
         with suppress(Exception):  # a shell shows no errors
             conf = Conf(_after("--config-dir", words))
             whole = conf.loader.load_configuration(conf.root, overrides, RunMode.MULTIRUN, False, False)
-            values = leaves({name: node for name, node in OmegaConf.to_container(whole).items() if name != "hydra"})
+            values = leaves(OmegaConf.to_container(whole))
             return {key: value for key, value in values.items() if _may_be_set(key)}
     return {}
 
@@ -151,7 +151,7 @@ def _after(flag: str, words: Sequence[str]) -> str | None:
 
 
 def _may_be_set(key: str) -> bool:
-    return not has_part(key, DERIVED) and not key.rpartition(".")[2].startswith("_")
+    return not (has_part(key, DERIVED) or key.startswith("hydra.") or key.rpartition(".")[2].startswith("_"))
 
 
 VERB = Verb(

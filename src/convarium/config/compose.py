@@ -125,7 +125,8 @@ class Conf(Groups):
 
 def _described(values: dict[str, Any]) -> str:
     """A line for each key, and an empty one between groups."""
-    lines, group = [], ""
+    lines: list[str] = []
+    group = ""
     for key, value in values.items():
         if key.rpartition(".")[2].startswith("_"):
             continue
