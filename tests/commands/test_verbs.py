@@ -119,7 +119,7 @@ def test_evaluate_answers_programs(convarium: Callable[..., Any], digits_run: Ru
     assert metrics == {k: v for k, v in digits_run.result()["metrics"].items() if k.startswith("val/")}
     assert told.pop("device")
     named = {"run": str(digits_run.path), "weights": "last", "split": "val"}
-    assert told == {**named, "images": 150, "left_out": {}, "views": "1 crop", "overrides": []}
+    assert told == {**named, "images": 150, "left_out": {}, "views": "1 crop", "overrides": [], "assumption": None}
 
 
 def test_evaluate_without_a_run_needs_a_file_of_weights(convarium: Callable[..., Any], tmp_path: Path) -> None:
