@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
 from pkgutil import iter_modules
-from typing import Any, cast
+from typing import Any
 
 from convarium import commands
 from convarium.commands.words import Verb, Words
