@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from convarium.errors import ConfigError
+from convarium.wording import file_size
+
 CORES = "CONVARIUM_CORES"
 """The variable by which whoever shares out a machine tells a process how many of its cores are meant for it."""
 
@@ -56,6 +59,14 @@ def cores() -> int:
 def available_cores() -> int:
     """The processor cores that the system lets this process use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_memory(needed: int, what: str, has: int | None = None) -> None:
+    """Raise ConfigError, which begins with `what`, for more bytes than this machine has, or than its device `has`."""
+    owner = "this machine" if has is None else "the device"
+    has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if has is None else has
+    if needed > has:
+        raise ConfigError(f"{what} at least {file_size(needed)} of memory; {owner} has {file_size(has)}")
 
 
 def cores_of_a_rank() -> int:

@@ -6,8 +6,11 @@ No torch here.
 import errno
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from convarium.errors import ConfigError
 
 # torch's, Python's and numpy's own classes, by the ends of their names; then what torch says where it raises a plain
 # RuntimeError: its CPU allocator, CUDA, cuBLAS
@@ -30,6 +33,17 @@ def is_said_in(line: str) -> bool:
     return re.match(rf"[\w.]*({'|'.join(CLASSES)})\b", line) is not None or any(
         words in line for words in (*WORDS, f"[Errno {errno.ENOMEM}]")
     )
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Raise ConfigError, about `what`, where memory does not suffice before a run."""
+    try:
+        yield
+    except Exception as error:
+        if is_lack_of_memory(error):
+            raise ConfigError(f"{what}: this machine has not enough memory") from error
+        raise
 
 
 class Kills:

@@ -32,6 +32,25 @@ def refused(conf: Conf, *overrides: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("seed=" + "9" * 5000, r"^seed=9+\.\.\.: a number of too many digits$"),
+        ("~seed=" + "9" * 5000, r"^~seed=9+\.\.\.: a number of too many digits$"),
+        ("name=" + 3000 * "[" + 3000 * "]", r"^name=\[+\.\.\.: brackets nested too deep$"),
+        ("+" + "a" * 3000 + "=1", r"^\+a+\.\.\.: no such key; the longest have 200 characters$"),
+        ("norm=" + "x/" * 3000, r"^norm=x\S+: not an answer\. One of: "),
+        ("norm=[[1]]", r"^norm=\[\[1\]\]: not an answer\. One of: "),
+        ("logger=[0.5]", r"^logger=\[0\.5\]: not an answer\. One of: "),
+        ("trainer=[]", r"^trainer=\[\]: trainer has one answer\. One of: "),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_word_that_hydra_fails_at_is_refused_in_one_line(word: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Conf().compose([word])
+
+
 def test_the_defaults_compose_to_a_plain_resolved_config(conf: Conf) -> None:
     composed = conf.compose([])
     assert composed.config["name"] == "lenet5-digits"
@@ -133,7 +152,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclu
 
 
 @settings(max_examples=30, deadline=None)
-@given(lr=st.floats(0, 1e6), seed=st.integers(0, 2**31), name=TEXT)
+@given(lr=st.floats(0, 1e6, width=32, allow_subnormal=False), seed=st.integers(0, 2**31), name=TEXT)
 def test_values_come_back_as_they_were_written(conf: Conf, lr: float, seed: int, name: str) -> None:
     config = conf.compose([f"optimizer.lr={lr!r}", f"seed={seed}", f"run_dir=/{name}"]).config
     assert config["optimizer"]["lr"] == lr

@@ -54,6 +54,23 @@ def conf() -> Conf:
         "optimizer.betas=[0.9]",
         "optimizer.betas=[0.9,0.99,0.999]",
         "threads=5000",
+        "trainer.devices=5000",
+        "trainer.num_nodes=1000000",
+        "trainer.max_time=00:00:00:00",
+        "trainer.max_time=99999999999:00:00:00",
+        "data.num_classes=10000000000",
+        "data.channels=100000",
+        "data.image_size=100000000000",
+        "arch=convnet arch.kernel_size=100000",
+        "stop=early stop.patience=0",
+        "optimizer.betas=null",
+        "optimizer.betas=[]",
+        "arch=mlp arch.hidden=[]",
+        "schedule=multistep schedule.milestones=[]",
+        "seed=null",
+        "seed={}",
+        "norm={}",
+        "seed=[1]",
         "optimizer=muon optimizer.adamw_betas=[0.9,1.0]",
         "augment=crop_flip augment.crop.pad=-1",
         "augment=crop_flip augment.crop.mirror=sometimes",
@@ -220,6 +237,31 @@ def test_every_key_that_follows_another_says_so_or_is_only_a_default() -> None:
 def test_a_whole_number_is_one_that_torch_can_count_with(word: str) -> None:
     with pytest.raises(ConfigError, match="too large; accepted are whole numbers up to 9,223,372,036,854,775,807"):
         Conf().compose([word])
+
+
+@pytest.mark.parametrize(
+    "word", ["optimizer.lr=1e300", "optimizer.eps=1e-46", "data.std=[1e-300]", "clip.max_norm=1e39"]
+)
+def test_a_number_is_one_that_float32_tells_from_0_and_from_infinity(word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{word.partition('=')[0]}=.*: no number of float32"):
+        Conf().compose([word])
+
+
+def test_a_list_of_numbers_has_at_most_a_thousand() -> None:
+    with pytest.raises(ConfigError, match=r"^arch\.hidden: a list of 1,001 values; accepted are up to 1,000"):
+        Conf().compose(["arch=mlp", f"arch.hidden=[{','.join(['5'] * 1001)}]"])
+
+
+def test_the_key_that_was_typed_is_named_before_those_that_follow_it() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.num_classes="):
+        Conf().compose(["data=synthetic", "data.num_classes=1" + "0" * 25])
+
+
+@pytest.mark.parametrize("key", ["run_dir", "weights", "data=mnist data.root"])
+def test_a_path_is_one_that_the_system_takes(key: str) -> None:
+    for path in ("x" * 300 + ".pt", "x/" * 2000 + "x.pt"):
+        with pytest.raises(ConfigError, match=rf"{key.rpartition(' ')[2]}=x.*: too long; a name has up to 255 bytes"):
+            Conf().compose(f"{key}={path}".split())
 
 
 @pytest.mark.parametrize("word", ["name='a\x1b[31mb'", "logger.wandb.project='x\ay'"])

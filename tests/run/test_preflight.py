@@ -244,6 +244,51 @@ def test_nothing_is_drawn_and_nothing_made(own_directory: Path) -> None:
     assert list(own_directory.iterdir()) == []
 
 
+# memory ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "arch=mlp arch.hidden=[100000000]",
+            "arch=mlp: the network, its gradients and optimizer=adamw take at least 4.9 TB",
+        ),
+        ("arch=mlp arch.hidden=[4000000000,4000000000]", "arch=mlp: Storage size calculation overflowed"),
+        ("arch=convnet arch.kernel_size=999", "arch=convnet: the network, .* GB of memory; this machine has"),
+        (
+            "data.channels=1024 data.image_size=16384 arch=resnet20",
+            "batch_size=32: images of 16384 pixels take at least 35.2 TB",
+        ),
+        (
+            "data.train_size=1000000000000",
+            "data.train_size=1000000000000: numbers and classes of the images take at least 24",
+        ),
+        (
+            "data.num_classes=1000000 data.image_size=512 arch=resnet20",
+            "data.num_classes=1000000: their patterns take at least 3.9",
+        ),
+    ],
+)
+def test_what_is_larger_than_the_memory_is_refused_before_it_is_made(
+    words: str, says: str, own_directory: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        prepare(compose(["data=synthetic", *words.split()]).config)
+    assert list(own_directory.iterdir()) == []
+
+
+def test_the_state_of_the_optimizer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3.7 GB of weights: SGD without momentum takes twice as much, AdamW four times."""
+    words = ["arch=mlp", "arch.hidden=[300000]", "data=synthetic", "trainer.accelerator=cpu"]
+    has = 8_000_000_000
+    monkeypatch.setattr("convarium.machine.os.sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else has)
+    plain = compose([*words, "optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false"]).config
+    assert module.preflight(plain, build(plain["loss"], "loss")).params == 924_900_010
+    with pytest.raises(ConfigError, match=r"at least 14\.8 GB"):
+        module.preflight(adamw := compose(words).config, build(adamw["loss"], "loss"))
+
+
 # devices --------------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +346,13 @@ def test_devices_that_are_not_there_are_refused(asked: dict[str, object], messag
     with pytest.raises(ConfigError) as caught:
         place(asked)
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_processes_are_bounded_by_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convarium.run.devices.available_cores", lambda: 2)
+    with pytest.raises(ConfigError, match=r"^trainer\.devices=1000: this machine has 2 cores; accepted: up to 16$"):
+        place(trainer("cpu", 1000))
 
 
 @pytest.mark.usefixtures("gpus")

@@ -85,6 +85,7 @@ def _is_length(value: float | str) -> bool:
 
 NOT_EMPTY = Accepts("text", lambda value: value != "", (str,))
 COUNT = at_least(1)
+SIDE = between(1, 16384)
 COUNTS = Accepts("a list of whole numbers from 1", lambda value: has_type(value, (int,)) and value >= 1)
 SHARE = between(0, 1)
 SOME_SHARE = Accepts("above 0 and at most 1", lambda value: 0 < value <= 1)
@@ -112,6 +113,11 @@ POSITIVE_LENGTH = Accepts(
 WEIGHTS = matching(
     r"torchvision:\w+|.+\.(safetensors|pth|th|pt)",
     "torchvision:NAME, or a file .safetensors, .pth, .th, .pt, or the folder of a run",
+)
+TIME = Accepts(
+    '"DD:HH:MM:SS", above 0 and below 10,000 days',
+    lambda value: re.fullmatch(r"\d{1,4}:\d\d:\d\d:\d\d", value) is not None and any(map(int, value.split(":"))),
+    (str,),
 )
 FOLDER_NAME = Accepts(
     "the name of a folder, of at most 255 bytes",

@@ -51,8 +51,9 @@ class Comparison:
                 raise ConfigError(f"{key}={shown(value)}: follows {base[2:-1]}; set {base[2:-1]} in its place")
             base = self._resolve(key)
         if isinstance(value, dict):
-            first = next(iter(value), "")
-            raise ConfigError(unknown_key(_join(key, str(first)), {}, self.choices, self.groups))
+            if not value:
+                raise ConfigError(f"{key}={{}}: expected a value")
+            raise ConfigError(unknown_key(_join(key, next(iter(value))), {}, self.choices, self.groups))
         return self._compare_type(base, value, key)
 
     def _resolve(self, key: str) -> Any:
@@ -68,6 +69,8 @@ class Comparison:
         if not types or (value is None and entry is not None and entry.null):
             return value
         if isinstance(base, list) and isinstance(value, list):
+            if base and not value:
+                raise ConfigError(f"{key}=[]: expected at least one value")
             kinds = set(entry.types) if entry and entry.types else {type(item) for item in base}
             for item in value:
                 if kinds and not has_type(item, tuple(kinds)):

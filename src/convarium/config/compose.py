@@ -24,6 +24,8 @@ from convarium.config.rules import check_batch, check_choices, check_limits, che
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
 
+LONGEST_PATH = 3_800  # bytes; with the names of what lies in the folder less than the 4,096 of Linux
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -99,6 +101,8 @@ class Conf(Groups):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})
         Comparison(self, baseline).compare_all(given, resolved)
+        for group in RULES.keys() - resolved.keys():
+            raise ConfigError(f"{group}=[]: {group} has one answer. One of: {', '.join(self.members(group))}")
         if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
             raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
         _make_paths_absolute(resolved)
@@ -161,6 +165,10 @@ def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:
             node[name] = path = os.path.abspath(os.path.expanduser(value))
             if name == "weights" and os.path.isdir(path):  # a run
                 node[name] = os.path.join(path, "weights.safetensors")
+            if max(map(len, os.fsencode(path).split(b"/"))) > 255 or len(os.fsencode(path)) > LONGEST_PATH:
+                raise ConfigError(
+                    f"{inside}={value[:60]}...: too long; a name has up to 255 bytes, a path {LONGEST_PATH}"
+                )
 
 
 def _is_elsewhere(value: str) -> bool:

@@ -32,6 +32,7 @@ from convarium.errors import ConfigError
 from convarium.yaml_text import SCHEME
 
 ROOT = "train"  # conf/train.yaml
+LONGEST_NAME = 200  # bytes of an answer's name, which is a file's
 ABOVE_THE_BASELINE = ("recipe/", "study/")  # these change what the yaml files of the groups say
 WRITTEN_BY_HYDRA = {
     "hydra.run.dir": ".",
@@ -142,8 +143,19 @@ class Groups:
             or (self.loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict))
             for override in parsed
         ]
+        for override, choice in zip(parsed, chooses, strict=True):
+            if choice and not override.is_sweep_override():
+                self._check_names(override)
         groups = tuple(str(override.input_line) for override, choice in zip(parsed, chooses, strict=True) if choice)
         return groups, [override for override, choice in zip(parsed, chooses, strict=True) if not choice]
+
+    def _check_names(self, override: Override) -> None:
+        """Raise ConfigError for a value that Hydra would fail to take for the name of an answer, or of several."""
+        value, group = override.value(), str(override.key_or_group)
+        names = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+        if not all(isinstance(name, str) and len(os.fsencode(name)) <= LONGEST_NAME for name in names):
+            said = f"{str(override.input_line)[:60]}: not an answer"
+            raise ConfigError(f"{said}. One of: {', '.join(self.members(group))}")
 
 
 class Merged(NamedTuple):

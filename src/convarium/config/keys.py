@@ -23,8 +23,10 @@ from convarium.config.accepts import (
     POSITIVE_LENGTH,
     SHARE,
     SHARE_BELOW_ONE,
+    SIDE,
     SOME_BATCHES,
     SOME_SHARE,
+    TIME,
     TWO_SHARES_BELOW_ONE,
     WEIGHTS,
     Accepts,
@@ -136,7 +138,7 @@ ROWS = (
     Key("arch.pooled", "whether the pattern's POOL? is there"),
     Key("arch.widths", "maps of each block of the pattern", COUNT),
     Key("arch.hidden", "units of each hidden layer", COUNT),
-    Key("arch.kernel_size", "side of the pattern's convolutions", COUNT),
+    Key("arch.kernel_size", "side of the pattern's convolutions", between(1, 999)),
     Key("arch.last_pool", "side of the last pooling's window", between(2, 3)),
     Key("norm", "with which normalization", part=NETWORK),
     Key("norm.momentum", "weight of the new batch in the running statistics", SHARE_BELOW_ONE),
@@ -165,13 +167,13 @@ ROWS = (
     Key("data.name", "what the dataset is called"),
     Key("data.torchvision", "the class of torchvision.datasets that reads it"),
     Key("data.split", "which of the dataset's own parts"),
-    Key("data.num_classes", "classes; 1: binary data for one logit", COUNT),
+    Key("data.num_classes", "classes; 1: binary data for one logit", between(1, 1_000_000)),
     Key("data.classes", "their names in the order of their numbers; null: the numbers"),
     Key("data.wnids", "the class folders in the order of the class numbers; null: sorted"),
     Key("data.class_order", "of ImageNet: sorted by WNID, or devkit: by ILSVRC2012_ID", words("sorted", "devkit")),
-    Key("data.channels", "3: colour; 1: grey", COUNT),
-    Key("data.image_size", "side of an image as the network sees it, in pixels", COUNT),
-    Key("data.stored_size", "side of an image as it is stored, in pixels", COUNT),
+    Key("data.channels", "3: colour; 1: grey", between(1, 1024)),
+    Key("data.image_size", "side of an image as the network sees it, in pixels", SIDE),
+    Key("data.stored_size", "side of an image as it is stored, in pixels", SIDE),
     Key("data.resize", "how a stored image gets its size: pad with background, or bilinear", words("bilinear", "pad")),
     Key("data.crop_share", "side of the central square as a share of the resized shorter side", SOME_SHARE),
     Key("data.mean", "of each channel, of pixels from 0 to 1"),
@@ -293,12 +295,12 @@ ROWS = (
     # where, and until when
     Key("trainer", "where, and until when", part=EVALUATE),
     Key("trainer.accelerator", "auto: the best found; cpu, gpu, cuda, mps", words("auto", "cpu", "gpu", "cuda", "mps"), LAYOUT | EVALUATE),
-    Key("trainer.devices", "of each machine; on a CPU processes; auto: all there are", auto_or(COUNT, int), LAYOUT | EVALUATE),
-    Key("trainer.num_nodes", "machines", COUNT, LAYOUT | TRAINING),
+    Key("trainer.devices", "of each machine; on a CPU processes; auto: all there are", auto_or(between(1, 1024), int), LAYOUT | EVALUATE),
+    Key("trainer.num_nodes", "machines", between(1, 16384), LAYOUT | TRAINING),
     Key("trainer.strategy", "how several devices train together", words("auto", "ddp", "ddp_find_unused_parameters_true"), LAYOUT | TRAINING),
     Key("trainer.max_epochs", "after which training ends", COUNT, GROWS | TRAINING),
     Key("trainer.max_steps", "optimizer steps after which training ends; -1: no limit but max_epochs", Accepts("at least 1, or -1 for no limit", lambda value: value == -1 or value >= 1), GROWS | TRAINING),
-    Key("trainer.max_time", "after which training ends", matching(r"\d+:\d\d:\d\d:\d\d", '"DD:HH:MM:SS"').or_null(), RESUME | TRAINING),
+    Key("trainer.max_time", "after which training ends", TIME.or_null(), RESUME | TRAINING),
     Key("trainer.accumulate_grad_batches", "micro-batches whose gradients make a step", COUNT, TRAINING),
     Key("trainer.limit_train_batches", "how much of the training split an epoch has", SOME_BATCHES, TRAINING),
     Key("trainer.limit_val_batches", "how much of the validation split is looked at", BATCHES),
@@ -318,7 +320,7 @@ ROWS = (
     Key("stop", "when training ends before its last epoch", part=RESUME | UNSEEN),
     Key("stop.mode", "whether better is lower (min) or higher (max); auto: as the metric has it", BETTER),
     Key("*.monitor", "the figure that decides", NOT_EMPTY),
-    Key("*.patience", "validations without a better one that are waited for", at_least(0)),
+    Key("*.patience", "validations without a better one after which it stops", COUNT),
     Key("*.min_delta", "by which better must be better", at_least(0)),
     # what is written down and drawn
     Key("logger", "what else is written down; metrics.csv always is", part=LAYOUT | UNSEEN),
@@ -411,9 +413,11 @@ def check_values(config: dict[str, Any]) -> None:
     for key, value in [*flat.items()]:
         for place, item in enumerate(value if isinstance(value, list) else ()):
             flat |= leaves(item, f"{key}[{place}]") if isinstance(item, dict) else {}  # a part, as of loss.heads
-    for key, value in sorted(flat.items(), key=lambda pair: pair[0].count(".")):
+    for key, value in sorted(flat.items(), key=lambda pair: (pair[0].count("."), has_part(pair[0], DERIVED))):
         accepts = accepted(key)
         whole = accepts is not None and accepts.whole
+        if isinstance(value, list) and len(value) > LONGEST and not isinstance(value[0], str):
+            raise ConfigError(f"{key}: a list of {len(value):,} values; accepted are up to {LONGEST:,}")
         for item in value if isinstance(value, list) and not whole else [value]:
             wrong = _objection(item, accepts)
             if wrong is not None:
@@ -421,6 +425,8 @@ def check_values(config: dict[str, Any]) -> None:
 
 
 LARGEST = 2**63 - 1  # what torch and numpy count with
+FLOATS = 1.1754943508222875e-38, 3.4028234663852886e38  # what their float32 tells from 0 and from infinity
+LONGEST = 1_000  # of numbers; names there may be as many as classes
 
 
 def _objection(value: Any, accepts: Accepts | None) -> str | None:
@@ -428,6 +434,8 @@ def _objection(value: Any, accepts: Accepts | None) -> str | None:
     items = value if isinstance(value, list) else [value]
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
+    if any(isinstance(item, float) and item and not FLOATS[0] <= abs(item) <= FLOATS[1] for item in items):
+        return f"no number of float32, whose sizes are {FLOATS[0]:.2g} to {FLOATS[1]:.2g}"
     if any(isinstance(item, int) and abs(item) > LARGEST for item in items):
         return f"too large; accepted are whole numbers up to {LARGEST:,}"
     if any(isinstance(item, str) and not item.replace("\t", " ").isprintable() for item in items):

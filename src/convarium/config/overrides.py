@@ -8,11 +8,15 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from convarium.config.keys import TEXT, has_part
+from convarium.errors import ConfigError
+
+LONGEST_KEY = 200  # characters; Hydra looks for a file of that name
 
 
 def parse(words: Sequence[str]) -> list[Override]:
     """The overrides that words are. Raises Hydra's OverrideParseException for a word that is none."""
-    return OverridesParser.create().parse_overrides(list(words))
+    parser = OverridesParser.create()
+    return [_parse(word, parser) for word in words]
 
 
 def keys_of(words: Sequence[str]) -> list[str]:
@@ -39,7 +43,7 @@ def _readable(word: str, parser: OverridesParser) -> str:
     if not equals or not value or key.startswith("~"):
         return word
     try:
-        parsed = parser.parse_override(word)
+        parsed = _parse(word, parser)
     except HydraException:
         if not is_text and value[0] in "[{('\"":
             return word
@@ -49,6 +53,17 @@ def _readable(word: str, parser: OverridesParser) -> str:
     if is_text and not parsed.is_sweep_override() and (number or escapes):
         return f"{key}={quoted(value)}"
     return word
+
+
+def _parse(word: str, parser: OverridesParser) -> Override:
+    key = word.partition("=")[0]
+    if len(key.encode(errors="replace")) > LONGEST_KEY:
+        raise ConfigError(f"{key[:40]}...: no such key; the longest have {LONGEST_KEY} characters")
+    try:
+        return parser.parse_overrides([word])[0]
+    except (ValueError, RecursionError) as error:
+        wrong = "a number of too many digits" if isinstance(error, ValueError) else "brackets nested too deep"
+        raise ConfigError(f"{word[:60]}...: {wrong}") from error
 
 
 def quoted(value: str) -> str:

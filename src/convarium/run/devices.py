@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convarium.errors import ConfigError, RunError
+from convarium.machine import available_cores
+from convarium.wording import counted
 
 if TYPE_CHECKING:
     from lightning.pytorch.plugins.environments import ClusterEnvironment
 
+PROCESSES_PER_CORE = 8
 RANK_VARIABLES = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"})
 """The variables by which any starter can tell a rank what it is."""
 
@@ -100,6 +103,10 @@ def place(trainer: dict[str, Any], *, elsewhere: bool = False) -> Placement:
         return Placement(kind, count or 1, nodes)
     if count is not None and devices > count:
         raise ConfigError(f"trainer.devices={devices}: {_gpus(available)}; {on_cpu}")
+    if kind == "cpu" and devices > (most := PROCESSES_PER_CORE * available_cores()):
+        raise ConfigError(
+            f"trainer.devices={devices}: this machine has {counted(available_cores(), 'core')}; accepted: up to {most}"
+        )
     return Placement(kind, devices, nodes)
 
 

@@ -48,7 +48,7 @@ def built_here(run: RunDirectory, prepared: Prepared) -> "Experiment | None":
     scrub_rank_variables()
     if prepared.placement.ranks > 1:
         return None
-    with doing("build the network"):
+    with doing("build the network"), out_of_memory.refused("arch"):
         from convarium.run.fit import assemble
 
         return assemble(run, prepared)

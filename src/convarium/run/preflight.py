@@ -19,6 +19,8 @@ from convarium.errors import ConfigError
 from convarium.layers.outputs import Outputs
 from convarium.learn.dense import dense_logits
 from convarium.learn.losses import ClassificationLoss
+from convarium.learn.optimizers import build_optimizer
+from convarium.machine import require_memory
 from convarium.run.devices import Placement, Preflight, check_precision, place
 from convarium.wording import one_line
 
@@ -56,6 +58,8 @@ def preflight(config: dict[str, Any], loss: ClassificationLoss, *, elsewhere: bo
     check_precision(config["precision"], placement)
     net = without_values(config)
     params, macs, heads = check_net(net, config, placement)
+    if not elsewhere and placement.nodes == 1:
+        check_memory(net, config, placement)
     check_loss(config, loss, heads)
     check_metrics(config)
     check_dense(net, config)
@@ -126,6 +130,39 @@ def check_last_batch(config: dict[str, Any], placement: Placement, images: int) 
         ) from error
 
 
+def check_memory(net: nn.Module, config: dict[str, Any], placement: Placement) -> None:
+    """Refuse a network, without values, whose weights, gradients and optimizer do not fit, and such a micro-batch.
+
+    What is kept of a batch on its way through the layers is not counted. The ranks of a CPU share its memory.
+    """
+    device = torch.cuda.get_device_properties(0).total_memory if placement.accelerator == "cuda" else None
+    ranks = placement.devices if device is None else 1
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    kept = _bytes([*net.state_dict().values(), *trained])
+    if kept > 1e9:  # the optimizer takes a step without values, which takes a moment
+        node = {name: value for name, value in config["optimizer"].items() if name != "fused"}  # no such kernel
+        optimizer = build_optimizer(build(node, "optimizer"), net, config["decay"])
+        for parameter in trained:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+        states = (value for state in optimizer.state.values() for value in state.values())
+        kept += _bytes([value for value in states if isinstance(value, Tensor)])
+    what = (
+        f"arch={_choice(config, 'arch')}: the network, its gradients and optimizer={_choice(config, 'optimizer')} take"
+    )
+    require_memory(ranks * kept, what, device)
+    data = config["data"]
+    images = config["batch_size"] // config["trainer"]["accumulate_grad_batches"]
+    batch = (
+        images * int(data["channels"]) * int(data["image_size"]) ** 2 * 4 // (1 if device is None else placement.ranks)
+    )
+    require_memory(batch, f"batch_size={config['batch_size']}: images of {data['image_size']} pixels take", device)
+
+
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def check_loss(config: dict[str, Any], loss: ClassificationLoss, heads: int | None = None) -> None:
     """Refuse a loss that has no meaning for so many logits or auxiliary classifiers, or for the views of the test."""
     classes = int(config["data"]["num_classes"])
@@ -157,7 +194,8 @@ def check_views(config: dict[str, Any], loss: ClassificationLoss) -> None:
 def check_metrics(config: dict[str, Any]) -> None:
     """Refuse a metric that does not take logits and class numbers, or whose value is not one number."""
     classes = max(2, int(config["data"]["num_classes"]))
-    logits, targets = torch.eye(classes), torch.arange(classes)  # each class once: no metric warns of one it lacks
+    rows = min(classes, max(2, 10**6 // classes))
+    logits, targets = torch.eye(rows, classes), torch.arange(rows)  # each class once: no metric warns of one it lacks
     for name, metric in build(config["metrics"], "metrics").items():
         try:
             metric.update(logits, targets)
@@ -189,8 +227,11 @@ def without_values(config: dict[str, Any]) -> nn.Module:
     arch = copy.deepcopy(config["arch"])
     if arch.get("parts"):
         arch["parts"]["init"] = None  # values play no part here
-    with torch.device("meta"):
-        net: nn.Module = build(arch, "arch")
+    try:
+        with torch.device("meta"):
+            net: nn.Module = build(arch, "arch")
+    except RuntimeError as error:  # of layers with more bytes than can be counted
+        raise ConfigError(f"arch={_choice(config, 'arch')}: {one_line(error)}") from error
     return net
 
 

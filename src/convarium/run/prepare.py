@@ -11,6 +11,7 @@ from convarium.config.targets import find_target, targets
 from convarium.errors import ConfigError
 from convarium.learn.lengths import TrainingLength
 from convarium.machine import threads_of
+from convarium.out_of_memory import refused
 from convarium.run.devices import Placement, Preflight
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ def read_data(config: dict[str, Any]) -> "ImageData":
     """The experiment's data, read as far as training needs it. Raises ConfigError where it cannot be, or its test split
     is not as it should be."""
     try:
-        data: ImageData = build(config["data"], "data")
-        data.setup("fit")
-        data.check_test()
+        with refused("data"):
+            data: ImageData = build(config["data"], "data")
+            data.setup("fit")
+            data.check_test()
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     return data
