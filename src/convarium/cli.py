@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from convarium.errors import BAD_INPUT, INTERRUPTED, ConfigError, RunError
-from convarium.files import from_home
+from convarium.files import FULL_DISK, from_home, is_full_disk
 from convarium.wording import nearest, one_line, unknown
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def _open_closed_streams() -> None:
 def _answer(command: Callable[[], int | None]) -> int:
     """The exit code of a command; what a person got wrong becomes one line on stderr."""
     try:
-        return command() or 0
+        _check_current_folder()
+        code = command() or 0
+        sys.stdout.flush()  # a full disk behind `> FILE` says so now
+        return code
     except (ConfigError, RunError) as error:
         print("error:", one_line(error), file=sys.stderr)
         return BAD_INPUT
@@ -87,8 +90,27 @@ def _answer(command: Callable[[], int | None]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED[0]
     except BrokenPipeError:  # `convarium list arch | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_stdout_lead_nowhere()
         return 1
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        print("error:", one_line(f"{getattr(error, 'filename', None) or 'the output'}: {FULL_DISK}"), file=sys.stderr)
+        _let_stdout_lead_nowhere()
+        return 1
+
+
+def _let_stdout_lead_nowhere() -> None:
+    """What it still holds would fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_current_folder() -> None:
+    """Raise RunError if the current folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the current folder is gone; cd to one that is there") from None
 
 
 def run_verb(words: Sequence[str]) -> int:

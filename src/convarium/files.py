@@ -4,8 +4,9 @@ import errno
 import fcntl
 import os
 import re
+import secrets
+import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from typing import BinaryIO, TextIO
 from convarium.errors import RunError
 
 LARGEST = 1 << 31  # bytes; what is read as a whole is shorter
+FULL_DISK = "no space left on the disk"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_FILE = "not a file but a folder, pipe, socket or device"
 
 
@@ -49,20 +52,49 @@ def from_home(word: str) -> str:
     return re.sub(r"""(^|[=,[("'])~/""", lambda match: f"{match[1]}{os.path.expanduser('~')}/", word)
 
 
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that a disk has no room; libraries say it in words of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(os.strerror(number) in str(error) for number in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Where to write a file or folder that gets its name when it is whole, and goes if not. Its parent is there.
+
+    What a kill leaves of it is removed when its folder is next locked.
+    """
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file by new text; a reader sees the old or the new, never half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with appearing(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+        temporary.chmod(0o644)
 
 
 def is_odd_archive(path: Path) -> bool:
@@ -105,8 +137,8 @@ def is_held(lock: Path) -> bool:
 
 @contextmanager
 def locked(lock: Path, holder: str, in_use: str) -> Iterator[None]:
-    """Hold a file as a lock, with `holder` written in it. Raises RunError if another process does: its folder, and
-    `in_use` with what that one has written.
+    """Hold a file as a lock, with `holder` written in it; what a kill has left half-written in its folder goes. Raises
+    RunError if another process holds it: its folder, and `in_use` with what that one has written.
     """
     try:
         file = lock.open("a+")
@@ -118,7 +150,9 @@ def locked(lock: Path, holder: str, in_use: str) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             raise RunError(f"{lock.parent}: {in_use.format(file.read().strip() or 'unknown')}") from error
-        file.truncate(0)
-        file.write(holder)
-        file.flush()
+        with suppress(OSError):  # a full disk: it is locked all the same
+            file.truncate(0)
+            os.write(file.fileno(), holder.encode())  # past the buffer, which would be written once more at the end
+        for left in [*lock.parent.glob(".*.tmp"), *lock.parent.glob("*/.*.tmp")]:
+            remove(left)
         yield

@@ -1,5 +1,6 @@
 """The run directory: who may write there, and what stays readable after a kill at any moment."""
 
+import errno
 import json
 import math
 import os
@@ -283,9 +284,55 @@ def test_how_a_run_ended_can_be_said_for_it(run: RunDirectory) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "null"])
 def test_no_result_that_can_be_read_is_none(text: str | None, run: RunDirectory) -> None:
+    run.result_file.unlink()
     if text is not None:
         run.result_file.write_text(text)
     assert run.result() == {}
+
+
+def test_a_run_appears_whole_or_not_at_all(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, seen = RunDirectory(own_directory / "runs" / "day" / "run"), []
+    own = RunDirectory.save_config
+
+    def save(self: RunDirectory, *arguments: Any) -> None:
+        seen.append(run.path.exists())
+        own(self, *arguments)
+        if len(seen) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunDirectory, "save_config", save)
+    with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\)"):
+        run.make(CONFIG, [])
+    assert [*own_directory.iterdir()] == []
+    assert run.make(CONFIG, [])
+    assert seen == [False, False]
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "overrides.yaml", "result.json"]
+    assert run.result()["status"] == "queued"
+
+
+def test_what_a_kill_left_half_written_goes_when_the_folder_is_locked(run: RunDirectory) -> None:
+    run.last.parent.mkdir()
+    for folder in (run.path, run.last.parent):
+        (folder / ".result.json.0123abcd.tmp").write_text("{")
+    (run.path / "notes.tmp").write_text("mine")
+    with run.locked():
+        assert [*run.path.rglob(".*.tmp")] == []
+    assert (run.path / "notes.tmp").exists()
+
+
+def test_the_last_word_is_written_where_there_is_no_room_for_another_file(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    result = Result(run, CONFIG)
+    result.write(metrics={"val/loss": 0.5}, error="x" * 500)
+    monkeypatch.setattr(record, "write_atomically", full)
+    with pytest.raises(OSError, match="No space"):
+        result.write()  # a sign of life
+    result.write(status="failed", error="no space left on the disk")
+    assert (run.result()["status"], run.result()["metrics"]) == ("failed", {"val/loss": 0.5})
 
 
 # who may write --------------------------------------------------------------------------------------------------------
@@ -338,7 +385,7 @@ def test_a_name_that_another_run_takes_after_it_was_planned_gets_a_number(monkey
     assert launch(prepare_run(config), []) == 0
     names = [path.name for path in sorted(run.path.parent.iterdir())]
     assert names == [run.path.name, f"{run.path.name}-2"]
-    assert not run.result_file.exists()
+    assert run.result()["status"] == "queued"
     assert RunDirectory.open(run.path.with_name(names[1])).result()["status"] == "ok"
 
 

@@ -114,7 +114,7 @@ def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
     ],
 )
 def test_an_ending_has_a_status_a_line_and_an_exit_code(failure: BaseException, ending: tuple[str, str, int]) -> None:
-    assert classify_failure(failure) == ending
+    assert classify_failure(failure, RunDirectory(Path("run")))[:3] == ending
 
 
 def breaks(owner: type, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convarium.errors import RunError
-from convarium.files import is_odd_archive
+from convarium.files import appearing, is_odd_archive
 
 FORMAT = 2
 """2: with a checksum."""
@@ -34,16 +34,14 @@ class _Summed:
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write, sync, rename, and sync the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    path.parent.mkdir(exist_ok=True)  # not the folder of the run, if that is gone
+    with appearing(path) as temporary, temporary.open("wb") as file:
         torch.save(dict(checkpoint), summed := _Summed(file))  # type: ignore[arg-type]
         comment = DIGEST + summed.sum.hexdigest().encode()
         file.seek(-2, os.SEEK_END)  # the length of the archive's comment, 0 so far
         file.write(len(comment).to_bytes(2, "little") + comment)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

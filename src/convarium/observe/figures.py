@@ -6,7 +6,6 @@ pyplot's state, and Agg draws it, whatever backend the user has.
 """
 
 import logging
-import os
 import signal
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convarium.files import appearing
 from convarium.machine import signals_wait
 from convarium.observe.contact_sheet import CELL, axes_at, cell, contact_sheet, draw_pixels, legible, legible_end
 from convarium.observe.tracker import rows_of
@@ -184,8 +184,9 @@ class Figures(L.Callback):
                     context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its stubs list every key
                     with context, warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # a class name in a script that the font lacks
-                        folder.mkdir(parents=True, exist_ok=True)
-                        _save(draw(), folder / f"{name}.png", self.dpi)
+                        folder.mkdir(exist_ok=True)  # not the folder of the run, if that is gone
+                        with appearing(folder / f"{name}.png") as temporary:
+                            _save(draw(), temporary, self.dpi)
                         self.drawn.append(folder / f"{name}.png")
                 except Exception as error:  # a figure never ends a run
                     _warn(f"{name}.png", error)
@@ -410,9 +411,7 @@ def _save(figure: "Figure", path: Path, dpi: int) -> None:
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels, "raw", "RGBA", 0, 1).convert("RGB")
-    temporary = path.with_suffix(".tmp")
-    image.save(temporary, format="PNG", compress_level=2, dpi=(dpi, dpi))
-    os.replace(temporary, path)
+    image.save(path, "PNG", compress_level=2, dpi=(dpi, dpi))
 
 
 def _percent(share: float) -> str:

@@ -32,14 +32,14 @@ class Tee(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if not (text.startswith("\x1b[") or "\r" in text):  # a progress bar redraws itself; a log has no use for that
-            with suppress(ValueError):
+            with suppress(OSError, ValueError):  # a full disk
                 self._log.write(text)
         with self._or_nowhere():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(ValueError):
+        with suppress(OSError, ValueError):
             self._log.flush()
         with self._or_nowhere():
             self._stream.flush()
@@ -70,14 +70,16 @@ def tee(path: Path) -> Iterator[None]:
     if _is_open_as(out, path):
         yield
         return
-    with path.open("a", encoding="utf-8", buffering=1) as log:
-        sys.stdout, sys.stderr = Tee(out, log), Tee(err, log)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            sys.stdout, sys.stderr = out, err
+    log = path.open("a", encoding="utf-8", buffering=1)
+    sys.stdout, sys.stderr = Tee(out, log), Tee(err, log)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = out, err
+        with suppress(OSError):
+            log.close()
 
 
 def _is_open_as(stream: TextIO, path: Path) -> bool:

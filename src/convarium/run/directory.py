@@ -1,5 +1,6 @@
 """What a run leaves behind: its directory, `result.json`, `metrics.csv`, and who may write there. No torch here."""
 
+import errno
 import json
 import math
 import os
@@ -21,7 +22,7 @@ import yaml
 
 from convarium.config.identity import config_hash, slug
 from convarium.errors import ConfigError, RunError
-from convarium.files import is_held, locked, read_regular, write_atomically
+from convarium.files import appearing, is_full_disk, is_held, locked, read_regular, write_atomically
 from convarium.wording import one_line
 from convarium.yaml_text import parse
 
@@ -69,16 +70,27 @@ class RunDirectory:
         return cls(path)
 
     def make(self, config: dict[str, Any], overrides: list[str]) -> bool:
-        """Make the directory and freeze the config in it; whether it is ours. It is not where another run has taken its
-        name since it was planned, unless that name was typed. Raises ConfigError where that cannot be done."""
+        """Make the directory, with the config frozen in it, whole or not at all; whether it is ours. It is not where
+        another run has taken its name since it was planned, unless that name was typed. Raises ConfigError where that
+        cannot be done."""
+        absent = [folder for folder in self.path.parents if not folder.exists()]
         try:
-            self.path.mkdir(parents=True)  # of several processes one succeeds
-            self.save_config(config, overrides)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with appearing(self.path) as folder:  # of several processes one succeeds
+                folder.mkdir()
+                whole = RunDirectory(folder)
+                whole.save_config(config, overrides)
+                Result(whole, config).write(status="queued")
+                if os.path.lexists(self.path):  # an empty folder would be replaced
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         except OSError as error:
-            if isinstance(error, FileExistsError) and os.path.lexists(self.path):
+            if os.path.lexists(self.path):
                 if self.named_here:
                     return False
                 raise _occupied(self.path) from error
+            for folder in absent:
+                with suppress(OSError):
+                    folder.rmdir()
             raise ConfigError(f"run_dir={self.path}: cannot be written ({error.strerror})") from error
         return True
 
@@ -235,7 +247,15 @@ class Result:
         self.fields |= fields
         self.fields["wall_seconds"] = round(self._wall_before + time.monotonic() - self._started, 3)
         self.fields["heartbeat"] = datetime.now().astimezone().isoformat(timespec="seconds")
-        write_atomically(self.file, json.dumps(_finite(self.fields), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(_finite(self.fields), indent=2, ensure_ascii=False) + "\n"
+        try:
+            write_atomically(self.file, text)
+        except OSError as error:
+            if not is_full_disk(error) or self.fields["status"] == "running" or not self.file.is_file():
+                raise
+            with self.file.open("r+", encoding="utf-8") as file:  # in the place that the file before has
+                file.write(text)
+                file.truncate()
         self._next = time.monotonic() + self.seconds
 
     def due(self) -> bool:

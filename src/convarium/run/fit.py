@@ -39,10 +39,10 @@ The loop, in the order in which things happen (a callback's name: who does somet
 import hashlib
 import inspect
 import math
-import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +59,7 @@ from convarium.config.rules import directed
 from convarium.config.targets import find_target
 from convarium.data.image_files.files import BadFile
 from convarium.errors import ConfigError, RunError
+from convarium.files import FULL_DISK, appearing, is_full_disk
 from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
@@ -96,6 +97,8 @@ class Ending(NamedTuple):
     status: Status
     error: str | None
     code: int
+    is_plain: bool = False
+    """Whether the line says all there is."""
 
 
 def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
@@ -175,20 +178,23 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
             with quiet_lightning():
                 trainer.fit(learner, datamodule=prepared.data, ckpt_path=start, weights_only=True)
                 test(run, prepared, experiment)
+            for logger in trainer.loggers:
+                logger.save()
             ending = Ending("ok", None, 0)
         except BaseException as failure:
-            ending = classify_failure(failure)
+            ending = classify_failure(failure, run)
             if not isinstance(failure, Interrupted | Diverged):  # of which all ranks know
                 if prepared.placement.ranks > 1:
                     raise
-                if ending.status == "failed" and not isinstance(failure, BadFile | RunError):  # whose lines say all
+                if ending.status == "failed" and not ending.is_plain:
                     traceback.print_exc()
         finally:
             stop.waits = True  # also for the SIGTERM that comes when another rank leaves first
-            for logger in trainer.loggers:
-                logger.save()
+            with suppress(OSError):  # by which the run has ended
+                for logger in trainer.loggers:
+                    logger.save()
             if result:
-                end_record(result, run, experiment, ending, trackers)
+                ending = end_record(result, run, experiment, ending, trackers)
     return ending.code
 
 
@@ -256,40 +262,46 @@ def test(run: RunDirectory, prepared: Prepared, experiment: Experiment) -> None:
         epoch = f"best, of epoch {checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
         print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights{shown}", flush=True)
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
-        temporary = run.weights.with_suffix(".tmp")
-        save_file(state, temporary, metadata={"format": "pt", "convarium": prepared.config["name"]})
-        temporary.chmod(0o644)  # safetensors makes it ours alone
-        os.replace(temporary, run.weights)
+        with appearing(run.weights) as temporary:
+            save_file(state, temporary, metadata={"format": "pt", "convarium": prepared.config["name"]})
+            temporary.chmod(0o644)  # safetensors makes it ours alone
     trainer.test(learner, datamodule=data, verbose=False, weights_only=True)
 
 
 def end_record(
     result: Result, run: RunDirectory, experiment: Experiment, ending: Ending, trackers: list[Tracker]
-) -> None:
-    """The last word in result.json, then to the trackers, which may take their time, then on the screen."""
+) -> Ending:
+    """The last word in result.json, then to the trackers, which may take their time, then on the screen.
+
+    The ending is another one if result.json cannot be written."""
     learner, trainer, checkpoint = experiment.learner, experiment.trainer, experiment.checkpoint
     metrics = dict(learner.latest)
     if checkpoint is not None and checkpoint.best_score is not None:
         metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
     # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
     ended = math.ceil(trainer.global_step / learner.length.steps_per_epoch)
-    result.write(
-        status=ending.status,
-        error=ending.error,
-        metrics=metrics,
-        images_per_second=learner.images_per_second,
-        epochs=ended if ending.status == "ok" else trainer.current_epoch,
-        steps=trainer.global_step,
-    )
+    try:
+        result.write(
+            status=ending.status,
+            error=ending.error,
+            metrics=metrics,
+            images_per_second=learner.images_per_second,
+            epochs=ended if ending.status == "ok" else trainer.current_epoch,
+            steps=trainer.global_step,
+        )
+    except OSError as failure:  # the folder is gone, or the disk has no place for a byte more
+        ending = classify_failure(failure, run) if ending.status == "ok" else ending
+        result.fields |= {"status": ending.status, "error": ending.error}
     figures = sorted((run.path / "figures").glob("*.png"))
     for tracker in trackers:
         tracker.end(ending.status, metrics | {key: result.fields[key] for key in ("params", "macs")}, figures)
     if ending.error:
         print(f"{ending.status}: {ending.error}", file=sys.stderr)
     print(summary(run, result.fields), flush=True)
+    return ending
 
 
-def classify_failure(failure: BaseException) -> Ending:
+def classify_failure(failure: BaseException, run: RunDirectory) -> Ending:
     """What a failure means for the run: its status, one line, and the exit code."""
     line = (str(failure).strip().splitlines() or [""])[0]
     # Lightning turns an unexpected KeyboardInterrupt into SystemExit(1)
@@ -301,9 +313,13 @@ def classify_failure(failure: BaseException) -> Ending:
         return Ending("diverged", str(failure), 1)
     if out_of_memory.is_lack_of_memory(failure):
         return Ending("oom", line or "out of memory", 1)
+    if is_full_disk(failure):
+        return Ending("failed", f"{run.path}: {FULL_DISK}", 1, is_plain=True)
+    if isinstance(failure, OSError) and not run.config_file.is_file():
+        return Ending("failed", f"{run.path}: the folder of the run is gone", 1, is_plain=True)
     if isinstance(failure, SystemExit):
         return Ending("exited", f"exit code {failure.code}", failure.code if isinstance(failure.code, int) else 1)
-    return Ending("failed", f"{type(failure).__name__}: {line}", 1)
+    return Ending("failed", f"{type(failure).__name__}: {line}", 1, is_plain=isinstance(failure, BadFile | RunError))
 
 
 class SameConfig(L.Callback):

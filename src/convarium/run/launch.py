@@ -12,6 +12,7 @@ from convarium import out_of_memory
 from convarium.config.instantiate import build
 from convarium.config.rules import directed
 from convarium.errors import RunError
+from convarium.files import FULL_DISK, is_full_disk
 from convarium.machine import scrub_rank_variables
 from convarium.progress_bar import doing
 from convarium.run.devices import Placement
@@ -35,11 +36,16 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
         run = RunDirectory.planned(config)
         experiment = built_here(run, prepared)
     with run.locked():
-        if resume is not None:
-            check_resumable(run, prepared)
-            run.save_config(config, overrides)
-        if prepared.placement.nodes == 1:
-            return start(run, prepared, experiment, resume=resume is not None)
+        try:
+            if resume is not None:
+                check_resumable(run, prepared)
+                run.save_config(config, overrides)
+            if prepared.placement.nodes == 1:
+                return start(run, prepared, experiment, resume=resume is not None)
+        except OSError as error:
+            if is_full_disk(error):
+                raise RunError(f"{run.path}: {FULL_DISK}") from error
+            raise
     return print_cluster_command(run, prepared.placement)
 
 
@@ -95,7 +101,10 @@ def _close_failed(run: RunDirectory, config: dict[str, Any], failure: "RankFaile
         status = "killed"
     elif out_of_memory.is_said_in(error):
         status = "oom"
-    print(failure.trace, file=sys.stderr)
+    if is_full_disk(failure):
+        error = FULL_DISK
+    else:
+        print(failure.trace, file=sys.stderr)
     print(f"{status}: rank {failure.rank}: {error}\n  {run.path}", file=sys.stderr)
     Result(run, config).write(status=status, error=f"rank {failure.rank}: {error}")
     return 1

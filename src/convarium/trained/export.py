@@ -3,6 +3,7 @@
 Whatever the format, the file's metadata say which run it is, what goes in and comes out, and what the classes are.
 """
 
+import io
 import json
 import os
 import tempfile
@@ -164,7 +165,9 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path, metadata: Metadata)
 def write_torch_export(model: nn.Module, images: Tensor, path: Path, metadata: Metadata) -> Run:
     """A file for torch.export.load, its metadata in the extra file metadata.json; returns how torch runs it."""
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata, ensure_ascii=False)})
+    whole = io.BytesIO()  # torch's own writer ends a full disk with a RuntimeError, and by terminate()
+    torch.export.save(program, whole, extra_files={"metadata.json": json.dumps(metadata, ensure_ascii=False)})
+    path.write_bytes(whole.getbuffer())
     loaded: Run = torch.export.load(path).module()
     return lambda batch: loaded(batch).detach()
 

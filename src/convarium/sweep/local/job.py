@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement, Preflight, first_rank
@@ -24,8 +24,8 @@ def run(path: str, checked: str) -> int:
     directory = RunDirectory.open(path)
     config = directory.config()
     with directory.locked():
-        Result(directory, config, anew=not directory.last.is_file()).write()
         try:
+            Result(directory, config, anew=not directory.last.is_file()).write()
             at, *costs = json.loads(checked) or (None,)
             prepared = prepare(config, preflight=Preflight(Placement(*at), *costs) if at else None)
             return start(directory, prepared, built_here(directory, prepared), resume=True)
@@ -44,9 +44,9 @@ def rank(path: str) -> int:
     config = directory.config()
     first = first_rank()
     with directory.locked() if first else nullcontext():
-        if first:
-            Result(directory, config, anew=not directory.last.is_file()).write()
         try:
+            if first:
+                Result(directory, config, anew=not directory.last.is_file()).write()
             return run_rank(directory, None, resume=True)
         except BaseException as failure:
             return _close(directory, failure, writes=first)
@@ -54,8 +54,12 @@ def rank(path: str) -> int:
 
 def _close(directory: RunDirectory, failure: BaseException, *, writes: bool) -> int:
     """The exit code of a run that failed; result.json says why, if we may write it and the run has not done so."""
-    ending = classify_failure(failure)
-    traceback.print_exc()
+    ending = classify_failure(failure, directory)
+    if ending.is_plain:
+        print(f"{ending.status}: {ending.error}", file=sys.stderr)
+    else:
+        traceback.print_exc()
     if writes and directory.written_result().get("status") not in FINISHED:
-        directory.close(ending.status, ending.error or "")
+        with suppress(OSError, RunError):  # on a full disk; the controller sees the exit code
+            directory.close(ending.status, ending.error or "")
     return ending.code
