@@ -63,6 +63,19 @@ LIGHTNING = (
         "callbacks.LambdaCallback, setup: {_target_: os.system}",
     ),
 )
+FOLDER = "{defaults: [folder, _self_], num_classes: 2, image_size: 8, classes: null, %s: /tmp/victim}"
+OUTWARD = (
+    *(
+        ("recipe", "data=packed data.root=nowhere", f"data: {{num_classes: 2, channels: 1, image_size: 8, {values}}}")
+        for values in ("cache_dir: /tmp/victim", "cache_dir: '~'", "cache_dir: ../victim")
+    ),
+    ("recipe", "logger=mlflow", "logger: {mlflow: {tracking_uri: 'http://evil'}}"),
+    ("recipe", "logger=mlflow", "logger: {mlflow: {tracking_uri: /tmp/victim}}"),
+    ("recipe", "logger=mlflow", "logger: {mlflow: {tracking_uri: '${oc.env:HOME}'}}"),
+    ("study", "logger=mlflow", "# @package _global_\nlogger: {mlflow: {tracking_uri: evil}}"),
+    ("logger", "", "mlflow: {_target_: convarium.observe.mlflow.MLflow, tracking_uri: 'sqlite:////tmp/victim.db'}"),
+    ("data", "", FOLDER % "cache"),
+)
 YAML = {
     "bomb": "a: &a [x, x, x, x, x, x, x, x, x]\n"
     + "".join(
@@ -118,6 +131,11 @@ def files() -> Iterator[Hostile]:
     for name, text in YAML.items():
         yield Hostile(f"yaml {name}", {"optimizer/evil.yaml": text}, ("optimizer=evil",))
         yield Hostile(f"recipe {name}", {"recipe/evil.yaml": f"# @package _global_\n{text}"}, ("recipe=evil",))
+    for number, (group, name, text) in enumerate(OUTWARD):
+        said = (
+            {f"{group}/evil.yaml": text} if group != "recipe" else {"recipe/evil.yaml": f"# @package _global_\n{text}"}
+        )
+        yield Hostile(f"outward {number}", said, (*name.split(), f"{group}=evil"))
     written = "# @package _global_\nrun_dir: /tmp/victim\n"
     yield Hostile("run_dir in a recipe", {"recipe/evil.yaml": written}, ("recipe=evil",))
     circle = {"recipe/evil.yaml": "defaults: [other]\n", "recipe/other.yaml": "defaults: [evil]\n"}

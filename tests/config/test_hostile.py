@@ -1,10 +1,12 @@
 """No file of somebody else runs, writes or hangs anything: each ends in one line."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from config.hostile import Hostile, files
 from convarium.config.compose import compose
@@ -76,6 +78,50 @@ def test_a_value_written_by_hand_into_the_config_of_a_run_is_checked(
     run.config_file.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=rf"^{group}\.{key}="):
         read_config(run)
+
+
+TRACKED = (
+    "# @package _global_\ndefaults: [override /logger: mlflow]\nlogger: {mlflow: {tracking_uri: 'http://there'}}\n"
+)
+
+
+def test_where_results_are_sent_is_typed_or_in_one_s_own_folder(
+    own_directory: Path, trusting: Callable[[str], None]
+) -> None:
+    (own_directory / "dir" / "recipe").mkdir(parents=True)
+    (own_directory / "dir" / "recipe" / "tracked.yaml").write_text(TRACKED)
+    where = "logger.mlflow.tracking_uri=http://there"
+    with pytest.raises(ConfigError, match=rf"^{where}: said by {own_directory}/dir/recipe/tracked.yaml; where "):
+        compose(["recipe=tracked"], "dir")
+    assert compose(["recipe=tracked", where], "dir").config["logger"]["mlflow"]["tracking_uri"] == "http://there"
+    assert compose(["recipe=tracked", "logger.mlflow.tracking_uri=null"], "dir").config["logger"]["mlflow"][
+        "experiment"
+    ]
+    trusting(str(own_directory / "dir"))
+    assert compose(["recipe=tracked"]).config["logger"]["mlflow"]["tracking_uri"] == "http://there"
+
+
+def test_where_a_run_of_somebody_else_keeps_and_sends_is_not_taken_over(own_directory: Path) -> None:
+    run = RunDirectory(own_directory / "run")
+    where = "logger.mlflow.tracking_uri=http://there"
+    run.make(compose(["run_dir=run", "logger=mlflow", where]).config, ["logger=mlflow", where])
+    with pytest.raises(ConfigError, match=rf"^{where}: is what {run.config_file} says; if you mean it, add {where}"):
+        resume_config(run.path, [])
+    assert resume_config(run.path, [where])[0]["logger"]["mlflow"]["tracking_uri"] == "http://there"
+    assert resume_config(run.path, ["logger=none"])[0]["logger"] == {}
+
+
+def test_what_was_decoded_is_kept_where_this_person_keeps_it(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (own_directory / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(own_directory / "photos" / name / "1.png")
+    run = RunDirectory(own_directory / "run")
+    run.make(compose(["run_dir=run", "data=folder", "data.root=photos", "data.cache=theirs"]).config, [])
+    monkeypatch.setenv("CONVARIUM_CACHE", "mine")
+    assert read_config(run)["data"]["cache"] == "mine"
+    assert read_config(run, ["data.cache"])["data"]["cache"] == "theirs"
 
 
 @pytest.mark.parametrize("name", ["bomb", "itself", "deep", "long", "a tag", "a list", "unclosed"])

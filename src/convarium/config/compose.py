@@ -18,8 +18,9 @@ from convarium.config.accepts import WEIGHTS, shown
 from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.identity import name_of
-from convarium.config.keys import PATH, check_values, has_part, leaves, row
+from convarium.config.keys import PATH, check_values, has_part, leaves, outward, row
 from convarium.config.overrides import keys_of, readable
+from convarium.config.resolvers import own_cache
 from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
@@ -105,6 +106,7 @@ class Conf(Groups):
             raise ConfigError(f"{group}=[]: {group} has one answer. One of: {', '.join(self.members(group))}")
         if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
             raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
+        self._check_outward(resolved, overrides)
         _make_paths_absolute(resolved)
         if resolved["name"] is None:
             resolved["name"] = name_of(baseline.choices)
@@ -114,6 +116,17 @@ class Conf(Groups):
         check_config(resolved, baseline.choices, to_train=to_train)
         _require_weights(resolved)
         return Composed(resolved, baseline.choices, list(overrides), to_train)
+
+    def _check_outward(self, resolved: dict[str, Any], overrides: Sequence[str]) -> None:
+        """Refuse what somebody else's yaml file says of where something is kept or sent, unless it was typed too."""
+        others = self.said_by_others([word for word in overrides if not word.startswith("~")])
+        if not others:
+            return
+        typed = keys_of(overrides)
+        for key, value in outward(resolved).items():
+            if key in others and key not in typed and value != own_cache():
+                accepted = "where something is kept or sent say the command line and the folders of CONVARIUM_TRUST"
+                raise ConfigError(f"{key}={value}: said by {others[key]}; {accepted}")
 
     def help(self, overrides: Sequence[str], *, resolve: bool = False) -> str:
         """What --help shows of an experiment: the answers of each group, and each key with its value and meaning.

@@ -32,6 +32,8 @@ from convarium.errors import ConfigError
 from convarium.yaml_text import SCHEME
 
 ROOT = "train"  # conf/train.yaml
+OURS = ("main", "hydra", "schema", "own")
+"""By Hydra's names for where yaml lies: ours, its own, and what CONVARIUM_TRUST names."""
 LONGEST_NAME = 200  # bytes of an answer's name, which is a file's
 ABOVE_THE_BASELINE = ("recipe/", "study/")  # these change what the yaml files of the groups say
 WRITTEN_BY_HYDRA = {
@@ -109,6 +111,10 @@ class Groups:
             self._merged[groups] = Merged.of(whole, *self.loader.composed)
         return self._merged[groups]
 
+    def said_by_others(self, overrides: Sequence[str]) -> dict[str, str]:
+        """The keys that somebody else's yaml files among those that were chosen say, each with its file."""
+        return self._of(self._split(overrides)[0]).said_by_others
+
     def _with_values(self, cfg: DictConfig, values: list[Override]) -> DictConfig:
         cfg = copy.deepcopy(cfg)
         self.loader.validate_sweep_overrides_legal(values, RunMode.RUN, from_shell=True)
@@ -118,7 +124,7 @@ class Groups:
     def baseline(self, overrides: Sequence[str]) -> Baseline:
         groups, _ = self._split([word for word in overrides if not word.startswith("~")])
         if groups not in self._baselines:
-            whole, _, cfg, defaults, repository = self._of(groups)
+            whole, _, cfg, defaults, repository, _ = self._of(groups)
             above = [item for item in defaults if (item.config_path or "").startswith(ABOVE_THE_BASELINE)]
             files = (repository.load_config(str(item.config_path)) for item in above)
             if any(file and file.config for file in files):
@@ -168,6 +174,8 @@ class Merged(NamedTuple):
     defaults: list[ResultDefault]
     """The files it is merged from."""
     repository: IConfigRepository
+    said_by_others: dict[str, str]
+    """The keys of yaml files that are neither ours nor in a folder of CONVARIUM_TRUST, each with its file."""
 
     @classmethod
     def of(cls, whole: DictConfig, defaults: list[ResultDefault], repository: IConfigRepository) -> "Merged":
@@ -181,7 +189,13 @@ class Merged(NamedTuple):
         rest = copy.deepcopy(whole)
         with read_write(rest), open_dict(rest):
             del rest["hydra"]
-        return cls(whole, hydra, rest, defaults, repository)
+        others: dict[str, str] = {}
+        for item in defaults:
+            file = repository.load_config(item.config_path) if item.config_path else None
+            if file is not None and file.provider not in OURS:
+                keys = leaves(OmegaConf.to_container(file.config, resolve=False), item.package or "")
+                others |= dict.fromkeys(keys, f"{file.path.removeprefix(f'{SCHEME}://')}/{item.config_path}.yaml")
+        return cls(whole, hydra, rest, defaults, repository, others)
 
 
 def check_hydra_node(cfg: DictConfig) -> None:

@@ -61,13 +61,14 @@ class Part(Flag):
     PATH = auto()  # a path, made absolute when the config is composed
     TEXT = auto()  # text, also where it looks like a number
     DERIVED = auto()  # follows another key where its yaml says so, and is set there
+    OUTWARD = auto()  # where something is kept or sent beside the run's folder: only the person says it
     ONCE = auto()  # of one command, not of the sweep that it goes on with
 
 
-NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, DERIVED, ONCE = (
+NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, DERIVED, OUTWARD, ONCE = (
     Part.NONE,
     *(Part.LAYOUT, Part.RESULT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
-    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.DERIVED, Part.ONCE),
+    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.DERIVED, Part.OUTWARD, Part.ONCE),
 )
 
 
@@ -185,8 +186,8 @@ ROWS = (
     Key("data.archive", "where the dataset is downloaded from", NOT_EMPTY),
     Key("data.md5", "of that archive", matching("[0-9a-f]{32}", "32 hexadecimal digits")),
     Key("data.in_memory", "whether files are decoded once and kept; null: if they fit and no crop needs larger ones", Accepts("true or false", lambda value: True, (bool,)).or_null()),
-    Key("data.cache", "the folder that keeps decoded splits for the next run; null: none", NOT_EMPTY.or_null(), LAYOUT),
-    Key("data.cache_dir", "the folder that keeps samples from elsewhere; null: none", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT),
+    Key("data.cache", "the folder that keeps decoded splits for the next run; null: none", NOT_EMPTY.or_null(), LAYOUT | OUTWARD),
+    Key("data.cache_dir", "the folder that keeps samples from elsewhere; null: none", NOT_EMPTY.or_null(), LAYOUT | OUTWARD | PATH | TEXT),
     Key("data.cache_gb", "how much it keeps at most, in 10^9 bytes; null: everything", above(0).of(int, float).or_null(), LAYOUT),
     Key("data.num_workers", "threads that decode; null: one per core; 0: none beside the one that trains", at_least(0).of(int).or_null(), LAYOUT),
     Key("data.reader", "the library that decodes; auto: the fastest there is", words("auto", "turbojpeg", "simplejpeg", "pillow")),
@@ -333,7 +334,7 @@ ROWS = (
     Key("logger.*.notes", "on the run there", NOT_EMPTY.or_null(), TEXT),
     Key("logger.*.id", "of the run there; null: as its variable says, a new one, or that of the run that is resumed", matching(r"[^/\\#?%:]+", r"text without / \ # ? % :").or_null(), TEXT),
     Key("logger.*.job_type", "of the run there", NOT_EMPTY.or_null(), TEXT),
-    Key("logger.*.tracking_uri", "where it is tracked; null: in the run's folder, or as the environment says"),
+    Key("logger.*.tracking_uri", "where it is tracked; null: in the run's folder, or as the environment says", part=OUTWARD),
     Key("logger.wandb.mode", "auto: online where there is a key and a network", words("auto", "online", "offline", "disabled")),
     Key("*.flush_seconds", "after which rows reach the disk", above(0)),
     Key("callbacks", "what watches", part=LAYOUT | UNSEEN),
@@ -402,6 +403,11 @@ def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: node}
     inside = (leaves(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in node.items())
     return {key: value for deeper in inside for key, value in deeper.items()}
+
+
+def outward(config: dict[str, Any]) -> dict[str, Any]:
+    """The values of a resolved config that say where something is kept or sent beside the run's folder."""
+    return {key: value for key, value in leaves(config).items() if value is not None and has_part(key, OUTWARD)}
 
 
 def check_values(config: dict[str, Any]) -> None:

@@ -1,5 +1,8 @@
-"""What a yaml may ask while it is composed: `${folder_classes:PATH}`, `${packed:PATH,FACT}`, `${emnist:SPLIT,FACT}`."""
+"""What a yaml may ask while it is composed: `${folder_classes:PATH}`, `${packed:PATH,FACT}`, `${emnist:SPLIT,FACT}`,
+`${own_cache:}`.
+"""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +19,18 @@ def packed(root: str, fact: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def own_cache() -> str:
+    """The folder of this person that keeps what was decoded."""
+    return os.environ.get("CONVARIUM_CACHE", "~/.cache/convarium")
+
+
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "packed": packed,
     "folder_classes": folder_classes,
     "folder_num_classes": lambda root: len(folder_classes(root)),
     "folder_image_size": folder_image_size,
     "emnist": emnist,
+    "own_cache": own_cache,
 }
 
 

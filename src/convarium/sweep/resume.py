@@ -8,7 +8,7 @@ from convarium.config.compose import Conf
 from convarium.config.keys import check_values
 from convarium.config.overrides import readable
 from convarium.errors import ConfigError, RunError
-from convarium.run.resume import read_overrides
+from convarium.run.resume import check_outward, read_config, read_overrides
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.plan import Job
 from convarium.sweep.run import run_sweep
@@ -51,7 +51,8 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
 def _frozen(sweep: SweepDirectory, known: Known) -> Job:
     """A job as its command asked for it: without what was decided for it then."""
     run = sweep.run(known.name)
-    config, overrides = run.config(), read_overrides(run)
+    config, overrides = read_config(run), read_overrides(run)
+    check_outward(run, config, ())
     if not any(word.startswith("threads=") for word in overrides):
         config["threads"] = None
     return Job(known.name, known.key, known.swept, known.words, overrides, config)

@@ -38,7 +38,7 @@ from convarium.run.directory import RunDirectory
 from convarium.run.preflight import check_dense, check_metrics, check_views, without_values
 from convarium.run.prepare import adapt_to_weights, views_of
 from convarium.run.pretrained import load_weights
-from convarium.run.resume import overrides_from_here, read_config
+from convarium.run.resume import check_outward, overrides_from_here, read_config
 from convarium.run.worker import start_ranks
 from convarium.trained import SPLITS
 from convarium.trained.load import load_run
@@ -134,7 +134,9 @@ def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
 
 def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The config of a run changed by overrides, and the keys that these name."""
-    frozen = read_config(run)
+    typed = [word.lstrip("+").partition("=")[0] for word in overrides]
+    frozen = read_config(run, typed)
+    check_outward(run, frozen, typed, EVALUATE)
     if not overrides:
         return frozen, []
     words = readable(overrides)

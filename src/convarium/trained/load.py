@@ -50,7 +50,7 @@ def _read_weights(run: RunDirectory, weights: str) -> tuple[Path, dict[str, Tens
     if not file.is_file():
         there = [name for name, other in (("best", run.best), ("last", run.last)) if other.is_file() and other != file]
         hint = f"; there is weights={' and weights='.join(there)}" if there else ""
-        status = run.result().get("status", "not started")
+        status = run.result().get("status", "queued").replace("queued", "not started")
         raise RunError(f"{file}: not there, the run is {status}{hint}")
     if weights != "final":
         return file, net_state(read_checkpoint(file))
