@@ -156,7 +156,7 @@ TRAIN = [
     Wrong("optimizer.lr=-0.1", "optimizer.lr=-0.1: out of range; accepted: at least 0"),
     Wrong("optimizer.lr=nan", "optimizer.lr=nan: not a finite number"),
     Wrong("clip.max_norm=inf", "clip.max_norm=inf: not a finite number; accepted: above 0"),
-    Wrong("trainer.devices=0", 'trainer.devices=0: out of range; accepted: at least 1, or "auto"'),
+    Wrong("trainer.devices=0", 'trainer.devices=0: out of range; accepted: 1 to 1024, or "auto"'),
     Wrong("trainer.max_epochs=-3", "trainer.max_epochs=-3: out of range; accepted: at least 1"),
     Wrong("data.val_fraction=1.0", "data.val_fraction=1.0: out of range; accepted: at least 0 and below 1"),
     Wrong("schedule.warmup=5parsecs", "schedule.warmup=5parsecs: out of range; accepted: a number of epochs"),

@@ -212,7 +212,7 @@ def conf() -> Conf:
         ("test.dense=true test.scales=[]", "test.scales=[]: expected a list of whole numbers, e.g. [32]"),
         (
             "test.dense=true test.scales=[48.5]",
-            "test.scales=[48.5]: out of range; accepted: a list of whole numbers from 1, or null",
+            "test.scales=[48.5]: out of range; accepted: a list of whole numbers from 1 to 16384, or null",
         ),
     ],
 )

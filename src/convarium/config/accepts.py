@@ -86,7 +86,10 @@ def _is_length(value: float | str) -> bool:
 NOT_EMPTY = Accepts("text", lambda value: value != "", (str,))
 COUNT = at_least(1)
 SIDE = between(1, 16384)
-COUNTS = Accepts("a list of whole numbers from 1", lambda value: has_type(value, (int,)) and value >= 1)
+SIDES = Accepts(
+    "a list of whole numbers from 1 to 16384", lambda value: has_type(value, (int,)) and 1 <= value <= 16384
+)
+SECONDS = Accepts("above 0 and at most 864,000,000, 10,000 days", lambda value: 0 < value <= 864_000_000)
 SHARE = between(0, 1)
 SOME_SHARE = Accepts("above 0 and at most 1", lambda value: 0 < value <= 1)
 SHARE_BELOW_ONE = Accepts("at least 0 and below 1", lambda value: 0 <= value < 1)
