@@ -16,6 +16,7 @@ from archs.catalog import EACH_WITHOUT_VALUES
 from convarium.config.catalog import conf_dir, groups, members, opening_comments
 from convarium.config.compose import Conf
 from convarium.config.instantiate import build
+from convarium.config.rules import directed
 from convarium.config.targets import RULES
 from convarium.sweep.grid import points_of
 from data.packed.packs import packing_of
@@ -73,7 +74,8 @@ def test_a_yaml_opens_with_one_line_that_says_what_it_is(file: str) -> None:
 def test_every_answer_of_every_group_is_built(
     composed: Callable[[str, str], dict[str, Any]], group: str, member: str
 ) -> None:
-    node = composed(group, member)[group]
+    config = composed(group, member)
+    node = directed(config[group], config, group)
     with torch.device("meta"):
         built = build(node, group)
     if RULES[group].entries:

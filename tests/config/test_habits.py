@@ -110,7 +110,7 @@ WORDS_TYPED = {
     "early_stopping=true": "write stop=early stop.patience=NUMBER",
     "seed_everything=1": "seed_everything: is called otherwise here; write seed=...",
     "weights=imagenet": "accepted: torchvision:NAME, or a file .safetensors, .pth, .th, .pt, or the folder of",
-    "trainer.devices=-1": 'trainer.devices=-1: out of range; accepted: at least 1, or "auto"',
+    "trainer.devices=-1": 'trainer.devices=-1: out of range; accepted: 1 to 1024, or "auto"',
     "arch=vgg16,resnet50": "several values are a sweep: add -m",
 }
 LINES_TYPED = {

@@ -94,9 +94,8 @@ def test_where_results_are_sent_is_typed_or_in_one_s_own_folder(
     with pytest.raises(ConfigError, match=rf"^{where}: said by {own_directory}/dir/recipe/tracked.yaml; where "):
         compose(["recipe=tracked"], "dir")
     assert compose(["recipe=tracked", where], "dir").config["logger"]["mlflow"]["tracking_uri"] == "http://there"
-    assert compose(["recipe=tracked", "logger.mlflow.tracking_uri=null"], "dir").config["logger"]["mlflow"][
-        "experiment"
-    ]
+    local = compose(["recipe=tracked", "logger.mlflow.tracking_uri=null"], "dir").config
+    assert local["logger"]["mlflow"]["tracking_uri"] is None
     trusting(str(own_directory / "dir"))
     assert compose(["recipe=tracked"]).config["logger"]["mlflow"]["tracking_uri"] == "http://there"
 

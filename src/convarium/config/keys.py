@@ -442,7 +442,7 @@ def _objection(value: Any, accepts: Accepts | None) -> str | None:
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return f"not a finite number{f'; accepted: {accepts.text}' if accepts else ''}"
     if any(isinstance(item, float) and item and not FLOATS[0] <= abs(item) <= FLOATS[1] for item in items):
-        return f"no number of float32, whose sizes are {FLOATS[0]:.2g} to {FLOATS[1]:.2g}"
+        return f"no number of float32; accepted: sizes from {FLOATS[0]:.2g} to {FLOATS[1]:.2g}"
     if any(isinstance(item, int) and abs(item) > LARGEST for item in items):
         return f"too large; accepted are whole numbers up to {LARGEST:,}"
     if any(isinstance(item, str) and not item.replace("\t", " ").isprintable() for item in items):
