@@ -22,7 +22,8 @@ INTERRUPTED = Outcome("interrupted", "stopped with its sweep")
 def run(own_directory: Path) -> RunDirectory:
     """Of a job that has not begun."""
     found = RunDirectory(own_directory / "run")
-    found.make(CONFIG, [])
+    found.path.mkdir()
+    found.save_config(CONFIG, [])
     return found
 
 

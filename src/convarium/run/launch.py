@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,9 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
                 return start(run, prepared, experiment, resume=resume is not None)
         except OSError as error:
             if is_full_disk(error):
+                if resume is None:
+                    with suppress(OSError):
+                        run.close("failed", FULL_DISK)
                 raise RunError(f"{run.path}: {FULL_DISK}") from error
             raise
     return print_cluster_command(run, prepared.placement)
