@@ -17,6 +17,7 @@ from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.learn.lengths import TrainingLength
+from convarium.run import worker
 from convarium.run.devices import RANK_VARIABLES, cluster_environment
 from convarium.run.directory import RunDirectory
 from convarium.run.fit import classify_failure
@@ -336,7 +337,9 @@ def _as_a_left_over_rank(*overrides: str) -> int:
     return train(*overrides)
 
 
-def test_a_frozen_run_is_started_by_torchrun_and_resumed_by_the_same_line(own_directory: Path) -> None:
+def test_a_frozen_run_is_started_by_torchrun_and_resumed_by_the_same_line(
+    own_directory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """As on a cluster, with one process."""
     config = {**config_of("trainer.max_epochs=1"), "threads": 1}
     run = RunDirectory(own_directory / "run")
@@ -346,6 +349,11 @@ def test_a_frozen_run_is_started_by_torchrun_and_resumed_by_the_same_line(own_di
     assert done.returncode == 0, done.stderr
     assert json.loads(run.result_file.read_text())["status"] == "ok"
     assert run.log_file.read_text() == done.stdout
+    before = run.result_file.read_bytes()
+    assert worker.main([str(run.config_file)]) == 2
+    line = f"error: resume={run.path}: it is finished (at its end); trainer.max_epochs=2 would go on with it\n"
+    assert capfd.readouterr().err.endswith(line)
+    assert run.result_file.read_bytes() == before
 
 
 def test_a_run_goes_on_from_its_last_checkpoint_and_lends_its_weights_by_its_folder(convarium: Command) -> None:

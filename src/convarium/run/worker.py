@@ -20,6 +20,7 @@ from convarium.machine import die_with_parent
 from convarium.run.console import tee
 from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
+from convarium.run.finished import check_resumable
 from convarium.run.fit import assemble, fit
 from convarium.run.prepare import prepare
 
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = RunDirectory.open(Path(arguments[0]).absolute().parent)
         with run.locked() if first_rank() else nullcontext():
-            return run_rank(run, None, resume=run.last.is_file())
+            return run_rank(run, None, resume=True)
     except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -133,6 +134,8 @@ def run_rank(run: RunDirectory, preflight: Preflight | None, *, resume: bool) ->
     """
     with tee(run.log_file) if first_rank() else nullcontext():
         prepared = prepare(run.config(), preflight=preflight)
+        if resume and preflight is None:  # else it has been looked at
+            check_resumable(run, prepared)
         return fit(run, prepared, assemble(run, prepared), resume=resume)
 
 
