@@ -175,8 +175,7 @@ def test_two_ranks_show_the_mistakes_of_both(tmp_path: Path) -> None:
     import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
     import torch, lightning.pytorch as L
     from conftest import Batches, Learner, Squares
-    from convarium.learn.learner import Learner
-from convarium.observe import figures
+    from convarium.observe import figures
     class Share(Squares):
         def test_dataloader(self):
             rank, loader = self.trainer.global_rank, self._loader()

@@ -188,7 +188,7 @@ def test_a_description_that_is_none_is_refused(sweep: SweepDirectory, content: b
 def test_a_description_that_is_a_folder_is_refused(sweep: SweepDirectory) -> None:
     sweep.description_file.unlink()
     sweep.description_file.mkdir()
-    with pytest.raises(RunError, match=r"sweep\.yaml: cannot be read \(IsADirectoryError\)"):
+    with pytest.raises(RunError, match=r"sweep\.yaml: cannot be read \(not a file but a folder"):
         sweep.description()
 
 

@@ -76,7 +76,8 @@ class SweepDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RunError(f"{self.description_file}: cannot be read ({type(error).__name__})") from error
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise RunError(f"{self.description_file}: cannot be read ({why})") from error
         if not isinstance(description, dict) or not isinstance(description.get("axes"), list):
             raise RunError(f"{self.description_file}: not the description of a sweep")
         return description
