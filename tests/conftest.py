@@ -128,11 +128,11 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> "RunDirectory":
 
 @pytest.fixture(scope="session")
 def averaged_run(tmp_path_factory: pytest.TempPathFactory) -> "RunDirectory":
-    """LeNet-5 on digits with averaged weights, of which the last are not validated and so not the best."""
+    """LeNet-5 on digits with averaged weights, of which the last are not the best."""
     from convarium.learn.checkpoint_file import read_checkpoint
     from runs import trained
 
-    every_second = ("trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3")
-    run = trained(tmp_path_factory.mktemp("averaged") / "run", "average=ema", "average.decay=0.9", *every_second)
+    worse = ("trainer.max_epochs=3", "optimizer.lr=0.03", "schedule=constant", "seed=2")  # again in its third epoch
+    run = trained(tmp_path_factory.mktemp("averaged") / "run", "average=ema", "average.decay=0.9", *worse)
     assert read_checkpoint(run.best)["epoch"] < read_checkpoint(run.last)["epoch"]
     return run
