@@ -73,6 +73,7 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
     """`train`, but the process gets a signal when it comes to `moment` for the `count`-th time."""
     from convarium.data import module
     from convarium.learn import checkpoint_file, learner
+    from convarium.observe import figures
 
     owner, name = {
         "step": (learner.Learner, "training_step"),
@@ -82,6 +83,7 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
         "epoch end": (learner.Learner, "on_train_epoch_end"),
         "rename": (checkpoint_file.os, "replace"),
         "loading": (module.ImageData, "on_after_batch_transfer"),
+        "drawing": (figures, "_save"),
     }[moment]
     original = getattr(owner, name)
     calls = 0

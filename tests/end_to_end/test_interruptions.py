@@ -10,7 +10,7 @@ import pytest
 
 from convarium.learn.checkpoint_file import read_checkpoint
 from end_to_end.test_resume import assert_as_undisturbed, assert_same, learned
-from processes import run, train
+from processes import run, train, train_killed
 
 QUICK = ("arch=mlp", "data=synthetic", "callbacks=[checkpoint]", "threads=1", "trainer.accelerator=cpu")
 
@@ -40,6 +40,18 @@ def test_a_kill_after_the_training_leaves_only_the_test_to_do(words: tuple[str, 
     assert run(killed_in_the_test, *QUICK, *words, "run_dir=killed", log=log) == -9, log.read_text()
     assert run(train, "resume=killed", log=log) == 0, log.read_text()
     assert_as_undisturbed(Path("killed"), Path("whole"))
+
+
+@pytest.mark.parametrize("picture", [1, 4])
+def test_a_kill_while_a_picture_is_drawn_costs_none(picture: int, own_directory: Path) -> None:
+    log, words = own_directory / "log", (*QUICK, "callbacks=[checkpoint,figures]", "trainer.max_epochs=1")
+    assert run(train, *words, "run_dir=whole", log=log) == 0, log.read_text()
+    assert run(train_killed, "drawing", picture, *words, "run_dir=killed", log=log) == -9, log.read_text()
+    assert run(train, "resume=killed", log=log) == 0, log.read_text()
+    assert_as_undisturbed(Path("killed"), Path("whole"))
+    drawn = [sorted(path.name for path in Path(each, "figures").iterdir()) for each in ("killed", "whole")]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 4
 
 
 def closed_pipe() -> int:

@@ -176,7 +176,7 @@ class Figures(L.Callback):
     def _draw(self, trainer: L.Trainer, **figures: "Callable[[], Figure]") -> None:
         """Draw and save figures, all of them whatever signal comes meanwhile; one that fails is one line of log."""
         folder = self.folder or Path(trainer.default_root_dir) / "figures"
-        with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM):
+        with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             for name, draw in figures.items():
                 try:
                     import matplotlib
