@@ -12,9 +12,10 @@ from PIL import Image
 
 from conftest import Outcome
 from convarium.config.instantiate import build
+from convarium.data.image_files.files import BadFile
 from convarium.data.image_files.tables import classes_of
 from convarium.errors import ConfigError, RunError
-from convarium.files import LARGEST, NO_FILE, read_regular
+from convarium.files import LARGEST, NO_FILE, is_full_disk, read_regular
 from convarium.run.directory import RunDirectory
 from experiments import config_of
 
@@ -63,15 +64,18 @@ def sparse(path: Path) -> None:
         *((make, NO_FILE) for make in (Path.mkdir, pipe, endless, terminal, listener)),
         (nowhere, "No such file or directory"),
         (itself, "Too many levels of symbolic links"),
-        (sparse, "File too large"),
+        (sparse, "larger than 2.15 GB"),
     ],
 )
 def test_what_is_no_file_that_fits_into_memory_is_not_read(
     make: Callable[[Path], None], why: str, own_directory: Path
 ) -> None:
     make(own_directory / "odd")
-    with pytest.raises(OSError, match=why):
+    with pytest.raises(OSError, match=why) as refused:
         read_regular("odd")
+    bad = BadFile.named("odd", str(refused.value.strerror))
+    assert not is_full_disk(refused.value)
+    assert not is_full_disk(bad)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from convarium.errors import RunError
+from convarium.wording import file_size
 
 LARGEST = 1 << 31  # bytes; what is read as a whole is shorter
 FULL_DISK = "no space left on the disk"
@@ -40,7 +41,7 @@ def read_regular(path: str | Path) -> bytes:
     """What is in a file. Raises OSError as `open_regular` does, and for one that is too large to be read as a whole."""
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > LARGEST:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            raise OSError(errno.EINVAL, f"larger than {file_size(LARGEST)}", str(path))  # EFBIG means a full disk
         return file.read()
 
 
