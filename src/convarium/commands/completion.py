@@ -69,7 +69,7 @@ def run(words: Words) -> None:
 
 def candidates(line: str) -> list[str]:
     """What the last word of a command line may become; one that ends in = or . goes on."""
-    _, *words = line.split()
+    words = line.split()[1:]
     last = words.pop() if words and not line[-1].isspace() else ""
     return [word for word in dict.fromkeys(_offered(words, last)) if word.startswith(last)]
 
