@@ -284,6 +284,8 @@ def test_a_run_does_not_go_on_without_the_checkpoint_that_it_has_saved() -> None
     assert refused(run, longer) == lost
     assert refused(empty, longer) == lost
     result = json.loads(run.result_file.read_text())
+    run.result_file.write_text(json.dumps({**result, "steps": 1}))
+    assert refused(run, longer) == lost.replace("16 steps", "1 step")
     run.result_file.write_text(json.dumps({**result, "status": "running", "pid": 0}))  # it was killed
     assert refused(run, longer) == lost
     run.result_file.write_text(json.dumps({**result, "status": "running", "pid": 0, "saved_steps": 0}))

@@ -22,6 +22,7 @@ from convarium.observe.tracker import Tracker
 from convarium.run.directory import RunDirectory, parse_config
 from convarium.run.lightning import ends_within_epoch, mid_accumulation, more_to_come_at_this_batch
 from convarium.run.stop_request import Interrupted, StopRequest
+from convarium.wording import counted
 
 
 class Checkpoint(LightningCheckpoint):
@@ -177,9 +178,8 @@ def saved_of(run: RunDirectory, config: dict[str, Any]) -> dict[str, Any] | None
     if not run.last.is_file():
         steps = result.get("steps") if result.get("status") == "ok" else result.get("saved_steps")
         if steps and not config["trainer"]["fast_dev_run"]:
-            raise RunError(
-                f"{run.last}: no such checkpoint; without it the run of {steps:,} steps cannot be gone on with"
-            )
+            lost = f"without it the run of {counted(steps, 'step')} cannot be gone on with"
+            raise RunError(f"{run.last}: no such checkpoint; {lost}")
         return None
     last = _own(run.last, config)
     states = [state for state in last.get("callbacks", {}).values() if "best_score" in state and "best_epoch" in state]

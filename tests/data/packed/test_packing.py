@@ -122,6 +122,7 @@ def test_bad_files_are_left_out_and_listed_if_told_to(pictures, tmp_path):
     bad = spoil(pictures)
     packing = packing_of(pictures, tmp_path / "packed", on_bad_file="skip")
     assert packing.images == {"train": 7}
+    assert "\n  1 file left out: " in str(packing)
     assert [(found.split, found.path) for found in packing.bad] == [("train", str(bad))]
     assert (tmp_path / "packed" / "bad_files.csv").read_text().startswith(f"split,path,reason\ntrain,{bad},")
     assert packed_of(tmp_path / "packed").read("train").targets.tolist() == [0] * 3 + [1] * 4

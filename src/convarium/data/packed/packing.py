@@ -32,6 +32,7 @@ from convarium.errors import ConfigError
 from convarium.files import read_regular
 from convarium.machine import cores
 from convarium.progress_bar import Progress
+from convarium.wording import counted
 
 BAD_FILES = "bad_files.csv"
 JPEG_START = b"\xff\xd8\xff"
@@ -67,7 +68,7 @@ class Packing:
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.images.items())
         rate = sum(self.images.values()) / max(self.seconds, 1e-9)
-        left_out = f"\n  {len(self.bad):,} files left out: {self.path / BAD_FILES}" if self.bad else ""
+        left_out = f"\n  {counted(len(self.bad), 'file')} left out: {self.path / BAD_FILES}" if self.bad else ""
         return (
             f"{self.path}\n  {counts}; {self.bytes / 1e6:,.1f} MB in {self.seconds:.1f} s ({rate:,.0f} images/s)"
             f"{left_out}\n  train on it: python train.py data=packed data.root={self.path}"
