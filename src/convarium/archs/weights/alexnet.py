@@ -3,7 +3,7 @@
 Ours pads the first convolution by what the size of the images asks for: at 224 pixels by 2, as torchvision does always.
 """
 
-from convarium.archs.weights.layout import COLOURS, IMAGENET, NO_NORM, PAPER_STEM, RELU, Layout, renamed
+from convarium.archs.weights.layout import IMAGENET, NO_NORM, PAPER_STEM, RELU, RGB, Layout, renamed
 
 CONVOLUTIONS = {"0": "conv1.conv", "3": "conv2.conv", "6": "conv3.conv", "8": "conv4.conv", "10": "conv5.conv"}
 LINEAR = {"1": "fc6.0", "4": "fc7.0", "6": "fc8"}
@@ -17,7 +17,7 @@ LAYOUTS = (
             (r"classifier\.(1|4|6)", lambda match: LINEAR[match[1]]),
         ),
         sets=lambda state: IMAGENET | RELU | PAPER_STEM | NO_NORM,
-        assumes=lambda state: ("relu", "max pooling", COLOURS),
+        assumes=lambda state: ("relu", "max pooling", RGB),
         models=("alexnet",),
     ),
 )

@@ -5,17 +5,7 @@ Their published errors were measured on images resized bicubically; ours are res
 
 import re
 
-from convarium.archs.weights.layout import (
-    COLOURS,
-    IMAGENET,
-    PAPER_STEM,
-    Layout,
-    Settings,
-    State,
-    changed,
-    crop,
-    renamed,
-)
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, RGB, Layout, Settings, State, changed, crop, renamed
 
 LAYERS = {"0": "conv", "1": "norm"}
 GATE = {"fc1": "squeeze", "fc2": "excite"}
@@ -71,7 +61,7 @@ LAYOUTS = (
             (r"classifier\.1", "classifier"),
         ),
         sets=_sets,
-        assumes=lambda state: ("silu", f"a norm's eps of {_eps(state):g}", "the same padding on all sides", COLOURS),
+        assumes=lambda state: ("silu", f"a norm's eps of {_eps(state):g}", "the same padding on all sides", RGB),
         view=_view,
         # 1x1 convolutions of one pixel are linear layers
         convert=changed(lambda weight: weight.flatten(1), "squeeze.weight", "excite.weight"),

@@ -100,6 +100,6 @@ BATCH_NORM: Settings = {"norm": ("batch", "sync_batch"), "norm.eps": 1e-5}  # wh
 NO_NORM: Settings = {"norm": ("none",)}  # whatever the paper has
 PAPER_STEM: Settings = {"arch.stem": "paper"}  # also for images as small as get another by themselves
 RELU: Settings = {"activation": ("paper", "relu"), "pool": ("paper", "max")}
-COLOURS = "RGB from 0 to 1 less ImageNet's mean"
+RGB = "RGB from 0 to 1 less ImageNet's mean"
 IMAGENET: Settings = {"data.mean": [0.485, 0.456, 0.406], "data.std": [0.229, 0.224, 0.225]}
 MINUS_ONE_TO_ONE: Settings = {"data.mean": [0.5, 0.5, 0.5], "data.std": [0.5, 0.5, 0.5]}

@@ -1,10 +1,11 @@
 """ResNets: as torchvision and timm have them for ImageNet, and as many have them for images of 32 pixels."""
 
 import re
+from functools import partial
 
 import torch
 
-from convarium.archs.weights.layout import COLOURS, IMAGENET, PAPER_STEM, RELU, Layout, Settings, State, crop, renamed
+from convarium.archs.weights.layout import IMAGENET, PAPER_STEM, RELU, RGB, Layout, Settings, State, crop, renamed
 
 EPS = {"norm.eps": 1e-5}
 CIFAR10 = {"data.mean": [0.4914, 0.4822, 0.4465], "data.std": [0.2023, 0.1994, 0.2010]}  # as kuangliu and others round
@@ -54,7 +55,7 @@ def _assumed(state: State) -> tuple[str, ...]:
     facts = ("relu", "a norm's eps of 1e-5", *stride)
     if _is_for_small_images(state):
         return (*facts, *zeros, "a stem of stride 1 without pooling", "colours as data.mean and data.std say")
-    return (*facts, "max pooling, nothing blurred", COLOURS)
+    return (*facts, "max pooling, nothing blurred", RGB)
 
 
 def _pad_behind(state: State) -> State:
@@ -93,41 +94,29 @@ FOUR_STAGES = ("conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight",
 THREE_STAGES = ("conv1.weight", "layer1.0.conv1.weight", "layer3.0.conv1.weight")
 NOT_THREE = (*FOUR_STAGES[2:], "layer1.0.conv3.weight")
 FC, LINEAR = ("fc.weight", "fc.bias"), ("linear.weight", "linear.bias")
+_layout = partial(Layout, names=NAMES, assumes=_assumed, view=_small_view)
 LAYOUTS = (
-    Layout(
+    _layout(
         "ResNet of torchvision and timm",
         marks=FOUR_STAGES + FC,
-        names=NAMES,
         sets=_deep,
-        assumes=_assumed,
         view=lambda state: _small_view(state) if _is_for_small_images(state) else crop(224, of=256),
         models=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     ),
-    Layout(
-        "ResNet of kuangliu's pytorch-cifar",
-        marks=FOUR_STAGES + LINEAR,
-        names=NAMES,
-        sets=_deep,
-        assumes=_assumed,
-        view=_small_view,
-    ),
-    Layout(
+    _layout("ResNet of kuangliu's pytorch-cifar", marks=FOUR_STAGES + LINEAR, sets=_deep),
+    _layout(
         "CIFAR ResNet in torchvision's keys",
         marks=THREE_STAGES + FC,
         lacks=NOT_THREE,
-        names=NAMES,
         sets=_shallow,
-        assumes=_assumed,
-        view=_small_view,
         convert=_pad_behind,
     ),
-    Layout(
+    _layout(
         "CIFAR ResNet (pytorch_resnet_cifar10)",
         marks=THREE_STAGES + LINEAR,
         lacks=NOT_THREE,
-        names=NAMES,
         sets=lambda state: IMAGENET | _shallow(state),  # not CIFAR's own figures of colour
-        assumes=lambda state: (*_assumed(state)[:-1], COLOURS),
+        assumes=lambda state: (*_assumed(state)[:-1], RGB),
         view=lambda state: crop(32, of=32),
         convert=_pad_behind,
     ),

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from convarium.archs.weights.layout import (
     BATCH_NORM,
-    COLOURS,
     IMAGENET,
     NO_NORM,
     RELU,
+    RGB,
     Layout,
     Names,
     Settings,
@@ -49,7 +49,7 @@ def _sets(state: State) -> Settings:
 
 def _assumes(state: State) -> tuple[str, ...]:
     norm = ("a norm's eps of 1e-5",) if "features.1.running_mean" in state else ()
-    return ("relu", "max pooling", *norm, f"{COLOURS} (not Caffe's BGR)")
+    return ("relu", "max pooling", *norm, f"{RGB} (not Caffe's BGR)")
 
 
 LAYOUTS = (
