@@ -7,142 +7,125 @@ HYDRAS = frozenset(
 )
 """Hydra's options that take a value."""
 
-KEYS = {
-    **dict.fromkeys(("model", "net", "network", "backbone", "architecture", "model_name"), "arch"),
-    **dict.fromkeys(
-        ("lr", "learning_rate", "base_lr", "optimizer.learning_rate", "optim.lr", "optimizer.base_lr"), "optimizer.lr"
-    ),
-    **dict.fromkeys(("weight_decay", "wd", "l2", "optimizer.wd", "optimizer.l2"), "optimizer.weight_decay"),
-    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "max_epochs", "trainer.epochs"), "trainer.max_epochs"),
-    **dict.fromkeys(("steps", "max_steps", "num_steps", "max_iters"), "trainer.max_steps"),
-    **dict.fromkeys(("bs", "batch", "train_batch_size", "data.batch_size", "per_device_batch_size"), "batch_size"),
-    **dict.fromkeys(("gpu", "gpus", "num_gpus", "devices", "ngpu", "trainer.gpus"), "trainer.devices"),
-    **dict.fromkeys(("device", "accelerator"), "trainer.accelerator"),
-    **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "accum_iter"), "trainer.accumulate_grad_batches"),
-    **dict.fromkeys(("n_jobs", "num_threads", "cpus"), "threads"),
-    **dict.fromkeys(("dataset", "datamodule", "data_name"), "data"),
-    **dict.fromkeys(
-        ("data_dir", "data_path", "root", "dataset_path", "data.path", "data.dir", "data.data_dir", "paths"),
-        "data.root",
-    ),
-    **dict.fromkeys(
-        ("img_size", "image_size", "imgsz", "input_size", "resolution", "data.img_size"), "data.image_size"
-    ),
-    **dict.fromkeys(("num_classes", "nb_classes", "n_classes"), "data.num_classes"),
-    **dict.fromkeys(("optim", "opt", "solver"), "optimizer"),
-    **dict.fromkeys(("scheduler", "lr_scheduler", "sched", "lr_schedule"), "schedule"),
-    **dict.fromkeys(("criterion", "loss_fn", "objective"), "loss"),
-    **dict.fromkeys(("label_smoothing", "smoothing"), "loss.label_smoothing"),
-    **dict.fromkeys(("aug", "augmentation", "transform", "transforms", "augmentations"), "augment"),
-    **dict.fromkeys(("drop", "drop_rate", "dropout_rate", "p_dropout"), "dropout"),
-    **dict.fromkeys(("normalization", "norm_layer"), "norm"),
-    **dict.fromkeys(("act", "act_layer", "nonlinearity"), "activation"),
-    **dict.fromkeys(("initialization", "weight_init", "initializer"), "init"),
-    **dict.fromkeys(
-        ("output_dir", "out_dir", "log_dir", "save_dir", "default_root_dir", "trainer.default_root_dir"), "run_dir"
-    ),
-    **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from_checkpoint", "resume_from", "ckpt"), "resume"),
-    **dict.fromkeys(("warmup", "warmup_epochs", "warmup_steps", "num_warmup_steps"), "schedule.warmup"),
-    **dict.fromkeys(("random_seed", "seed_everything", "random_state"), "seed"),
-    **dict.fromkeys(("exp_name", "experiment_name", "run_name", "exp"), "name"),
-    **dict.fromkeys(("log_interval", "print_freq", "log_every", "log_freq"), "trainer.log_every_n_steps"),
-    **dict.fromkeys(("val_interval", "eval_every", "val_freq", "eval_interval"), "trainer.check_val_every_n_epoch"),
-    **dict.fromkeys(("save_every", "save_freq", "save_interval"), "callbacks.checkpoint.every_n_steps"),
-    **dict.fromkeys(("profile", "profiler"), "trainer.profiler"),
-    **dict.fromkeys(("callback",), "callbacks"),
-    **dict.fromkeys(("metric",), "metrics"),
-}
+
+def _by_habit(habits: dict[str, str]) -> dict[str, str]:
+    """Turn around a table of what is ours -> what it is called elsewhere, word by word."""
+    return {word: ours for ours, words in habits.items() for word in words.split()}
+
+
+KEYS = _by_habit(
+    {
+        "arch": "model net network backbone architecture model_name",
+        "optimizer.lr": "lr learning_rate base_lr optimizer.learning_rate optim.lr optimizer.base_lr",
+        "optimizer.weight_decay": "weight_decay wd l2 optimizer.wd optimizer.l2",
+        "trainer.max_epochs": "epochs num_epochs n_epochs max_epochs trainer.epochs",
+        "trainer.max_steps": "steps max_steps num_steps max_iters",
+        "batch_size": "bs batch train_batch_size data.batch_size per_device_batch_size",
+        "trainer.devices": "gpu gpus num_gpus devices ngpu trainer.gpus",
+        "trainer.accelerator": "device accelerator",
+        "trainer.accumulate_grad_batches": "grad_accum accumulate_grad_batches accum_iter",
+        "threads": "n_jobs num_threads cpus",
+        "data": "dataset datamodule data_name",
+        "data.root": "data_dir data_path root dataset_path data.path data.dir data.data_dir paths",
+        "data.image_size": "img_size image_size imgsz input_size resolution data.img_size",
+        "data.num_classes": "num_classes nb_classes n_classes",
+        "optimizer": "optim opt solver",
+        "schedule": "scheduler lr_scheduler sched lr_schedule",
+        "loss": "criterion loss_fn objective",
+        "loss.label_smoothing": "label_smoothing smoothing",
+        "augment": "aug augmentation transform transforms augmentations",
+        "dropout": "drop drop_rate dropout_rate p_dropout",
+        "norm": "normalization norm_layer",
+        "activation": "act act_layer nonlinearity",
+        "init": "initialization weight_init initializer",
+        "run_dir": "output_dir out_dir log_dir save_dir default_root_dir trainer.default_root_dir",
+        "resume": "ckpt_path checkpoint resume_from_checkpoint resume_from ckpt",
+        "schedule.warmup": "warmup warmup_epochs warmup_steps num_warmup_steps",
+        "seed": "random_seed seed_everything random_state",
+        "name": "exp_name experiment_name run_name exp",
+        "trainer.log_every_n_steps": "log_interval print_freq log_every log_freq",
+        "trainer.check_val_every_n_epoch": "val_interval eval_every val_freq eval_interval",
+        "callbacks.checkpoint.every_n_steps": "save_every save_freq save_interval",
+        "trainer.profiler": "profile profiler",
+        "callbacks": "callback",
+        "metrics": "metric",
+    }
+)
 """A key elsewhere -> ours."""
 
-WORDS = {
-    **dict.fromkeys(
-        ("pretrained", "arch.pretrained", "pretrained_weights", "finetune", "fine_tune"),
-        "weights=torchvision:NAME, weights=FILE or weights=RUN",
-    ),
-    **dict.fromkeys(("precision.bits", "trainer.precision"), "precision=fp32, bf16, fp16 or tf32"),
-    **dict.fromkeys(("amp", "fp16", "mixed_precision", "use_amp", "half", "bf16"), "precision=bf16, or precision=fp16"),
-    **dict.fromkeys(
-        ("gradient_clip_val", "grad_clip", "clip_grad", "max_grad_norm", "trainer.gradient_clip_val"),
-        "clip=norm clip.max_norm=NUMBER",
-    ),
-    "trainer.gradient_clip_algorithm": "clip=norm, value or adaptive",
-    **dict.fromkeys(
-        ("patience", "early_stopping", "early_stop", "callbacks.early_stopping"), "stop=early stop.patience=NUMBER"
-    ),
-    **dict.fromkeys(("ema", "model_ema", "use_ema"), "average=ema"),
-    "ema_decay": "average=ema average.decay=NUMBER",
-    **dict.fromkeys(("sync_batchnorm", "sync_bn", "trainer.sync_batchnorm"), "norm=sync_batch"),
-    **dict.fromkeys(
-        ("trainer.callbacks", "trainer.enable_progress_bar", "trainer.enable_checkpointing"),
-        "callbacks=[checkpoint,progress,throughput,figures], or fewer of them",
-    ),
-    **dict.fromkeys(("project", "wandb_project", "logger.project"), "logger=wandb logger.wandb.project=NAME"),
-    **dict.fromkeys(("tags", "logger.tags"), "logger=wandb logger.wandb.tags=[A,B]"),
-    **dict.fromkeys(("optimizer.name", "optimizer.type"), "optimizer=NAME"),
-    **dict.fromkeys(("mixup", "cutmix", "cutout", "randaugment"), "augment=mixup, cutmix, cutout or randaugment"),
-    **dict.fromkeys(("wandb", "tensorboard", "mlflow", "use_wandb"), "logger=wandb, tensorboard or mlflow"),
-    **dict.fromkeys(("trainer.logger",), "logger=wandb, tensorboard or mlflow"),
-    **dict.fromkeys(("momentum", "beta1", "betas"), "optimizer.momentum=NUMBER, or optimizer.betas=[A,B]"),
-    **dict.fromkeys(("num_workers", "workers", "data.workers"), "data.num_workers=N: threads that decode image files"),
-    "experiment": "recipe=NAME; a group of your own, of --config-dir, is added by +experiment=NAME",
-    **dict.fromkeys(("bn", "batch_norm", "use_bn", "batchnorm"), "norm=batch, or norm=none"),
-    **dict.fromkeys(("trainer.fast_dev_run_batches", "fast_dev_run", "debug"), "trainer.fast_dev_run=true"),
-    **dict.fromkeys(("val_split", "validation_split", "val_size"), "data.val_fraction=SHARE"),
-}
+WORDS = _by_habit(
+    {
+        "weights=torchvision:NAME, weights=FILE or weights=RUN": "pretrained arch.pretrained pretrained_weights"
+        " finetune fine_tune",
+        "precision=fp32, bf16, fp16 or tf32": "precision.bits trainer.precision",
+        "precision=bf16, or precision=fp16": "amp fp16 mixed_precision use_amp half bf16",
+        "clip=norm clip.max_norm=NUMBER": "gradient_clip_val grad_clip clip_grad max_grad_norm"
+        " trainer.gradient_clip_val",
+        "clip=norm, value or adaptive": "trainer.gradient_clip_algorithm",
+        "stop=early stop.patience=NUMBER": "patience early_stopping early_stop callbacks.early_stopping",
+        "average=ema": "ema model_ema use_ema",
+        "average=ema average.decay=NUMBER": "ema_decay",
+        "norm=sync_batch": "sync_batchnorm sync_bn trainer.sync_batchnorm",
+        "callbacks=[checkpoint,progress,throughput,figures], or fewer of them": "trainer.callbacks"
+        " trainer.enable_progress_bar trainer.enable_checkpointing",
+        "logger=wandb logger.wandb.project=NAME": "project wandb_project logger.project",
+        "logger=wandb logger.wandb.tags=[A,B]": "tags logger.tags",
+        "optimizer=NAME": "optimizer.name optimizer.type",
+        "augment=mixup, cutmix, cutout or randaugment": "mixup cutmix cutout randaugment",
+        "logger=wandb, tensorboard or mlflow": "wandb tensorboard mlflow use_wandb trainer.logger",
+        "optimizer.momentum=NUMBER, or optimizer.betas=[A,B]": "momentum beta1 betas",
+        "data.num_workers=N: threads that decode image files": "num_workers workers data.workers",
+        "recipe=NAME; a group of your own, of --config-dir, is added by +experiment=NAME": "experiment",
+        "norm=batch, or norm=none": "bn batch_norm use_bn batchnorm",
+        "trainer.fast_dev_run=true": "trainer.fast_dev_run_batches fast_dev_run debug",
+        "data.val_fraction=SHARE": "val_split validation_split val_size",
+    }
+)
 """A key elsewhere -> what to write here."""
 
 ANSWERS = {
-    "arch": {
-        **dict.fromkeys(("googlenet", "inception_v1_googlenet"), "inception_v1"),
-        "resnet": "resnet18",
-        "vgg": "vgg16",
-        "efficientnet": "efficientnet_b0",
-        "inception": "inception_v3",
-    },
-    "norm": {
-        **dict.fromkeys(("bn", "batch_norm"), "batch"),
-        "gn": "group",
-        "ln": "layer",
-        "in": "instance",
-        "sync_bn": "sync_batch",
-    },
-    "init": {
-        **dict.fromkeys(("kaiming", "kaiming_normal", "kaiming_uniform", "msra"), "he"),
-        **dict.fromkeys(("glorot", "glorot_uniform", "xavier_uniform", "xavier_normal"), "xavier"),
-    },
-    "activation": {"swish": "silu", "lrelu": "leaky_relu", "logistic": "sigmoid"},
-    "pool": {"avg": "average", "mean": "average", "avg_pool": "average", "max_pool": "max", "strided": "strided_conv"},
-    "loss": {
-        **dict.fromkeys(("ce", "nll", "xent", "softmax"), "cross_entropy"),
-        "l2": "mse",
-        "bce_with_logits": "bce",
-    },
-    "optimizer": {"momentum": "sgd", "adam_w": "adamw"},
-    "schedule": {
-        **dict.fromkeys(("cos", "cosine_annealing", "cosine_annealing_lr"), "cosine"),
-        "step_lr": "step",
-        "reduce_lr_on_plateau": "plateau",
-        "one_cycle_lr": "onecycle",
-    },
-    "data": {"image_folder": "folder", "custom": "folder", "fake": "synthetic"},
-    "precision": {
-        **dict.fromkeys(("half", "16", "16-mixed", "float16"), "fp16"),
-        **dict.fromkeys(("bf16-mixed", "bfloat16", "amp"), "bf16"),
-        **dict.fromkeys(("32", "32-true", "float32", "full"), "fp32"),
-    },
-    "logger": {"tb": "tensorboard", "csv": "none", "wb": "wandb"},
-    "average": {"swa": "polyak", "model_ema": "ema"},
-    "stop": {"early_stopping": "early", "patience": "early"},
-    "clip": {"gradient_norm": "norm", "agc": "adaptive", "global_norm": "norm"},
+    group: _by_habit(habits)
+    for group, habits in {
+        "arch": {
+            "inception_v1": "googlenet inception_v1_googlenet",
+            "resnet18": "resnet",
+            "vgg16": "vgg",
+            "efficientnet_b0": "efficientnet",
+            "inception_v3": "inception",
+        },
+        "norm": {"batch": "bn batch_norm", "group": "gn", "layer": "ln", "instance": "in", "sync_batch": "sync_bn"},
+        "init": {
+            "he": "kaiming kaiming_normal kaiming_uniform msra",
+            "xavier": "glorot glorot_uniform xavier_uniform xavier_normal",
+        },
+        "activation": {"silu": "swish", "leaky_relu": "lrelu", "sigmoid": "logistic"},
+        "pool": {"average": "avg mean avg_pool", "max": "max_pool", "strided_conv": "strided"},
+        "loss": {"cross_entropy": "ce nll xent softmax", "mse": "l2", "bce": "bce_with_logits"},
+        "optimizer": {"sgd": "momentum", "adamw": "adam_w"},
+        "schedule": {
+            "cosine": "cos cosine_annealing cosine_annealing_lr",
+            "step": "step_lr",
+            "plateau": "reduce_lr_on_plateau",
+            "onecycle": "one_cycle_lr",
+        },
+        "data": {"folder": "image_folder custom", "synthetic": "fake"},
+        "precision": {
+            "fp16": "half 16 16-mixed float16",
+            "bf16": "bf16-mixed bfloat16 amp",
+            "fp32": "32 32-true float32 full",
+        },
+        "logger": {"tensorboard": "tb", "none": "csv", "wandb": "wb"},
+        "average": {"polyak": "swa", "ema": "model_ema"},
+        "stop": {"early": "early_stopping patience"},
+        "clip": {"norm": "gradient_norm global_norm", "adaptive": "agc"},
+    }.items()
 }
 """A group's answer elsewhere -> ours, however it is spelt."""
 
-VERBS = {
-    **dict.fromkeys(("fit", "run"), "train"),
-    **dict.fromkeys(("test", "validate", "val", "score"), "evaluate"),
-    **dict.fromkeys(("infer", "inference", "classify"), "predict"),
-    **dict.fromkeys(("multirun", "tune", "search", "hpo"), "train -m"),
-}
+VERBS = _by_habit(
+    {"train": "fit run", "evaluate": "test validate val score", "predict": "infer inference classify"}
+    | {"train -m": "multirun tune search hpo"}
+)
 """A verb elsewhere -> ours."""
 
 
