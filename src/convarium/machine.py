@@ -22,6 +22,17 @@ AT_ONCE_SECONDS = 0.5  # the terminal and a parent may both pass on one Ctrl-C
 
 
 @contextmanager
+def handlers_given_back(*signums: int) -> Iterator[None]:
+    """Restore the handlers of these signals at the end."""
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
 def signals_wait(*signums: int) -> Iterator[None]:
     """Hear these signals only when this is done; but a second Ctrl-C is a KeyboardInterrupt at once."""
     if threading.current_thread() is not threading.main_thread():  # which alone hears signals
@@ -35,12 +46,10 @@ def signals_wait(*signums: int) -> Iterator[None]:
             raise KeyboardInterrupt
         heard.append((signum, now))
 
-    before = {signum: signal.signal(signum, note) for signum in signums}
-    try:
+    with handlers_given_back(*signums):
+        for signum in signums:
+            signal.signal(signum, note)
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
     if heard:
         signal.raise_signal(heard[0][0])
 

@@ -11,6 +11,8 @@ import lightning.pytorch as L
 import torch
 import torch.distributed as dist
 
+from convarium.machine import handlers_given_back
+
 SECOND_CTRL_C_SECONDS = 2.0
 
 
@@ -46,12 +48,10 @@ class StopRequest:
         noted = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             noted.append(signal.SIGHUP)
-        before = {signum: signal.signal(signum, self._note) for signum in noted}
-        try:
+        with handlers_given_back(*noted):
+            for signum in noted:
+                signal.signal(signum, self._note)
             yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def begin(self, trainer: L.Trainer) -> None:
         """From here on `agreed` is asked after every step."""

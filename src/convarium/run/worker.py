@@ -16,7 +16,7 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import ConfigError, RunError
-from convarium.machine import die_with_parent
+from convarium.machine import die_with_parent, handlers_given_back
 from convarium.run.console import tee
 from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
@@ -24,12 +24,7 @@ from convarium.run.finished import check_resumable
 from convarium.run.fit import assemble, fit
 from convarium.run.prepare import prepare
 
-TAKEN = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-)  # by torch's launcher, which does not give them back
+TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by torch's launcher, and not given back
 SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to stop
 
 
@@ -79,17 +74,14 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
     )
-    before = {signum: signal.getsignal(signum) for signum in TAKEN}
     try:
-        elastic_launch(launcher, function)(*arguments)
+        with handlers_given_back(*TAKEN):
+            elastic_launch(launcher, function)(*arguments)
     except ChildFailedError as failures:
         rank, failure = failures.get_first_failure()
         raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
     except SignalException as stop:
         raise Stopped(stop.sigval) from stop
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _traceback(message: Any) -> str:
