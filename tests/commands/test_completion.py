@@ -59,7 +59,7 @@ def test_bash_completes_at_the_tab_key(line: str, becomes: str) -> None:
         ("convarium train --cfg ", ["job", "hydra", "all"]),
         ("convarium evaluate runs/a split=", ["split=test", "split=val"]),
         ("convarium evaluate data.test_", ["data.test_size="]),
-        ("convarium evaluate optim", []),  # no key of an evaluation
+        *((f"convarium evaluate {word}", []) for word in ("optim", "init", "drop")),  # no keys of an evaluation
         ("convarium data fetch cifar", ["cifar10", "cifar100"]),
         ("convarium list trainer.max_e", ["trainer.max_epochs"]),
         ("convarium completion f", ["fish"]),

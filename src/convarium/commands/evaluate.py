@@ -5,6 +5,7 @@ import sys
 from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
+from convarium.config.keys import EVALUATE, NETWORK, names_with
 from convarium.progress_bar import doing
 from convarium.trained import SPLITS, WEIGHTS
 from convarium.wording import printable
@@ -84,19 +85,5 @@ VERB = Verb(
     },
     overrides="keys of data, precision, trainer, threads and test; without a RUN also those of the network",
     example="convarium evaluate runs/digits split=val weights=best, or: convarium evaluate arch=resnet20 weights=FILE",
-    groups=(
-        "arch",
-        "norm",
-        "activation",
-        "pool",
-        "init",
-        "dropout",
-        "data",
-        "loss",
-        "metrics",
-        "precision",
-        "trainer",
-        "threads",
-        "test",
-    ),
+    groups=tuple(dict.fromkeys(key.partition(".")[0] for part in (NETWORK, EVALUATE) for key in names_with(part))),
 )
