@@ -32,14 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION, WRONG, QUIET = "#4c78a8", "#e4572e", "#b2182b", "#6b7280"
-BEST: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 8,
-    "linestyle": "none",
-    "label": "_best",
-    "markerfacecolor": "none",
-    "markeredgecolor": VALIDATION,
-}
+RING: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgecolor": VALIDATION, "label": "_best"}
 ABOVE = 1.02  # where titles stand, out of the way of what is drawn at the upper edge
 SAID: dict[str, Any] = {"color": VALIDATION, "fontsize": 9, "fontweight": "normal"}
 STYLE: dict[str, Any] = {
@@ -259,11 +252,9 @@ def learning_curves(
             finite = [value for value in y if value == value]
             if split == "val" and finite:
                 value = best(finite)
-                at = max(
-                    where for where, one in zip(x, y, strict=True) if one == value
-                )  # of equals the last, as best.ckpt
+                at = x[len(y) - 1 - y[::-1].index(value)]  # of equals the last, as best.ckpt
                 text = f"{value:.4f}" if name == "loss" or not is_share else f"{100 * value:.2f} %"
-                axes.plot([at], [value], **BEST)
+                axes.plot([at], [value], "o", **RING)
                 axes.set_title(f"best {text}, {unit} {at:g}", loc="right", y=ABOVE, **SAID)
     if not (loss_axes.get_lines() or metric_axes.get_lines()):
         raise ValueError("metrics.csv has no losses")
