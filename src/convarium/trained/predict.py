@@ -66,14 +66,12 @@ def predict(
     with Progress() as progress:
         progress.begin(len(files), "images")
         opened = _opened(data, files, bad, progress)
-        while batch := list(islice(opened, BATCH)):
+        while not (bad and on_bad_file == "raise") and (batch := list(islice(opened, BATCH))):
             with torch.inference_mode():
                 rows = probabilities(net(data.normalize(torch.stack([image for _, image in batch]).to(device))).cpu())
             best = rows.topk(top or min(TOP, len(names)))
             for (file, _), *found in zip(batch, best.indices.tolist(), best.values.tolist(), strict=True):
                 guesses[file] = [Guess(number, names[number], p) for number, p in zip(*found, strict=True)]
-            if bad and on_bad_file == "raise":
-                break
     if bad and on_bad_file == "raise":
         file, why = next(iter(bad.items()))
         raise ConfigError(f"{file}: {why}; on_bad_file=skip answers for the other images")
