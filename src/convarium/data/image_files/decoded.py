@@ -11,6 +11,7 @@ import torch
 
 from convarium.data.image_files.files import Files
 from convarium.data.sources import InMemory
+from convarium.files import appearing, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,7 @@ def _kept(files: Files, array: Path, notes: Path) -> InMemory | None:
 def _write(files: Files, array: Path, notes: Path) -> None:
     """Raises OSError."""
     array.parent.mkdir(parents=True, exist_ok=True)
-    temporary = array.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with appearing(array) as temporary:
         shape = (len(files), *files.shape.pixels)
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk says so now, not by a signal when the pixels are written
@@ -62,11 +62,7 @@ def _write(files: Files, array: Path, notes: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         files.load(torch.from_numpy(pixels))
         pixels.flush()
-        os.replace(temporary, array)
-        temporary.write_text(json.dumps({"bad": files.bad}))
-        os.replace(temporary, notes)  # last: it says that the array is whole
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(notes, json.dumps({"bad": files.bad}))  # last: it says that the array is whole
 
 
 def _digest(files: Files) -> str:
