@@ -16,6 +16,7 @@ from convarium.archs.weights.files import tensors
 from convarium.archs.weights.fitting import AUXILIARY
 from convarium.archs.weights.layout import Layout, Settings, State, crop
 from convarium.progress_bar import Progress
+from convarium.wording import one_line
 
 LIKENESS = 0.8  # share of equal shapes; other channels and classes change two of many
 
@@ -47,7 +48,7 @@ class Download(NamedTuple):
                     torch.hub.download_url_to_file(self.entry.url, str(file), expected and expected[1])
             return tensors(self.entry.get_state_dict(map_location="cpu", check_hash=True, weights_only=True))
         except Exception as error:  # of the network, of the disk, of torch
-            why = " ".join(str(error).split())[:200]
+            why = one_line(error, 200)
             raise ValueError(f"{self.entry.url} cannot be had ({why}); put the file into {folder}") from error
 
 
