@@ -18,9 +18,9 @@ from convarium.config.accepts import WEIGHTS, shown
 from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.identity import name_of
-from convarium.config.keys import PATH, check_values, has_part, leaves, outward, row
+from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import keys_of, readable
-from convarium.config.resolvers import own_cache
+from convarium.config.resolvers import outward
 from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
@@ -102,7 +102,7 @@ class Conf(Groups):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})
         Comparison(self, baseline).compare_all(given, resolved)
-        for group in RULES.keys() - resolved.keys():
+        for group in (group for group in RULES if group not in resolved):
             raise ConfigError(f"{group}=[]: {group} has one answer. One of: {', '.join(self.members(group))}")
         if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
             raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
@@ -120,11 +120,9 @@ class Conf(Groups):
     def _check_outward(self, resolved: dict[str, Any], overrides: Sequence[str]) -> None:
         """Refuse what somebody else's yaml file says of where something is kept or sent, unless it was typed too."""
         others = self.said_by_others([word for word in overrides if not word.startswith("~")])
-        if not others:
-            return
-        typed = keys_of(overrides)
+        typed = keys_of(overrides) if others else ()
         for key, value in outward(resolved).items():
-            if key in others and key not in typed and value != own_cache():
+            if key in others and key not in typed:
                 accepted = "where something is kept or sent say the command line and the folders of CONVARIUM_TRUST"
                 raise ConfigError(f"{key}={value}: said by {others[key]}; {accepted}")
 
@@ -179,9 +177,8 @@ def _make_paths_absolute(node: dict[str, Any], key: str = "") -> None:
             if name == "weights" and os.path.isdir(path):  # a run
                 node[name] = os.path.join(path, "weights.safetensors")
             if max(map(len, os.fsencode(path).split(b"/"))) > 255 or len(os.fsencode(path)) > LONGEST_PATH:
-                raise ConfigError(
-                    f"{inside}={value[:60]}...: too long; a name has up to 255 bytes, a path {LONGEST_PATH}"
-                )
+                wrong = f"too long; a name has up to 255 bytes, a path {LONGEST_PATH}"
+                raise ConfigError(f"{inside}={value[:60]}...: {wrong}")
 
 
 def _is_elsewhere(value: str) -> bool:

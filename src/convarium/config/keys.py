@@ -406,11 +406,6 @@ def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for deeper in inside for key, value in deeper.items()}
 
 
-def outward(config: dict[str, Any]) -> dict[str, Any]:
-    """The values of a resolved config that say where something is kept or sent beside the run's folder."""
-    return {key: value for key, value in leaves(config).items() if value is not None and has_part(key, OUTWARD)}
-
-
 def check_values(config: dict[str, Any]) -> None:
     """Check every value of a resolved config; the shallower of two keys that hold the same wrong value is named.
 

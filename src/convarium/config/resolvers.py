@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from convarium.config.keys import OUTWARD, has_part, leaves
 from convarium.data.facts import emnist, folder_classes, folder_image_size
 
 
@@ -22,6 +23,12 @@ def packed(root: str, fact: str) -> Any:
 def own_cache() -> str:
     """The folder of this person that keeps what was decoded."""
     return os.environ.get("CONVARIUM_CACHE", "~/.cache/convarium")
+
+
+def outward(config: dict[str, Any]) -> dict[str, Any]:
+    """The values of a resolved config that say where something is kept or sent: not in the run's folder, not there."""
+    said = {key: value for key, value in leaves(config).items() if has_part(key, OUTWARD)}
+    return {key: value for key, value in said.items() if value not in (None, own_cache())}
 
 
 RESOLVERS: dict[str, Callable[..., Any]] = {

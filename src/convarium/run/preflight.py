@@ -136,7 +136,7 @@ def check_memory(net: nn.Module, config: dict[str, Any], placement: Placement) -
     What is kept of a batch on its way through the layers is not counted. The ranks of a CPU share its memory.
     """
     device = torch.cuda.get_device_properties(0).total_memory if placement.accelerator == "cuda" else None
-    ranks = placement.devices if device is None else 1
+    sharing = placement.devices if device is None else 1
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     kept = _bytes([*net.state_dict().values(), *trained])
     if kept > 1e9:  # the optimizer takes a step without values, which takes a moment
@@ -147,16 +147,13 @@ def check_memory(net: nn.Module, config: dict[str, Any], placement: Placement) -
         optimizer.step()
         states = (value for state in optimizer.state.values() for value in state.values())
         kept += _bytes([value for value in states if isinstance(value, Tensor)])
-    what = (
-        f"arch={_choice(config, 'arch')}: the network, its gradients and optimizer={_choice(config, 'optimizer')} take"
-    )
-    require_memory(ranks * kept, what, device)
+    what = f"the network, its gradients and optimizer={_choice(config, 'optimizer')} take"
+    require_memory(sharing * kept, f"arch={_choice(config, 'arch')}: {what}", device)
     data = config["data"]
-    images = config["batch_size"] // config["trainer"]["accumulate_grad_batches"]
-    batch = (
-        images * int(data["channels"]) * int(data["image_size"]) ** 2 * 4 // (1 if device is None else placement.ranks)
+    batch = _per_device(config, placement) * int(data["channels"]) * int(data["image_size"]) ** 2 * 4
+    require_memory(
+        sharing * batch, f"batch_size={config['batch_size']}: images of {data['image_size']} pixels take", device
     )
-    require_memory(batch, f"batch_size={config['batch_size']}: images of {data['image_size']} pixels take", device)
 
 
 def _bytes(tensors: list[Tensor]) -> int:

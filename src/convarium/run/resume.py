@@ -9,9 +9,9 @@ import yaml
 from convarium.config.accepts import shown
 from convarium.config.compose import Composed, Conf, check_config
 from convarium.config.identity import may_change
-from convarium.config.keys import GROWS, LAYOUT, Part, check_values, has_part, leaves, outward
+from convarium.config.keys import GROWS, LAYOUT, Part, check_values, has_part, leaves
 from convarium.config.overrides import keys_of, quoted, readable, values_of
-from convarium.config.resolvers import own_cache
+from convarium.config.resolvers import outward, own_cache
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError, RunError
 from convarium.files import read_regular
@@ -39,11 +39,10 @@ def resume_config(
     change, RunError for a folder that holds no run.
     """
     run = RunDirectory.open(run_dir)
-    typed = [word.lstrip("+").partition("=")[0] for word in overrides]
-    frozen = read_config(run, typed)
+    frozen = read_config(run, overrides)
     frozen["run_dir"], frozen["resume"] = str(run.path), None
     if not overrides:
-        check_outward(run, frozen, typed)
+        check_outward(run, frozen, ())
         return frozen, read_overrides(run), []
     words = readable(overrides)
     for word in words:
@@ -62,7 +61,7 @@ def resume_config(
         if change.now is not MISSING:
             _put(frozen, change.key, change.now)
     check_config(frozen, new.choices)
-    check_outward(run, frozen, typed)
+    check_outward(run, frozen, overrides)
     lines = [
         f"{key}: {_shown(then)} -> {_shown(now)}"
         for key, then, now in changes
@@ -88,10 +87,10 @@ def overrides_from_here(run: RunDirectory, frozen: dict[str, Any], words: Sequen
     return overrides
 
 
-def read_config(run: RunDirectory, typed: Sequence[str] = ()) -> dict[str, Any]:
+def read_config(run: RunDirectory, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The config of a run, its targets and values checked. Raises RunError when it is not there or not one of ours.
 
-    It may be somebody else's: what was decoded is kept where this person keeps it, unless data.cache is typed.
+    It may be somebody else's: what was decoded is kept where this person keeps it, unless `overrides` name data.cache.
     """
     config = run.config()
     lacking = [name for name in (*RULES, "seed", "batch_size") if name not in config]
@@ -99,19 +98,23 @@ def read_config(run: RunDirectory, typed: Sequence[str] = ()) -> dict[str, Any]:
         raise RunError(f"{run.config_file}: not the config of a run{f' (it lacks {lacking[0]})' if lacking else ''}")
     check_targets(config)
     check_values(config)
-    if config["data"].get("cache") and "data.cache" not in typed:
+    if config["data"].get("cache") and "data.cache" not in _typed(overrides):
         config["data"]["cache"] = own_cache()
     return config
 
 
-def check_outward(run: RunDirectory, config: dict[str, Any], typed: Sequence[str], part: Part = LAYOUT) -> None:
-    """Refuse what the config of a run, maybe somebody else's, says of where something is kept or sent unless the key is
-    typed. part: of which keys; raises ConfigError.
+def check_outward(run: RunDirectory, config: dict[str, Any], overrides: Sequence[str], part: Part = LAYOUT) -> None:
+    """Refuse what the config of a run, maybe somebody else's, says of where something is kept or sent, unless overrides
+    name the key. part: of which keys; raises ConfigError.
     """
     for key, value in outward(config).items():
-        if key not in typed and value != own_cache() and has_part(key, part):
+        if key not in _typed(overrides) and has_part(key, part):
             meant = f"if you mean it, add {key}={value}; of a sweep, give its command again"
             raise ConfigError(f"{key}={value}: is what {run.config_file} says; {meant}")
+
+
+def _typed(overrides: Sequence[str]) -> list[str]:
+    return [word.lstrip("+").partition("=")[0] for word in overrides]
 
 
 def read_overrides(run: RunDirectory) -> list[str]:

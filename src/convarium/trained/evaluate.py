@@ -134,9 +134,8 @@ def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
 
 def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The config of a run changed by overrides, and the keys that these name."""
-    typed = [word.lstrip("+").partition("=")[0] for word in overrides]
-    frozen = read_config(run, typed)
-    check_outward(run, frozen, typed, EVALUATE)
+    frozen = read_config(run, overrides)
+    check_outward(run, frozen, overrides, EVALUATE)
     if not overrides:
         return frozen, []
     words = readable(overrides)
