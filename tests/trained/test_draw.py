@@ -20,7 +20,8 @@ def drawn(run: RunDirectory) -> dict[str, bytes]:
 def test_the_figures_are_those_of_the_run_bit_for_bit_and_nothing_else_changes(
     convarium: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = experiment("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", "callbacks.figures.worst=3")
+    words = ("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", "callbacks.figures.worst=3")
+    run = experiment(*words, "trainer.max_epochs=2", "stop=early")
     before = drawn(run)
     shutil.rmtree(run.path / "figures")
     capsys.readouterr()

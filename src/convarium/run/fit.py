@@ -126,8 +126,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         metrics=build(config["metrics"], "metrics"),
         seed=config["seed"],
     )
-    nodes = {name: directed(node, config, f"callbacks.{name}") for name, node in config["callbacks"].items()}
-    callbacks = list(build(nodes, "callbacks").values())
+    callbacks = build_callbacks(config)
     averaging = Averaging(prepared.average) if prepared.average else None
     early = build(directed(config["stop"], config, "stop"), "stop")
     stop = StopRequest()
@@ -156,6 +155,12 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
     drop_signals(trainer)
     forget_that_steps_are_limited(trainer)
     return Experiment(learner, trainer, checkpoint, averaging, stop, loaded)
+
+
+def build_callbacks(config: dict[str, Any]) -> list[L.Callback]:
+    """The callbacks of a config; one that monitors a figure knows which way that is better."""
+    nodes = {name: directed(node, config, f"callbacks.{name}") for name, node in config["callbacks"].items()}
+    return list(build(nodes, "callbacks").values())
 
 
 def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume: bool) -> int:

@@ -9,6 +9,7 @@ from convarium.data.module import ImageData, Samples
 from convarium.errors import ConfigError, RunError
 from convarium.observe.figures import Figures
 from convarium.run.directory import RunDirectory
+from convarium.run.fit import build_callbacks
 from convarium.trained.evaluate import measure, prepare
 from convarium.wording import one_line
 
@@ -19,7 +20,7 @@ def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
     """Draw the learning curves out of metrics.csv, training images, and what `weights` do on the test split; the files.
     What cannot be drawn is a line of log."""
     config = run.config()
-    callbacks = [*build(config["callbacks"], "callbacks").values(), build(config["stop"], "stop")]
+    callbacks = build_callbacks(config)
     figures = next((callback for callback in callbacks if isinstance(callback, Figures)), Figures())
     figures.folder = run.path / "figures"
 
