@@ -51,6 +51,17 @@ def test_a_word_that_hydra_fails_at_is_refused_in_one_line(word: str, says: str)
         Conf().compose([word])
 
 
+def test_a_list_of_one_answer_is_that_answer(conf: Conf) -> None:
+    plain = {"arch": "mlp", "data": "digits", "norm": "batch", "augment": "flip", "logger": "tensorboard"}
+    listed = conf.compose([f"{group}=[{name}]" for group, name in plain.items()])
+    assert listed.config == conf.compose([f"{group}={name}" for group, name in plain.items()]).config
+    assert listed.config["name"] == "mlp-digits-batch-flip"
+
+
+def test_a_long_value_of_hydras_own_is_no_answer(conf: Conf) -> None:
+    conf.compose(["hydra.job.name=" + 210 * "x"])
+
+
 def test_the_defaults_compose_to_a_plain_resolved_config(conf: Conf) -> None:
     composed = conf.compose([])
     assert composed.config["name"] == "lenet5-digits"

@@ -28,6 +28,7 @@ from convarium.config.catalog import conf_dir
 from convarium.config.keys import leaves
 from convarium.config.overrides import parse
 from convarium.config.resolvers import register
+from convarium.config.targets import RULES
 from convarium.errors import ConfigError
 from convarium.yaml_text import SCHEME
 
@@ -135,8 +136,9 @@ class Groups:
             for group, member in whole.hydra.runtime.choices.items():
                 if member is not None and not group.startswith("hydra/"):
                     choices[group] = member
-            for group, members in _several(defaults, self.root).items():
-                choices[group] = members
+            for group, members in _listed(defaults, self.root).items():
+                if len(members) > 1 or group in RULES:
+                    choices[group] = members if len(members) > 1 else choices.get(group, members[0])
             plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
             self._baselines[groups] = Baseline(cfg, plain, choices)
         return self._baselines[groups]
@@ -150,7 +152,7 @@ class Groups:
             for override in parsed
         ]
         for override, choice in zip(parsed, chooses, strict=True):
-            if choice and not override.is_sweep_override():
+            if choice and not override.is_sweep_override() and not override.key_or_group.startswith("hydra."):
                 self._check_names(override)
         groups = tuple(str(override.input_line) for override, choice in zip(parsed, chooses, strict=True) if choice)
         return groups, [override for override, choice in zip(parsed, chooses, strict=True) if not choice]
@@ -223,14 +225,14 @@ def check_hydra_node(cfg: DictConfig) -> None:
                 raise ConfigError(f"{key}={said}: not allowed there{f'; accepted: {accepted}' if accepted else ''}")
 
 
-def _several(defaults: Sequence[ResultDefault], root: str) -> Choices:
-    """The groups of which the root lists several members; Hydra's own record of choices leaves these out."""
+def _listed(defaults: Sequence[ResultDefault], root: str) -> dict[str, list[str]]:
+    """The members of each group that the root lists; Hydra's own record of choices has none of `group=[A]`, or more."""
     members: dict[str, list[str]] = {}
     for item in defaults:
         group, slash, member = str(item.config_path).partition("/")
         if slash and item.parent == root:
             members.setdefault(group, []).append(member)
-    return {group: names for group, names in members.items() if len(names) > 1}
+    return members
 
 
 class Loader(ConfigLoaderImpl):
