@@ -148,10 +148,8 @@ def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str],
         if task.job.key not in known:
             entry |= {"key": task.job.key, "swept": task.job.swept, "words": task.job.words}
         entries.append(entry)
-    watched: dict[str, Any] = {}
-    for task in tasks[:1]:
-        node = task.job.config["callbacks"].get("checkpoint") or {}
-        watched = directed(node, task.job.config, "callbacks.checkpoint")
+    config: dict[str, Any] = tasks[0].job.config if tasks else {"callbacks": {}}
+    watched = directed(config["callbacks"].get("checkpoint") or {}, config, "callbacks.checkpoint")
     before = sweep.description()
     chosen_by = {name: watched.get(name, before.get(name)) for name in ("monitor", "mode")}
     sweep.describe(axes=axes, **chosen_by, **rest)
