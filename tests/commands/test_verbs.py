@@ -55,6 +55,8 @@ def test_an_option_may_be_written_with_dashes() -> None:
     words = VERB.read(["run", "--weights", "best", "--output=a", "--data.root=b", "--batch-size=2"])
     assert (words.positions, words.options) == (["run"], {"weights": "best", "output": "a"})
     assert words.overrides == ["data.root=b", "batch_size=2"]
+    with pytest.raises(ConfigError, match=r"^--output: expected a value; write output=VALUE$"):
+        VERB.read(["run", "--output"])
 
 
 @pytest.mark.parametrize(

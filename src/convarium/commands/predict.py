@@ -22,7 +22,7 @@ def run(words: Words) -> int:
     images = words.positions[1:]
     if not images:
         raise VERB.misused("no images given")
-    missing = [image for image in images if not os.path.lexists(Path(image).expanduser())]
+    missing = [image for image in images if not os.path.lexists(image)]
     if missing:
         raise ConfigError(f"{missing[0]}: no such image")
     top = words.whole("top") if "top" in words.options else None
@@ -31,8 +31,7 @@ def run(words: Words) -> int:
         from convarium.trained.predict import predict
 
     run, weights = RunDirectory.open(folder), words.value("weights")
-    paths = (Path(image).expanduser() for image in images)
-    found = predict(run, paths, weights=weights, top=top, on_bad_file=words.value("on_bad_file"))
+    found = predict(run, map(Path, images), weights=weights, top=top, on_bad_file=words.value("on_bad_file"))
     bad = [prediction for prediction in found if prediction.bad]
     if words.as_json:
         rows = [

@@ -90,7 +90,9 @@ class Verb:
             if word == "--json":
                 word = "format=json"
             elif word.startswith("--") and (key := key.replace("-", "_")) in self.options:  # --top 3, --top=3
-                word = f"{key}={value if equals else next(rest, '')}"
+                if not equals and (value := next(rest, "")) == "":
+                    raise ConfigError(f"{word}: expected a value; write {key}=VALUE")
+                word = f"{key}={value}"
             elif word.startswith("--") and equals and self.overrides:
                 word = undashed(word)
             elif word.startswith("-"):
