@@ -132,8 +132,7 @@ def find_verb(words: Sequence[str]) -> "tuple[Verb, Sequence[str]]":
         return _load(first), rest
     actions, verbs = _actions(first), list(dict.fromkeys(name.split()[0] for name in VERBS))
     if not actions:
-        ours = VERBS_ELSEWHERE.get(first)
-        near = f"; did you mean '{ours}'?" if ours else nearest(first, verbs)
+        near = nearest(first, verbs, VERBS_ELSEWHERE.get(first))
         raise ConfigError(f"{first}: unknown verb{near} One of: {', '.join(verbs)}")
     if first == "sweep" and rest and "=" in rest[0]:
         raise ConfigError(f"{rest[0]}: a sweep begins with: convarium train -m {rest[0]}")

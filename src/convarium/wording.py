@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterable
 
 
-def nearest(word: str, among: Iterable[str]) -> str:
-    """ "; did you mean 'batch'?", or "." where nothing is near. A beginning of a longer word is near to it."""
+def nearest(word: str, among: Iterable[str], habit: str | None = None) -> str:
+    """ "; did you mean 'batch'?", or "." where nothing is near. A beginning of a longer word is near to it.
+    habit: what people mean who write `word` from habit."""
     valid = list(among)
     near = (
-        [name for name in valid if plain(name) == plain(word)]
+        ([habit] if habit else [])
+        or [name for name in valid if plain(name) == plain(word)]
         or difflib.get_close_matches(word, valid, n=1)
         or [name for name in valid if len(word) > 2 and name.startswith(word)]
     )

@@ -93,8 +93,8 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
         return f"{path}: no such config"
     written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
     ours, elsewhere = answer(group, member), meant(member)
-    near = f"; did you mean '{ours}'?" if ours else f"; write {elsewhere}." if elsewhere else None
-    return f"{written}: unknown{near or nearest(member, groups.members(group))} {_listed(group, groups)}"
+    near = f"; write {elsewhere}." if elsewhere and not ours else nearest(member, groups.members(group), ours)
+    return f"{written}: unknown{near} {_listed(group, groups)}"
 
 
 def _listed(group: str, groups: Groups) -> str:
@@ -112,8 +112,7 @@ def _wrong_value(error: ValueError, groups: Groups, parsed: list[Override]) -> s
         if not group:
             return _unreadable(str(override.input_line), groups)
         if group in groups.groups and not isinstance(override.value(), (str, list, dict)):
-            ours = answer(group, str(override.value()))
-            near = f"; did you mean '{ours}'?" if ours else "."
+            near = nearest("", (), answer(group, str(override.value())))
             return f"{override.input_line}: not an answer{near} {_listed(group, groups)}"
         try:
             groups.merge([str(override.input_line)])
