@@ -66,11 +66,8 @@ class Part(Flag):
     ONCE = auto()  # of one command, not of the sweep that it goes on with
 
 
-NONE, LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, DERIVED, OUTWARD, ONCE = (
-    Part.NONE,
-    *(Part.LAYOUT, Part.RESULT, Part.RESUME, Part.GROWS, Part.EVALUATE, Part.NETWORK),
-    *(Part.TRAINING, Part.UNSEEN, Part.PATH, Part.TEXT, Part.DERIVED, Part.OUTWARD, Part.ONCE),
-)
+NONE = Part.NONE
+LAYOUT, RESULT, RESUME, GROWS, EVALUATE, NETWORK, TRAINING, UNSEEN, PATH, TEXT, DERIVED, OUTWARD, ONCE = Part
 
 
 class Key(NamedTuple):
