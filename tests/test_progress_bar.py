@@ -54,6 +54,16 @@ def test_a_terminal_is_told_every_second_what_is_done_and_nothing_of_it_is_left(
         assert seen() == f"{ERASE}load torch  0:00:01{ERASE}load torch  0:00:02{ERASE}"
 
 
+def test_of_what_is_done_within_something_else_the_inner_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as seen:
+        with doing("outer"):
+            with doing("inner"):
+                time.sleep(1.5)
+            assert seen() == f"{ERASE}inner  0:00:01{ERASE}"
+            time.sleep(1.0)
+        assert f"{ERASE}outer  0:00:0" in seen()
+
+
 def test_a_bar_takes_the_place_of_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch) as seen:
         with doing("read"):

@@ -15,21 +15,23 @@ SECONDS = 10.0
 """Between two lines where there is no terminal."""
 NARROWEST, WIDEST, GAPS = 3, 24, 5  # characters of a bar, and around it
 ERASE = "\r\x1b[K"
+_at_work: list[threading.Event] = []  # what is done within what; the last of them is said
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Say on a terminal, once a second, what is done and for how long by now; the line is gone at the end, and where a
-    bar is drawn meanwhile it has the place."""
+    bar is drawn meanwhile, or something is done within it, that has the place."""
     stream = sys.stderr
     if not _draws(stream):
         yield
         return
     over, began = threading.Event(), time.monotonic()
+    _at_work.append(over)
 
     def tell() -> None:
         while not over.wait(1.0):
-            if not Bar.drawn:
+            if over is _at_work[-1] and not Bar.drawn:
                 with suppress(OSError, ValueError):
                     stream.write(f"{ERASE}{what}  {timedelta(seconds=round(time.monotonic() - began))}")
                     stream.flush()
@@ -41,6 +43,7 @@ def doing(what: str) -> Iterator[None]:
     finally:
         over.set()
         teller.join()
+        _at_work.remove(over)
         with suppress(OSError, ValueError):
             stream.write(ERASE)
             stream.flush()
