@@ -64,6 +64,29 @@ def test_of_what_is_done_within_something_else_the_inner_is_said(monkeypatch: py
         assert f"{ERASE}outer  0:00:0" in seen()
 
 
+def test_the_line_of_another_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(("start", "", "end"))
+    with terminal(monkeypatch) as seen:
+        with doing(lambda: next(said, "end")):
+            time.sleep(2.5)
+            assert seen() == f"{ERASE}start  0:00:01"
+            time.sleep(1.0)
+        assert seen() == f"{ERASE}start  0:00:01{ERASE}end  0:00:01{ERASE}"
+    with terminal(monkeypatch) as seen:
+        with doing(lambda: ""):
+            time.sleep(1.2)
+        assert seen() == ""
+
+
+def test_what_is_over_while_a_bar_is_drawn_leaves_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as seen, Progress() as progress:
+        progress.begin(10, "pictures")
+        before = seen()
+        with doing("draw"):
+            pass
+        assert seen() == before
+
+
 def test_a_bar_takes_the_place_of_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch) as seen:
         with doing("read"):

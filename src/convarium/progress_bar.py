@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Self, TextIO
@@ -19,21 +19,30 @@ _at_work: list[threading.Event] = []  # what is done within what; the last of th
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
+def doing(what: str | Callable[[], str]) -> Iterator[None]:
     """Say on a terminal, once a second, what is done and for how long by now; the line is gone at the end, and where a
-    bar is drawn meanwhile, or something is done within it, that has the place."""
+    bar is drawn meanwhile, or something is done within it, that has the place.
+
+    what: or a function that gives it, and nothing while the terminal is another process's, which erases the line.
+    """
     stream = sys.stderr
     if not _draws(stream):
         yield
         return
     over, began = threading.Event(), time.monotonic()
+    said = what if isinstance(what, str) else ""
     _at_work.append(over)
 
     def tell() -> None:
+        nonlocal began, said
         while not over.wait(1.0):
-            if over is _at_work[-1] and not Bar.drawn:
+            if over is not _at_work[-1] or Bar.drawn:
+                continue
+            before, said = said, what if isinstance(what, str) else what()
+            began = began if said == before or not before else time.monotonic()
+            if said:
                 with suppress(OSError, ValueError):
-                    stream.write(f"{ERASE}{what}  {timedelta(seconds=round(time.monotonic() - began))}")
+                    stream.write(f"{ERASE}{said}  {timedelta(seconds=round(time.monotonic() - began))}")
                     stream.flush()
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -44,9 +53,16 @@ def doing(what: str) -> Iterator[None]:
         over.set()
         teller.join()
         _at_work.remove(over)
+        if said and not Bar.drawn:
+            erase_line()
+
+
+def erase_line() -> None:
+    """Erase what was said by `doing`, here or in the process that has started this one."""
+    if _draws(sys.stderr):
         with suppress(OSError, ValueError):
-            stream.write(ERASE)
-            stream.flush()
+            sys.stderr.write(ERASE)
+            sys.stderr.flush()
 
 
 class Progress:

@@ -88,7 +88,13 @@ class Progress(L.Callback):
         if bar is not None:
             bar.close()
 
-    on_test_end = on_exception = teardown = _close
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._bar is not None:
+            total = sum(trainer.num_test_batches)
+            self._show(time.monotonic(), f"test {_of(int(total) - 1, trainer.num_test_batches)}", [], total)
+        self._close()
+
+    on_exception = teardown = _close
 
     @property
     def _period(self) -> float:

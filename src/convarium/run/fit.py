@@ -64,6 +64,7 @@ from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
 from convarium.observe.tracker import Tracker
+from convarium.progress_bar import erase_line
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, saved_of
 from convarium.run.console import header, own_log_lines, quiet_lightning, summary
 from convarium.run.devices import Precision, cluster_environment, trainer_arguments
@@ -212,6 +213,8 @@ def begin_record(result: Result, run: RunDirectory, prepared: Prepared, experime
     trainer.callbacks.insert(0, heartbeat)  # type: ignore[attr-defined]
     if experiment.checkpoint is not None:
         experiment.checkpoint.on_saved = lambda step: heartbeat.beat(trainer, learner, saved_steps=step)
+    if prepared.placement.ranks > 1:
+        erase_line()
     print(header(run, prepared, experiment.loaded), flush=True)
 
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +81,20 @@ def _start_ranks(run: RunDirectory, prepared: Prepared, *, resume: bool) -> int:
 
     logs, config, at = run.path / "ranks", prepared.config, prepared.placement
     logs.mkdir(exist_ok=True)
+    before = run.written_result()
+
+    def said() -> str:
+        """Of the processes, while rank 0, which has the terminal, does not speak."""
+        result = run.written_result()
+        if result == before:
+            return "start the processes"
+        silent = time.time() - run.log_file.stat().st_mtime > 1 if run.log_file.is_file() else False
+        return "end the processes" if silent and result.get("status") in FINISHED else ""
+
     try:
         arguments = (str(run.path), resume, prepared.preflight, os.getpid())
-        start_ranks(rank, *arguments, ranks=at.devices, threads=config["threads"], logs=logs)
+        with doing(said):
+            start_ranks(rank, *arguments, ranks=at.devices, threads=config["threads"], logs=logs)
     except RankFailed as failure:
         with tee(run.log_file):
             return _close_failed(run, config, failure)

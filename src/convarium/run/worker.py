@@ -60,8 +60,9 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # by the environment: the argument of LaunchConfig came after torch 2.11
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)
-    # we say it ourselves, the first thing first
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in logging.root.manager.loggerDict:  # we say it ourselves, the first thing first
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     launcher = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
