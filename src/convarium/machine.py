@@ -78,6 +78,19 @@ def require_memory(needed: int, what: str, has: int | None = None) -> None:
         raise ConfigError(f"{what} at least {file_size(needed)} of memory; {owner} has {file_size(has)}")
 
 
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+
+
 def cores_of_a_rank() -> int:
     """The cores shared out among the ranks on this machine, as their launcher counts them."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -79,7 +79,8 @@ def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
     assert {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")} == before
 
 
-def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
+def test_two_processes_measure_the_same(digits_run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
     evaluation = prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=2"])
     assert evaluation.placement.description == "2 x cpu"
     (metrics, images, _), expected = measure(evaluation), logged(digits_run, "test")
@@ -87,6 +88,7 @@ def test_two_processes_measure_the_same(digits_run: RunDirectory) -> None:
     assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
     assert metrics == expected
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # torch's launcher had taken it
+    assert os.environ["OMP_NUM_THREADS"] == "5"  # the threads of these processes are not those of what follows
 
 
 # What may be changed

@@ -16,7 +16,7 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import ConfigError, RunError
-from convarium.machine import die_with_parent, handlers_given_back
+from convarium.machine import die_with_parent, environment, handlers_given_back
 from convarium.run.console import tee
 from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
@@ -57,32 +57,31 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     # by the environment: the argument of LaunchConfig came after torch 2.11
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)
+    variables = {"OMP_NUM_THREADS": str(threads), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS)}
     for name in logging.root.manager.loggerDict:  # we say it ourselves, the first thing first
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    launcher = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id="convarium",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.1,
-        start_method="spawn",
-        logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
-    )
-    try:
-        with handlers_given_back(*TAKEN):
+    with handlers_given_back(*TAKEN), environment(**variables):
+        launcher = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=ranks,
+            run_id="convarium",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="spawn",
+            logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
+        )
+        try:
             elastic_launch(launcher, function)(*arguments)
-    except ChildFailedError as failures:
-        rank, failure = failures.get_first_failure()
-        raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
-    except SignalException as stop:
-        raise Stopped(stop.sigval) from stop
+        except ChildFailedError as failures:
+            rank, failure = failures.get_first_failure()
+            raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
+        except SignalException as stop:
+            raise Stopped(stop.sigval) from stop
 
 
 def _traceback(message: Any) -> str:
