@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from convarium.machine import environment
 from convarium.observe.tracker import Start, Tracker, numbers_of
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -77,11 +78,9 @@ class MLflow(Tracker):
             except MlflowException:  # kept in another store than this one
                 run_id = None
         name = self._run_name or start.name
-        self._logger = MLFlowLogger(self.experiment, name, tracking_uri=uri, tags=self._tags, run_id=run_id)
-        given = os.environ.get(VARIABLE)
-        self.run_id = self._logger.run_id
-        os.environ.pop(VARIABLE, None)  # MLflow has set it, and the next run of this process has a store of its own
-        os.environ.update({VARIABLE: given} if given is not None else {})
+        with environment(**{VARIABLE: uri}):  # as MLflow sets it; the next run of this process has a store of its own
+            self._logger = MLFlowLogger(self.experiment, name, tracking_uri=uri, tags=self._tags, run_id=run_id)
+            self.run_id = self._logger.run_id
         if run_id is None:  # parameters of a run are written once; a resumed run may have a longer max_epochs
             self.write_config(start.config)
         else:
