@@ -80,8 +80,8 @@ def _is_as_written(path: Path) -> bool:
         tail = file.read()
         left, total = end - len(tail), hashlib.sha256()
         file.seek(0)
-        while left > 0:
-            left -= len(block := file.read(min(left, 1 << 20)))
+        while block := file.read(min(left, 1 << 20)):
+            left -= len(block)
             total.update(block)
     total.update(b"\0\0")  # no comment
     return tail == LONGEST.to_bytes(2, "little") + DIGEST + total.hexdigest().encode()
