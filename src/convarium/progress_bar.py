@@ -109,9 +109,10 @@ class Progress:
             return
         self._shown = now
         speed = self.done / max(now - self._began, 1e-9)
-        left = timedelta(seconds=round(max(0, self._total - self.done) / speed)) if speed else "?"
+        left = timedelta(seconds=round((self._total - self.done) / speed)) if speed else "?"
+        time_shown = f"{left} to go" if self.done < self._total else f"in {timedelta(seconds=round(now - self._began))}"
         rate = file_size(speed) if self._unit == "bytes" else f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
-        parts = (self._doing + self._amount(), note, f"{rate} a second", f"{left} to go")
+        parts = (self._doing + self._amount(), note, f"{rate} a second", time_shown)
         facts = "  ".join(part for part in parts if part)
         if self._bar is not None:
             self._bar.show(self.done, self._total, facts)

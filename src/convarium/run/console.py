@@ -171,7 +171,8 @@ def summary(run: RunDirectory, result: dict[str, Any]) -> str:
     for name in names:
         cells = [metrics.get(f"{split}/{name}") for split in ("train", "val", "best/val", "test")]
         rows.append(f"{name:>{width}}  " + "  ".join(f"{'':>9}" if cell is None else f"{cell:9.4f}" for cell in cells))
-    lines = ["", f"{'':>{width}}  {'train':>9}  {'val':>9}  {'best val':>9}  {'test':>9}", *rows, ""]
+    heading = f"{'':>{width}}  {'train':>9}  {'val':>9}  {'best val':>9}  {'test':>9}"
+    lines = ["", heading, *rows, ""] if rows else [""]
     speed = result["images_per_second"]
     lines.append(
         f"  {result['status']}: {counted(result['epochs'], 'epoch')}, {counted(result['steps'], 'step')}"

@@ -267,8 +267,9 @@ def test(run: RunDirectory, prepared: Prepared, experiment: Experiment) -> None:
         trainer.callbacks.remove(experiment.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
         shown = f", {prepared.views}" if prepared.views else ""
-        epoch = f"best, of epoch {checkpoint.best_epoch + 1}" if best else "last"  # type: ignore[union-attr, operator]
-        print(f"\ntesting the {epoch}{', averaged' if averaged else ''} weights{shown}", flush=True)
+        which = f"{'best' if best else 'last'}{', averaged' if averaged else ''} weights"
+        epoch = f" (epoch {checkpoint.best_epoch + 1})" if best else ""  # type: ignore[union-attr, operator]
+        print(f"\ntesting the {which}{epoch}{shown}", flush=True)
         state = {name: value.detach().cpu().contiguous() for name, value in learner.net.state_dict().items()}
         with appearing(run.weights) as temporary:
             save_file(state, temporary, metadata={"format": "pt", "convarium": prepared.config["name"]})

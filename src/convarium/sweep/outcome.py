@@ -22,6 +22,7 @@ class Outcome(NamedTuple):
 
 
 OUT_OF_MEMORY = Outcome("oom", "ended by the kernel for lack of memory")
+STOPPED = Outcome("interrupted", "stopped with its sweep")
 
 
 class Moved(NamedTuple):
@@ -78,11 +79,11 @@ def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Stat
     if killed and signalled is None and kills.take():  # it, one of its ranks, or a process that loads its data
         outcome = OUT_OF_MEMORY
     elif status in FINISHED or status == "killed":
-        return Outcome(status, error or None)
+        return STOPPED if signalled == status == "interrupted" else Outcome(status, error or None)
     elif signalled == "timeout":
         outcome = Outcome("timeout", "no sign of life for sweep.timeout; train.log ends with where it hung")
     elif signalled == "interrupted":
-        outcome = Outcome("interrupted", "stopped with its sweep")
+        outcome = STOPPED
     elif ended.outcome is not None:
         outcome = ended.outcome
     elif code < 0:
