@@ -66,6 +66,24 @@ def test_the_help_of_convarium_is_short(convarium: Command) -> None:
         assert f"convarium {verb}" in shown.out
 
 
+@pytest.mark.parametrize("first", ["data", "sweep"])
+def test_the_help_of_verbs_of_two_words_has_an_example_of_each(convarium: Command, first: str) -> None:
+    lines = convarium(first, "--help").out.splitlines()
+    assert [line.split()[:2] for line in lines[::2]] == [["convarium", first]] * (len(lines) // 2)
+    assert all(line.startswith(f"    example: convarium {first} ") for line in lines[1::2])
+
+
+def test_ctrl_c_before_a_run_begins_is_said(
+    convarium: Command, monkeypatch: pytest.MonkeyPatch, own_directory: Path
+) -> None:
+    def interrupt(config: dict[str, Any], **_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convarium.run.prepare.prepare", interrupt)
+    assert convarium("train", "arch=mlp") == (130, "", "interrupted\n")
+    assert list(own_directory.iterdir()) == []
+
+
 def test_the_version_is_that_of_the_package(convarium: Command) -> None:
     assert convarium("--version").out == f"{version('convarium')}\n"
     assert package.__version__ == version("convarium")

@@ -54,9 +54,19 @@ def main() -> NoReturn:
 def train() -> NoReturn:
     """`python train.py ...`: one experiment, a sweep of them, or the rest of one."""
     _begin()
-    from convarium.commands import train as verb
+    sys.exit(_answer(lambda: _train(sys.argv[1:])))
 
-    sys.exit(_answer(lambda: verb.run(sys.argv[1:])))
+
+def _train(words: Sequence[str]) -> int:
+    """Train by the words; the exit code. Raises ConfigError for a verb before them: `python train.py evaluate`."""
+    from convarium.commands import train
+    from convarium.config.habits import VERBS as VERBS_ELSEWHERE
+
+    verb, *rest = words or [""]
+    if (ours := VERBS_ELSEWHERE.get(verb, verb)) in {name.split()[0] for name in VERBS}:
+        write = "leave it out" if ours == "train" else f"write {' '.join(['convarium', ours, *rest])}"
+        raise ConfigError(f"{verb}: a verb, and these words train; {write}")
+    return train.run(words)
 
 
 def _begin() -> None:
@@ -117,7 +127,8 @@ def run_verb(words: Sequence[str]) -> int:
     """Do what the words say; the exit code."""
     actions = _actions(words[0])
     if actions and words[1:2] and words[1] in HELPS:
-        print("\n".join(_load(f"{words[0]} {action}").usage for action in actions))
+        verbs = [_load(f"{words[0]} {action}") for action in actions]
+        print("\n".join(f"{verb.usage}\n    example: {verb.example}" for verb in verbs))
         return 0
     verb, rest = find_verb(words)
     return verb(rest)

@@ -182,8 +182,17 @@ def test_a_key_is_listed_with_what_the_table_says_of_it(capsys: pytest.CaptureFi
         VERB(["trainer.max_epoch"])
     with pytest.raises(ConfigError, match=r"optimzer\.lr: unknown key; did you mean 'optimizer\.lr'\?"):
         VERB(["optimzer.lr"])
+    with pytest.raises(ConfigError, match=r"lr: unknown group; did you mean 'optimizer\.lr'\?"):
+        VERB(["lr"])
     with pytest.raises(ConfigError, match=r"seeed: unknown group; did you mean 'seed'\?"):
         VERB(["seeed"])
+
+
+def test_an_answer_is_listed_with_its_group_and_a_key_of_any_group_with_its_row(listed: Callable[..., str]) -> None:
+    assert listed("resnet50").startswith("arch=resnet50  ResNet-50")
+    papers = {f"{group}=paper" for group in ("norm", "activation", "pool", "init")}
+    assert json.loads(listed("paper", "--json")).keys() == papers
+    assert listed("*.lr").splitlines()[0] == "*.lr"
 
 
 def test_answers_in_a_folder_of_configs_are_listed_beside_ours(

@@ -79,7 +79,27 @@ def test_a_verb_from_elsewhere_leads_to_ours(verb: str, ours: str) -> None:
 WORDS_TYPED = {
     "pretrained=true": "write weights=torchvision:NAME, weights=FILE or weights=RUN",
     "learning_rate=0.1": "learning_rate: is called otherwise here; write optimizer.lr=...",
-    "num_workers=4": "write data.num_workers=N: threads that decode image files",
+    "num_workers=4": "write data.num_workers=N, of data=folder and others of image files: threads that decode",
+    "data.num_workers=4": "data.num_workers: no such key in data=digits; brought by data=folder or",
+    "data=/mine/photos": "data=/mine/photos: an answer is a name, not a path; write data=folder data.root=/mine/photos",
+    "data=somewhere/mnist": "data=somewhere/mnist: unknown; did you mean 'mnist'? One of: cifar10,",
+    "arch=./mynet.py": "arch=./mynet.py: an answer is a name, not a path; write arch=NAME; docs/architecture.md",
+    "arch=conf/arch/resnet18.yaml": "unknown; did you mean 'resnet18'?",
+    "norm=../batch": "norm=../batch: unknown; did you mean 'batch'? One of: batch,",
+    "data.root=photos": "data.root: no such key in data=digits; write data=folder data.root=FOLDER. Accepted:",
+    "optimizer.momentum=0.9": "optimizer.momentum: no such key in optimizer=adamw; brought by optimizer=",
+    "norm.groups=4": "norm.groups: norm=paper takes no such key; brought by norm=group",
+    "data.val_split=0.2": "data.val_split: no such key in data=digits; write data.val_fraction=SHARE.",
+    "model.lr=0.1": "model.lr: is called otherwise here; write optimizer.lr=...",
+    "model.depth=20": "model.depth: is called otherwise here; write arch.depth=...",
+    "backbone=ResNet-18": "backbone: is called otherwise here; write arch=resnet18",
+    "opt=adam_w": "opt: is called otherwise here; write optimizer=adamw",
+    "~norm": "~norm: cannot be removed; write norm=paper or norm=none",
+    "~parts": "~parts: cannot be removed",
+    "arch": "arch: not of the form key=value; write arch=..., without spaces around '='",
+    "lr": "lr: not of the form key=value; write optimizer.lr=..., without spaces around '='",
+    "optimizer.lr=1e-3x": "optimizer.lr=1e-3x: expected float, got str; accepted: at least 0",
+    "weights=runs/nope": "weights=runs/nope: no such file; accepted: torchvision:NAME, or",
     "norm=bn": "norm=bn: unknown; did you mean 'batch'?",
     "init=kaiming": "init=kaiming: unknown; did you mean 'he'?",
     "arch=googlenet": "did you mean 'inception_v1'? All ",
@@ -113,9 +133,18 @@ WORDS_TYPED = {
     "trainer.devices=-1": 'trainer.devices=-1: out of range; accepted: 1 to 1024, or "auto"',
     "arch=vgg16,resnet50": "several values are a sweep: add -m",
 }
+RUNS = ("runs/1/c/config.yaml", "runs/2/a/config.yaml", "runs/2/b/config.yaml")
 LINES_TYPED = {
-    "train model=resnet18": "model: is called otherwise here; write arch=...",
+    "train model=resnet18": "model: is called otherwise here; write arch=resnet18\n",
     "train precision=16": "precision=16: not an answer; did you mean 'fp16'?",
+    "train augment=mixup augment.alpha=0.2": "augment.alpha: no such key; did you mean 'augment.mix.alpha'?",
+    "train arch = lenet5": "arch: not of the form key=value; write arch=..., without spaces around '='",
+    "train train arch=lenet5": "train: a verb, and these words train; leave it out",
+    "train test run": "test: a verb, and these words train; write convarium evaluate run",
+    "train --config mine.yaml": "--config: no option here, but a key; write recipe=NAME; a folder of your own yaml",
+    "train --config-name foo": "--config-name foo: no such config. One of: train",
+    "train resume=last": "resume=last: no run; accepted: the folder of a run; the newest below runs/: resume=runs/2/b",
+    "train weights=mine": "weights=mine: no weights.safetensors in this folder; accepted: ",
     "train resnet18": "resnet18: not of the form key=value; did you mean arch=resnet18?",
     "train --epochs 5": "--epochs: no option here, but a key; write trainer.max_epochs=...",
     "train --batch-size 64": "--batch-size: no option here, but a key; write batch_size=...",
@@ -142,7 +171,7 @@ def test_a_word_typed_from_habit_is_answered_in_one_line(conf: Conf, word: str, 
 def test_a_line_typed_from_habit_is_answered_in_one_line_with_nothing_made(
     convarium: Callable[..., Any], own_directory: Path, line: str, says: str
 ) -> None:
-    for name in ("occupied", "run/config.yaml", "run/checkpoints/best.ckpt", "mine/experiment/foo.yaml"):
+    for name in ("occupied", "run/config.yaml", "run/checkpoints/best.ckpt", "mine/experiment/foo.yaml", *RUNS):
         (own_directory / name).parent.mkdir(parents=True, exist_ok=True)
         (own_directory / name).touch()
     before = sorted(own_directory.rglob("*"))

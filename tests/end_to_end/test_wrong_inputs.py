@@ -209,8 +209,8 @@ TRAIN = [
     Wrong("trainer.devices=32", f"trainer.devices=32: this machine has {GPUS or 'no'} GPU"),
     Wrong("trainer=mps", "trainer.accelerator=mps: this machine has"),
     # resume
-    Wrong("resume=nowhere", "nowhere: no such run"),
-    Wrong("resume=.", "not a run directory"),
+    Wrong("resume=nowhere", "resume=nowhere: no run; accepted: the folder of a run"),
+    Wrong("resume=.", "resume=.: no run; accepted"),
     Wrong("resume=run optimizer.lr=0.5", "optimizer.lr=0.5: cannot change on resume, the run has 0.001", a_run),
     Wrong("resume=run trainer.max_epochs=2", "trainer.max_epochs=2: cannot become less", a_run),
     Wrong("resume=run norm=bach", "norm=bach: unknown; did you mean 'batch'?", a_run),

@@ -301,6 +301,11 @@ def test_the_last_weights_are_tested_where_there_is_no_best(capsys: pytest.Captu
     assert "\ntesting the last weights\n" in capsys.readouterr().out
 
 
+def test_of_the_best_weights_that_are_tested_the_epoch_is_said(averaged_run: RunDirectory) -> None:
+    epoch = read_checkpoint(averaged_run.best)["epoch"] + 1
+    assert f"\ntesting the best, averaged weights (epoch {epoch})\n" in averaged_run.log_file.read_text()
+
+
 def test_threads_are_shared_out_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
     config = compose([word for word in SMALL if not word.startswith("threads")]).config
@@ -360,7 +365,8 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_lends_its_weights_by_its_fol
     run = experiment("trainer.max_steps=8", "schedule=constant")
     assert convarium("train", f"resume={run.last}", "trainer.max_steps=16").code == 0
     assert run.result()["steps"] == 16
-    assert convarium("train", f"resume={run.best}").err == f"error: {run.best}: no such run directory\n"
+    refused = f"error: resume={run.best}: no run; accepted: the folder of a run\n"
+    assert convarium("train", f"resume={run.best}").err == refused
     begun = experiment("weights=run", "optimizer.lr=0", folder="begun")
     assert begun.config()["weights"] == str(run.weights)
     given, taken = load_file(run.weights), load_file(begun.weights)

@@ -183,14 +183,16 @@ def test_grey_images_are_refused_by_the_first_convolution(resnet18: Path) -> Non
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("nowhere.pth", "weights={}/nowhere.pth: no such file; accepted: torchvision:NAME, or a file .safetensors"),
+        ("nowhere.pth", "weights=nowhere.pth: no such file; accepted: torchvision:NAME, or a file .safetensors"),
         ("weights.ckpt", "weights={}/weights.ckpt: out of range; accepted: torchvision:NAME, or a file"),
+        ("runs/nope", "weights=runs/nope: no such file; accepted: torchvision:NAME, or a file .safetensors, .pth, "),
         ("torchvision:", "weights=torchvision:: out of range"),
-        ("3", "weights={}/3: out of range"),
+        ("3", "weights=3: no such file"),
         ("torchvision:IMAGENET1K_V1", "weights=torchvision:IMAGENET1K_V1: torchvision has no weights of this network"),
     ],
 )
 def test_what_is_no_file_of_weights_is_refused(own_directory: Path, value: str, says: str) -> None:
+    Path("weights.ckpt").touch()
     assert refused(f"weights={value}").startswith(says.format(own_directory))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.config.catalog import Architecture, architectures, groups, members
+from convarium.config.habits import KEYS as KEYS_ELSEWHERE
 from convarium.config.keys import KEYS, facts_of
 from convarium.errors import ConfigError
 from convarium.wording import nearest
@@ -38,14 +39,17 @@ def run(words: Words) -> None:
     elif asked in (known := groups(more)):
         answer = members(asked, more)
         text = _columns(answer)
-    elif asked.partition(".")[0] in {*known, *KEYS} and (facts := facts_of(asked)) is not None:
+    elif asked.partition(".")[0] in {*known, *KEYS, "*"} and (facts := facts_of(asked)) is not None:
         answer = facts
         text = f"{asked}\n" + _columns({f"  {name}": fact for name, fact in facts.items()})
+    elif answers := {group: lines[asked] for group in known if asked in (lines := members(group, more))}:
+        answer = {f"{group}={asked}": line for group, line in answers.items()}
+        text = _columns(answer)
     elif "." in asked:
         keys = [name.replace("*", group, 1) for name in KEYS for group in (known if name[0] == "*" else ("*",))]
         raise ConfigError(f"{asked}: unknown key{nearest(asked, keys)} convarium train --help lists them")
     else:
-        near = nearest(asked, [*known, *KEYS])
+        near = nearest(asked, [*known, *KEYS], KEYS_ELSEWHERE.get(asked))
         raise ConfigError(f"{asked}: unknown group{near} One of: {', '.join(known)}")
     print(json.dumps(answer, indent=2, ensure_ascii=False) if words.as_json else text)
 

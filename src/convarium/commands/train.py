@@ -98,6 +98,7 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
         print("error:", reason, file=sys.stderr)
     except KeyboardInterrupt:
         code, reason = INTERRUPTED[0], "interrupted"
+        print(reason, file=sys.stderr)
     except Exception as error:  # whatever ends one job of a sweep, the others go on
         traceback.print_exc()
         code, reason = 1, f"{type(error).__name__}: {one_line(error)}"
@@ -108,11 +109,16 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
 
 def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
     """Go on with a run in its own folder, changed by overrides; the exit code."""
+    from convarium.run.directory import RunDirectory
     from convarium.run.resume import resume_config
 
     folder = Path(run).absolute()
     if folder.name == "last.ckpt" and folder.is_file():
         folder = folder.parents[1]
+    if not RunDirectory(folder).config_file.is_file():
+        runs = sorted(path.parent for path in Path("runs").glob("*/*/config.yaml"))
+        newest = f"; the newest below runs/: resume={runs[-1]}" if runs else ""
+        raise ConfigError(f"resume={run}: no run; accepted: the folder of a run{newest}")
     config, words, changed = resume_config(folder, overrides, config_dir)
     for line in changed:
         print("resume:", line)
@@ -133,6 +139,7 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     from convarium.config.keys import row
 
     parser = get_args_parser()
+    parser.allow_abbrev = False
 
     def refuse(message: str) -> NoReturn:
         unknown = [word for word in argv if word.startswith("-") and f"unrecognized arguments: {word}" in message]

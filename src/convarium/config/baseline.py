@@ -79,7 +79,8 @@ class Comparison:
         if not has_type(value, types) or (isinstance(base, list) != isinstance(value, list)):
             wanted = "list" if isinstance(base, list) else _names(types)
             got = "null" if value is None else type(value).__name__
-            raise ConfigError(f"{key}={shown(value)}: expected {wanted}, got {got}")
+            range_ = f"; accepted: {entry.text}" if entry else ""
+            raise ConfigError(f"{key}={shown(value)}: expected {wanted}, got {got}{range_}")
         return float(value) if isinstance(value, int) and types == (float,) else value
 
 

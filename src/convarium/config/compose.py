@@ -107,14 +107,15 @@ class Conf(Groups):
         if resolved["run_dir"] is not None and "run_dir" not in keys_of(overrides):
             raise ConfigError(f"run_dir={resolved['run_dir']}: only the command line says where a run is written")
         self._check_outward(resolved, overrides)
+        typed = resolved["weights"]
         _make_paths_absolute(resolved)
+        _require_weights(resolved, typed)
         if resolved["name"] is None:
             resolved["name"] = name_of(baseline.choices)
         if self.config_dir is not None:
             resolved["config_dir"] = self.config_dir
         resolved["choices"] = dict(sorted(baseline.choices.items()))
         check_config(resolved, baseline.choices, to_train=to_train)
-        _require_weights(resolved)
         return Composed(resolved, baseline.choices, list(overrides), to_train)
 
     def _check_outward(self, resolved: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -186,10 +187,12 @@ def _is_elsewhere(value: str) -> bool:
     return value in ("", "???") or value.startswith("torchvision:") or "://" in value
 
 
-def _require_weights(config: dict[str, Any]) -> None:
-    weights = config.get("weights")
+def _require_weights(config: dict[str, Any], typed: str | None) -> None:
+    """Raise ConfigError where there is no file of weights; `typed`: `weights` as it was written."""
+    weights = config["weights"]
     if isinstance(weights, str) and not weights.startswith("torchvision:") and not os.path.isfile(weights):
-        raise ConfigError(f"weights={weights}: no such file; accepted: {WEIGHTS.text}, or null")
+        wrong = "no weights.safetensors in this folder" if os.path.isdir(str(typed)) else "no such file"
+        raise ConfigError(f"weights={typed}: {wrong}; accepted: {WEIGHTS.text}, or null")
     weights = (config["init"] or {}).get("weights")
     if isinstance(weights, str) and not os.path.isfile(weights):
         wrong = "init.weights: must be given" if weights == "???" else f"init.weights={weights}: no such file"

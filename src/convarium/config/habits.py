@@ -74,11 +74,13 @@ WORDS = _by_habit(
         "augment=mixup, cutmix, cutout or randaugment": "mixup cutmix cutout randaugment",
         "logger=wandb, tensorboard or mlflow": "wandb tensorboard mlflow use_wandb trainer.logger",
         "optimizer.momentum=NUMBER, or optimizer.betas=[A,B]": "momentum beta1 betas",
-        "data.num_workers=N: threads that decode image files": "num_workers workers data.workers",
+        "data.num_workers=N, of data=folder and others of image files: threads that decode": "num_workers workers"
+        " data.workers",
         "recipe=NAME; a group of your own, of --config-dir, is added by +experiment=NAME": "experiment",
         "norm=batch, or norm=none": "bn batch_norm use_bn batchnorm",
         "trainer.fast_dev_run=true": "trainer.fast_dev_run_batches fast_dev_run debug",
         "data.val_fraction=SHARE": "val_split validation_split val_size",
+        "recipe=NAME; a folder of your own yaml files is added by --config-dir FOLDER": "config config_file",
     }
 )
 """A key elsewhere -> what to write here."""
@@ -118,9 +120,16 @@ ANSWERS = {
         "average": {"polyak": "swa", "ema": "model_ema"},
         "stop": {"early": "early_stopping patience"},
         "clip": {"norm": "gradient_norm global_norm", "adaptive": "agc"},
+        "metrics": {"macro_f1": "f1 f1_score", "accuracy": "acc acc1 top1", "top5": "acc5"},
     }.items()
 }
 """A group's answer elsewhere -> ours, however it is spelt."""
+
+OWN = {
+    "data": "data=folder data.root=FOLDER",
+    "arch": "arch=NAME; docs/architecture.md says how a network of your own gets a name",
+}
+"""What to write for something of one's own, by group; FOLDER is what was typed, where that is a path."""
 
 VERBS = _by_habit(
     {"train": "fit run", "evaluate": "test validate val score", "predict": "infer inference classify"}
@@ -129,10 +138,11 @@ VERBS = _by_habit(
 """A verb elsewhere -> ours."""
 
 
-def meant(key: str) -> str | None:
-    """What to write here in the place of a key from elsewhere; None for a key that no habit has."""
+def meant(key: str, value: str = "...") -> str | None:
+    """What to write here in the place of a key from elsewhere; None for a key that no habit has.
+    value: what was typed for it, where that is an answer."""
     lowered = key.lower().replace("-", "_")
-    return WORDS.get(lowered) or (f"{KEYS[lowered]}=..." if lowered in KEYS else None)
+    return WORDS.get(lowered) or (f"{KEYS[lowered]}={value}" if lowered in KEYS else None)
 
 
 def answer(group: str, name: str) -> str | None:

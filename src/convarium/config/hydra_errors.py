@@ -14,12 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices, Groups
-from convarium.config.habits import answer, meant
-from convarium.config.keys import leaves
+from convarium.config.habits import KEYS, OWN, answer, meant
+from convarium.config.keys import leaves, row
 from convarium.config.overrides import parse
 from convarium.config.targets import RULES
 from convarium.errors import ConfigError
-from convarium.wording import first_line, nearest
+from convarium.wording import first_line, nearest, plain
 
 
 def explain(error: Exception, groups: Groups, overrides: Sequence[str]) -> str | None:
@@ -34,6 +34,9 @@ def explain(error: Exception, groups: Groups, overrides: Sequence[str]) -> str |
     if isinstance(error, ConfigCompositionException):
         return _composition(error, groups, _parsed(overrides), overrides)
     if isinstance(error, OmegaConfBaseException):
+        for override in _parsed(overrides):
+            if override.is_delete() and f"'{override.key_or_group}" in str(error):  # others are made from it
+                return _cannot_be_removed(override.key_or_group, groups)
         return f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)
     if isinstance(error, ValueError):
         return _wrong_value(error, groups, _parsed(overrides))
@@ -49,9 +52,10 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
         if name in groups.members(group):
             add = f"+{group}={name}" if isinstance(choices.get(group), list) else f"{group}={name}"
             return f"{key}: '{name}' is not chosen; add {add}"
-        bringing = [member for member in groups.members(group) if name in entries(group, member)]
-        if bringing:
-            return f"{key}: not chosen; brought by {group}={' or '.join(bringing)}"
+        if bringing := _bringing(group, name, groups):
+            return f"{key}: not chosen; {bringing}"
+        if deeper := [path for path in leaves(siblings) if path.rpartition(".")[2] == name]:
+            return f"{key}: no such key; did you mean '{group}.{deeper[0]}'?"
         return f"{key}: unknown{nearest(name, groups.members(group))} One of: {', '.join(groups.members(group))}"
     if name in ("True", "False"):
         return f"{key}: yaml takes a key on, off, yes or no for a truth value; write it in quotes: 'on'"
@@ -59,10 +63,23 @@ def unknown_key(key: str, siblings: dict[str, Any], choices: Choices, groups: Gr
         return f"{key}: is called otherwise here; write {habit}"
     chosen = choices.get(group)
     where = f" in {group}={chosen}" if isinstance(chosen, str) else ""
+    own = OWN.get(group, "")
+    near = f"; write {own}" if f" {key}=" in own else ""
+    if inside == name and not near and (bringing := _bringing(group, name, groups)):
+        near = f"; {bringing}"
     if inside and not siblings:
-        return f"{key}:{where.replace(' in', '', 1) or f' {group}'} takes no such key"
-    plain = [str(sibling) for sibling in siblings if not str(sibling).startswith("_")]
-    return f"{key}: no such key{where}{nearest(name, plain)} Accepted: {', '.join(plain)}"
+        return f"{key}:{where.replace(' in', '', 1) or f' {group}'} takes no such key{near}"
+    beside = [str(sibling) for sibling in siblings if not str(sibling).startswith("_")]
+    near = f"{near}." if near else nearest(name, beside)
+    if near == "." and inside and (habit := meant(name)):
+        near = f"; write {habit}."
+    return f"{key}: no such key{where}{near} Accepted: {', '.join(beside)}"
+
+
+def _bringing(group: str, name: str, groups: Groups) -> str:
+    """Which answers of a group have a key; empty if none has."""
+    members = [member for member in groups.members(group) if name in entries(group, member)]
+    return f"brought by {group}={' or '.join(members)}" if members else ""
 
 
 def _own_error(error: BaseException | None) -> ConfigError | None:
@@ -81,8 +98,10 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
 
 def _unreadable(word: str, groups: Groups) -> str:
     if "=" not in word.lstrip("=") and not word.startswith("~"):
-        meant = [f"{group}={word}" for group in groups.groups if word in groups.members(group)]
-        return f"{word}: not of the form key=value{f'; did you mean {meant[0]}?' if meant else ''}"
+        means = [f"; did you mean {group}={word}?" for group in groups.groups if word in groups.members(group)]
+        if word in groups.groups or row(word) or meant(word):
+            means = [f"; write {meant(word) or f'{word}=...'}, without spaces around '='"]
+        return f"{word}: not of the form key=value{means[0] if means else ''}"
     return f"{word}: cannot be read as key=value; put the value in quotes inside the shell's: \"key='...'\""
 
 
@@ -90,9 +109,16 @@ def _unknown_member(error: MissingConfigException, groups: Groups) -> str:
     path = error.missing_cfg_file or ""
     group, _, member = path.rpartition("/")
     if not group:
-        return f"{path}: no such config"
+        word = f"--config-name {path}" if path == groups.root else path
+        roots = [name for name in groups.members("") if not name.startswith("_")]  # Hydra has one of its own
+        return f"{word}: no such config{nearest(path, roots)} One of: {', '.join(roots)}"
     written = f"{group}={member}" if group.startswith("hydra/") else path.replace("/", "=", 1)  # optimizer=paper/sgd
-    ours, elsewhere = answer(group, member), meant(member)
+    if not groups.members(group) or not set(group.split("/")).isdisjoint({"", ".", ".."}):  # the path of a file
+        (group, _, typed), member = path.partition("/"), member.removesuffix(".yaml")
+        if group in OWN and member not in groups.members(group):
+            return f"{written}: an answer is a name, not a path; write {OWN[group].replace('FOLDER', typed)}"
+    ours = member if member in groups.members(group) else answer(group, member)
+    elsewhere = meant(member)
     near = f"; write {elsewhere}." if elsewhere and not ours else nearest(member, groups.members(group), ours)
     return f"{written}: unknown{near} {_listed(group, groups)}"
 
@@ -148,12 +174,21 @@ def _composition(
     if match := re.match(r"Sweep parameters '(.+?)' requires --multirun", text):
         return f"{match[1]}: several values are a sweep: add -m"
     if match := re.match(r"Could not delete (?:from config\. )?'(.+?)'", text):
-        group = match[1].partition("=")[0]
-        none = f"; write {group}=[]" if group in RULES and RULES[group].entries else ""
-        return f"~{match[1]}: cannot be removed{none}" if group in groups.groups else f"~{match[1]}: no such key"
+        return _cannot_be_removed(match[1], groups)
     if isinstance(cause, OmegaConfBaseException):
         return f"{text.removeprefix('Error merging override ')}: {first_line(cause)}"
     return first_line(error)
+
+
+def _cannot_be_removed(key: str, groups: Groups) -> str:
+    """The line for a `~key`, with the answers that stand for nothing."""
+    group = key.partition("=")[0]
+    if group not in groups.groups:
+        return f"~{key}: {'cannot be removed' if row(group) else 'no such key'}"
+    nothing = " or ".join(f"{group}={name}" for name in ("paper", "none") if name in groups.members(group))
+    if group in RULES and RULES[group].entries:
+        nothing = f"{group}=[]"
+    return f"~{key}: cannot be removed{f'; write {nothing}' if nothing else ''}"
 
 
 def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], overrides: Sequence[str]) -> str:
@@ -165,7 +200,7 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
     ]
     if key.startswith("hydra"):
         return f"{key}: Hydra has no such key"
-    if named not in groups.groups and (habit := meant(named)):
+    if named not in groups.groups and (habit := _meant(named, groups, parsed)):
         return f"{named}: is called otherwise here; write {habit}"
     if "/" in key:  # a folder inside a group: its members are named through the group
         group, _, inside = key.partition("/")
@@ -183,6 +218,19 @@ def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], o
             return unknown_key(".".join(parts[: depth + 1]), level, choices, groups)
         level = level[part]
     return f"{key}: no such key"
+
+
+def _meant(key: str, groups: Groups, parsed: list[Override]) -> str | None:
+    """What to write in the place of a key from elsewhere, with its value where that is an answer; of `model.lr` and
+    `model.depth` too."""
+    head, _, inside = key.partition(".")
+    group = KEYS.get(key if not inside else head, "")
+    if inside and group in groups.groups:
+        return meant(key) or meant(inside) or f"{group}.{inside}=..."
+    typed = next((str(override.value()) for override in parsed if override.key_or_group == key), "")
+    members = groups.members(group) if group in groups.groups else []
+    value = next((name for name in members if plain(name) == plain(typed)), answer(group, typed))
+    return meant(key, value or "...")
 
 
 def _no_such_top_key(key: str, node: dict[str, Any], groups: Groups) -> str:
