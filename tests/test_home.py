@@ -82,6 +82,6 @@ def test_what_a_verb_takes_may(convarium: Command, digits_run: RunDirectory, hom
     assert (home / "sheet.png").is_file()
     assert f"from={home}/x.tgz: no such file" in convarium("data", "fetch", "imagenette", "from=~/x.tgz").err
     assert f"{home}/s: no such sweep" in convarium("sweep", "status", "~/s").err
-    assert f"{home}/r: no such run" in convarium("train", "resume=~/r").err
+    assert f"resume={home}/r: no run" in convarium("train", "resume=~/r").err
     assert f"--config-dir {home}/c: no such folder" in convarium("train", "--config-dir=~/c").err
     assert sorted(Path().iterdir()) == []

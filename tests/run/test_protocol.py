@@ -1,6 +1,7 @@
 """Tests of several views in whole runs: against a loop over the pictures, again from the run, and in two processes."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def test_the_run_says_how_it_was_tested(run: RunDirectory) -> None:
     assert run.result()["test_views"] == told
     log = (run.path / "train.log").read_text()
     assert f"    test  {told}\n" in log
-    assert f"weights, {told}\n" in log
+    assert re.search(rf"^testing the best weights \(epoch 1\), {told}$", log, re.MULTILINE)
 
 
 def test_the_worst_mistakes_are_drawn_also_of_pictures_of_many_sizes(run: RunDirectory) -> None:
@@ -185,7 +186,7 @@ def conf() -> Conf:
     ("words", "line"),
     [
         ("test.views=12", "test.views=12: out of range; accepted: 1, 10, 144"),
-        ("test.views=true", "test.views=true: expected int, got bool"),
+        ("test.views=true", "test.views=true: expected int, got bool; accepted: 1, 10, 144"),
         (
             "test.views=10",
             "test.views=10: images of 32 pixels are all of the 32 they are cut from; accepted: test.views=1 or 144",
