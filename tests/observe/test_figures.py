@@ -17,7 +17,8 @@ from torch import Tensor
 from convarium.config.instantiate import build
 from convarium.learn.learner import Learner
 from convarium.observe import figures
-from convarium.observe.figures import Figures, Mistake, confusion_matrix, learning_curves, worst_mistakes
+from convarium.observe.charts import Mistake, confusion_matrix, learning_curves, worst_mistakes
+from convarium.observe.figures import Figures
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import launch
 from convarium.run.prepare import prepare
