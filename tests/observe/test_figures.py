@@ -317,6 +317,11 @@ def test_the_learning_rate_has_a_panel_of_its_own_where_it_is_logged() -> None:
     [line] = figure.axes[2].get_lines()
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1.0, 2.0], [0.1, 0.05])
     assert len(learning_curves([row | {"lr": 0.1} for row in rows]).axes) == 3
+    assert len(learning_curves(rows[:1]).axes) == 2  # of one point
+    falling = [{**rows[0], "step": 10.0 * k, "epoch": k - 1.0, "lr": 10.0**-k} for k in range(2, 8)]
+    axes = learning_curves(falling).axes[2]
+    ticks = [axes.yaxis.get_major_formatter()(10.0**-k, 0).replace("\N{MINUS SIGN}", "-") for k in (3, 4, 5)]
+    assert ticks == ["1e-03", "1e-04", "1e-05"]
     assert (
         len(learning_curves([{name: row[name] for name in ("step", "epoch", "train/loss")} for row in rows]).axes) == 2
     )

@@ -37,6 +37,7 @@ STYLE: dict[str, Any] = {
 }
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
 PALEST_SCALE = 0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this
+ROW = 2.4  # inches from one mistake to that below: its own name stands nearer than the next one's title
 MOST_OF_A_NAME = 28  # characters of a file's name below its picture
 MOST_COUNTED = 20  # classes; a confusion matrix of more has no numbers in its cells
 
@@ -64,7 +65,7 @@ def learning_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    has_rate = any("lr" in row for row in rows)
+    has_rate = sum("lr" in row for row in rows) > 1  # one point is no curve
     figure = Figure(figsize=(12.1 if has_rate else 9.0, 3.8))
     loss_axes, metric_axes = (axes_at(figure, left, 0.5, 3.7, 2.9) for left in (0.65, 5.2))
     ends = [row["step"] / (row["epoch"] + 1) for row in rows if "train/loss" in row and row.get("epoch", -1) >= 0]
@@ -108,7 +109,7 @@ def learning_curves(
         if len(values) and values.min() > 0 and values.max() > 20 * values.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if axes is loss_axes else (1.0,)))
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_major_formatter("{x:g}" if axes is loss_axes else "{x:.0e}")
             axes.yaxis.set_minor_locator(NullLocator())
         elif axes is not loss_axes:
             axes.set_ylim(bottom=0.0)
@@ -196,7 +197,7 @@ def worst_mistakes(
 
     columns = min(5, max(len(mistakes), 1))
     rows = max((len(mistakes) + columns - 1) // columns, 1)
-    width, height = max(1.75 * columns, 5.0), 2.2 * rows + 0.6
+    width, height = max(1.75 * columns, 5.0), ROW * rows + 0.6
     figure = Figure(figsize=(width, height))
     if not mistakes:
         figure.text(0.5, 0.5, f"No mistakes among {total:,} test images", ha="center", va="center", fontsize=13)
@@ -208,7 +209,7 @@ def worst_mistakes(
     # one image and one pair of axes: 25 of them take four times as long
     per_inch = 72
     sheet = torch.full((3, round(per_inch * height), round(per_inch * width)), 255, dtype=torch.uint8)
-    side, step = (int(1.75 * per_inch), int(2.2 * per_inch))
+    side, step = (int(1.75 * per_inch), int(ROW * per_inch))
     left = (sheet.shape[2] - side * columns) // 2
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.axis("off")
