@@ -1,12 +1,15 @@
 """Signals that wait until what must be whole is whole."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from convarium.machine import AT_ONCE_SECONDS, signals_wait
+from convarium.machine import AT_ONCE_SECONDS, deaf_children, signals_wait
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -50,3 +53,32 @@ def test_another_thread_may_draw_too() -> None:
     thread.start()
     thread.join()
     assert done == [True]
+
+
+DEAF = """
+import signal, sys
+print("started", flush=True)
+sys.stdin.readline()  # by now the signal has been sent
+from convarium.machine import hear
+try:
+    hear(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def interrupt_us() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)  # another thread hears of it, and does not wake this one
+
+
+def test_what_is_started_deaf_hears_of_a_ctrl_c_when_it_listens_and_we_do_at_once() -> None:
+    with deaf_children(signal.SIGINT):
+        child = subprocess.Popen([sys.executable, "-c", DEAF], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "started\n"
+        child.send_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_us()
+    assert child.communicate("\n", timeout=30)[0] == "heard\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -33,6 +33,27 @@ def handlers_given_back(*signums: int) -> Iterator[None]:
 
 
 @contextmanager
+def deaf_children(signum: int) -> Iterator[None]:
+    """What is started meanwhile does not hear a signal until it calls `hear`; this process does, by another thread."""
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # it unblocks the signal where it starts its own process
+    over = threading.Event()
+    threading.Thread(target=over.wait, daemon=True).start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signum,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        over.set()
+
+
+def hear(signum: int) -> None:
+    """Hear a signal again, and the one that came while nothing was heard."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signum,))
+
+
+@contextmanager
 def signals_wait(*signums: int) -> Iterator[None]:
     """Hear these signals only when this is done; but a second Ctrl-C is a KeyboardInterrupt at once."""
     if threading.current_thread() is not threading.main_thread():  # which alone hears signals

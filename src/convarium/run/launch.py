@@ -101,6 +101,7 @@ def _start_ranks(run: RunDirectory, prepared: Prepared, *, resume: bool) -> int:
     except Stopped as stop:
         if run.result().get("status") not in FINISHED:
             Result(run, config).write(status="interrupted", error=str(stop))
+            print(f"interrupted: {stop}\n  {run.path}", file=sys.stderr)
         return 128 + stop.signum
     return 0
 

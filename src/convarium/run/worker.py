@@ -15,8 +15,8 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from convarium.errors import ConfigError, RunError
-from convarium.machine import die_with_parent, environment, handlers_given_back
+from convarium.errors import INTERRUPTED, ConfigError, RunError
+from convarium.machine import deaf_children, die_with_parent, environment, handlers_given_back, hear
 from convarium.run.console import tee
 from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
@@ -62,7 +62,7 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
     for name in logging.root.manager.loggerDict:  # we say it ourselves, the first thing first
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    with handlers_given_back(*TAKEN), environment(**variables):
+    with handlers_given_back(*TAKEN), environment(**variables), deaf_children(signal.SIGINT):
         launcher = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -76,12 +76,24 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
             logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=dict.fromkeys(range(1, ranks), Std.ALL)),
         )
         try:
-            elastic_launch(launcher, function)(*arguments)
+            elastic_launch(launcher, _hearing)(function, *arguments)
         except ChildFailedError as failures:
             rank, failure = failures.get_first_failure()
+            if failure.exitcode == INTERRUPTED[0]:  # it was as fast as we to hear of a Ctrl-C
+                raise Stopped(signal.SIGINT) from failures
             raise RankFailed(rank, failure.exitcode, _traceback(failure.message)) from failures
         except SignalException as stop:
             raise Stopped(stop.sigval) from stop
+
+
+def _hearing(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process that could not hear of a Ctrl-C while it imported what the function needs, where all
+    ranks would have shown their tracebacks at once."""
+    try:
+        hear(signal.SIGINT)
+        return function(*arguments)
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED[0])
 
 
 def _traceback(message: Any) -> str:
