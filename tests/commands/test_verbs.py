@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import signal
 import struct
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from convarium.cli import VERBS, find_verb
@@ -322,3 +324,41 @@ def test_imagenet_and_one_s_own_folder_are_not_ours_to_fetch(convarium: Callable
     outcome = convarium("data", "fetch", "folder", "data.root=mine")
     assert outcome.code == 2
     assert "a folder of your own; there is nothing to fetch" in outcome.err
+
+
+# A run of somebody else
+
+
+@pytest.fixture
+def changed(digits_run: RunDirectory, tmp_path: Path) -> Callable[[str, Any], RunDirectory]:
+    """The run with another value in its config.yaml."""
+    run = RunDirectory(shutil.copytree(digits_run.path, tmp_path / "changed"))
+
+    def change(key: str, value: Any) -> RunDirectory:
+        config = digits_run.config()
+        config["data"][key] = value
+        run.config_file.write_text(yaml.safe_dump(config))
+        return run
+
+    return change
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "export", "figures"])
+def test_every_verb_that_reads_a_run_checks_its_values(
+    verb: str, changed: Callable[[str, Any], RunDirectory], convarium: Callable[..., Any], image: Path
+) -> None:
+    for key, value in (("image_size", "x"), ("mean", ["a"]), ("val_fraction", -1)):
+        outcome = convarium(verb, changed(key, value).path, *([image] if verb == "predict" else []))
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"error: data.{key}=")
+        assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "figures"])
+def test_what_reads_a_run_s_data_makes_nothing_where_its_config_says(
+    verb: str, changed: Callable[[str, Any], RunDirectory], convarium: Callable[..., Any], tmp_path: Path
+) -> None:
+    where = tmp_path / "elsewhere"
+    outcome = convarium(verb, changed("cache_dir", str(where)).path)
+    assert (outcome.code, where.exists()) == (2, False)
+    assert outcome.err.startswith(f"error: data.cache_dir={where}: is what ")

@@ -175,7 +175,7 @@ ROWS = (
     Key("data.stored_size", "side of an image as it is stored, in pixels", SIDE),
     Key("data.resize", "how a stored image gets its size: pad with background, or bilinear", words("bilinear", "pad")),
     Key("data.crop_share", "side of the central square as a share of the resized shorter side", SOME_SHARE),
-    Key("data.mean", "of each channel, of pixels from 0 to 1"),
+    Key("data.mean", "of each channel, of pixels from 0 to 1", between(-256, 256)),
     Key("data.std", "of each channel, of pixels from 0 to 1", at_least(1e-6)),
     Key("data.train_size", "images of the training split, checked; null: whatever there is", COUNT.of(int).or_null()),
     Key("data.test_size", "images of the test split, checked", at_least(0)),

@@ -5,11 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from convarium.config.instantiate import build
+from convarium.config.keys import EVALUATE
 from convarium.data.module import ImageData, Samples
 from convarium.errors import ConfigError, RunError
 from convarium.observe.figures import Figures
 from convarium.run.directory import RunDirectory
 from convarium.run.fit import build_callbacks
+from convarium.run.resume import check_outward, read_config
 from convarium.trained.evaluate import measure, prepare
 from convarium.wording import one_line
 
@@ -19,7 +21,8 @@ log = logging.getLogger(__name__)
 def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
     """Draw the learning curves out of metrics.csv, training images, and what `weights` do on the test split; the files.
     What cannot be drawn is a line of log."""
-    config = run.config()
+    config = read_config(run)
+    check_outward(run, config, (), EVALUATE)
     callbacks = build_callbacks(config)
     figures = next((callback for callback in callbacks if isinstance(callback, Figures)), Figures())
     figures.folder = run.path / "figures"

@@ -21,6 +21,7 @@ from convarium.config.identity import config_hash
 from convarium.config.instantiate import build
 from convarium.errors import ConfigError, RunError
 from convarium.run.directory import RunDirectory
+from convarium.run.resume import read_config
 from convarium.trained import FORMATS
 from convarium.trained.load import load_run
 from convarium.wording import first_line
@@ -79,7 +80,7 @@ def export(
         raise ConfigError("normalize: has no part in format=safetensors, which holds the weights alone")
     if format == "onnx" and (missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]):
         raise ConfigError(f"format={format}: needs {' and '.join(missing)}; pip install convarium[export]")
-    config = run.config()
+    config = read_config(run)
     data = config["data"]
     net = load_run(run.path, weights=weights)
     pixels = normalize is not False and format != "safetensors"

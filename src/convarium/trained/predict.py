@@ -16,6 +16,7 @@ from convarium.learn.metrics import two_columns
 from convarium.progress_bar import Progress
 from convarium.run.devices import place
 from convarium.run.directory import RunDirectory
+from convarium.run.resume import read_config
 from convarium.trained.load import load_run
 
 TOP = 5
@@ -54,7 +55,7 @@ def predict(
     on_bad_file: skip, which answers for the other images, or raise.
     Raises ConfigError for a `top` that is out of range and, with on_bad_file=raise, for a file that cannot be read.
     """
-    config = run.config()
+    config = read_config(run)
     data: ImageData = build(config["data"], "data")
     names = data.class_names
     if top is not None and not 1 <= top <= len(names):
