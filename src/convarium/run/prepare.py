@@ -78,9 +78,8 @@ def prepare(
     from convarium.run.preflight import check_last_batch, check_loss
     from convarium.run.preflight import preflight as check
 
-    if preflight is None:  # what is built only when the run directory is there is looked at now
-        for key, node in targets(config):
-            find_target(node, key)
+    for key, node in targets(config):  # what is built only when the run directory is there is looked at now
+        find_target(node, key)
     for name, node in config["logger"].items():
         if package := getattr(find_target(node, f"logger.{name}"), "package", ""):
             require(package)

@@ -14,7 +14,8 @@ from experiments import config_of
     ("first", "second", "networks", "datasets"),
     [
         ("seed=1", "seed=2", 1, 1),
-        ("optimizer.lr=0.1", "optimizer=sgd", 1, 1),
+        ("optimizer.lr=0.1", "optimizer.lr=0.2", 1, 1),
+        ("optimizer=adamw", "optimizer=sgd", 2, 1),  # whose memory differs
         ("norm=paper", "norm=batch", 2, 1),
         ("batch_size=16", "batch_size=32", 2, 2),
         ("data.val_fraction=0.1", "data.val_fraction=0.2", 2, 2),
@@ -38,3 +39,19 @@ def test_the_job_that_cannot_run_is_named_by_its_place() -> None:
     answer = check([good, bad])
     assert re.match(r"batch_size=5000: more than the .* training images", answer["error"])
     assert answer["job"] == 1
+
+
+@pytest.mark.parametrize(("group", "name"), [("stop", "early"), ("optimizer", "sgd")])
+def test_what_each_job_names_is_looked_for(group: str, name: str) -> None:
+    good, bad = config_of(), config_of(f"{group}={name}")
+    bad[group]["_target_"] = f"{bad[group]['_target_'].rpartition('.')[0]}.Nope"
+    assert check([good, bad])["error"].startswith(f"{group}._target_={bad[group]['_target_']}: not found")
+
+
+def test_the_memory_is_that_of_each_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(preflight, "check_memory", lambda net, config, at: seen.append(config["optimizer"]["_target_"]))
+    jobs = ("optimizer=sgd", "optimizer=sgd", "optimizer=adamw")
+    lrs = (0.1, 0.2, 0.1)
+    assert "preflights" in check([config_of(job, f"optimizer.lr={lr}") for job, lr in zip(jobs, lrs, strict=True)])
+    assert seen == ["torch.optim.SGD", "torch.optim.AdamW"]

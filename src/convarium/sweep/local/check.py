@@ -33,7 +33,9 @@ def check(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> dict
     keys = [json.dumps(node, sort_keys=True) for node in nodes]
     for number in sorted(range(len(configs)), key=keys.__getitem__):
         rest = {name: node for name, node in configs[number].items() if not has_part(name, UNSEEN)}
-        key = json.dumps({**rest, "data": nodes[number]}, sort_keys=True)
+        optimizer = configs[number]["optimizer"]  # by which of them the memory for its state goes
+        kind = [optimizer["_target_"], optimizer.get("momentum")]
+        key = json.dumps({**rest, "data": nodes[number], "optimizer": kind}, sort_keys=True)
         if keys[number] != data_key:
             data = None
         try:
