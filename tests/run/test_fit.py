@@ -22,6 +22,7 @@ from convarium.run.devices import RANK_VARIABLES, cluster_environment
 from convarium.run.directory import RunDirectory
 from convarium.run.fit import classify_failure
 from convarium.run.launch import launch
+from convarium.run.metrics_file import Heartbeat
 from convarium.run.prepare import prepare
 from convarium.run.resume import resume_config
 from convarium.run.stop_request import Interrupted
@@ -179,7 +180,11 @@ def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "validations"),
-    [(("trainer.max_steps=20",), 2), (("trainer.max_epochs=2", "trainer.check_val_every_n_epoch=9"), 1)],
+    [
+        (("trainer.max_steps=20",), 2),
+        (("trainer.max_steps=20", "trainer.profiler=simple"), 2),
+        (("trainer.max_epochs=2", "trainer.check_val_every_n_epoch=9"), 1),
+    ],
 )
 def test_a_run_is_validated_where_it_ends_and_these_weights_may_be_the_best(
     limit: tuple[str, ...], validations: int
@@ -192,6 +197,24 @@ def test_a_run_is_validated_where_it_ends_and_these_weights_may_be_the_best(
     assert len(rows(run, "val/acc1")) == validations
     best = max(rows(run, "val/acc1"))
     assert result["metrics"]["best/val/acc1"] == best == last["callbacks"]["Checkpoint"]["best_score"]
+
+
+@pytest.mark.parametrize("words", [(), ("trainer.limit_val_batches=0",), ("trainer.profiler=simple",)])
+def test_a_time_limit_waits_for_the_gradients_that_have_gathered(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*words, "trainer.accumulate_grad_batches=4", "schedule=constant", "trainer.max_epochs=2")
+
+    def time_is_up(heartbeat: Heartbeat, trainer: Any, module: Any, outputs: Any, batch: Any, number: int) -> None:
+        trainer.should_stop = trainer.should_stop or number == 5  # the second of four whose gradients make a step
+
+    with monkeypatch.context() as limited:
+        limited.setattr(Heartbeat, "on_train_batch_end", time_is_up)
+        run = experiment(*words)
+    assert run.result()["steps"] == read_checkpoint(run.last)["global_step"] == 2
+    assert goes_on(run)["steps"] == 32
+    whole = experiment(*words, folder="whole")
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(run).items())
 
 
 @pytest.mark.parametrize("most", [34, 32])

@@ -69,7 +69,13 @@ from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, saved_of
 from convarium.run.console import header, own_log_lines, quiet_lightning, summary
 from convarium.run.devices import Precision, cluster_environment, trainer_arguments
 from convarium.run.directory import Result, RunDirectory, Status
-from convarium.run.lightning import EpochLoop, ask_no_driver_per_step, drop_signals, forget_that_steps_are_limited
+from convarium.run.lightning import (
+    EndingLoop,
+    EpochLoop,
+    ask_no_driver_per_step,
+    drop_signals,
+    forget_that_steps_are_limited,
+)
 from convarium.run.metrics_file import Heartbeat, MetricsFile
 from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded, load_weights
@@ -151,8 +157,8 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
         raise ConfigError(f"trainer: {one_line(error)}") from error
     if not prepared.data.num_val:  # how Lightning is told that there is no validation, also in a fast_dev_run
         trainer.limit_val_batches = 0
-    if not profiler:  # which measures what Lightning's own loop calls
-        trainer.fit_loop.epoch_loop = EpochLoop(trainer, trainer.min_steps, trainer.max_steps)
+    loop = EndingLoop if profiler else EpochLoop  # a profiler measures what Lightning's own calls
+    trainer.fit_loop.epoch_loop = loop(trainer, trainer.min_steps, trainer.max_steps)
     drop_signals(trainer)
     forget_that_steps_are_limited(trainer)
     return Experiment(learner, trainer, checkpoint, averaging, stop, loaded)

@@ -31,9 +31,30 @@ HOOKS = (
 )
 
 
-class EpochLoop(_TrainingEpochLoop):
+class EndingLoop(_TrainingEpochLoop):
+    """Lightning's loop, but a run ends where no gradients are left over, and with a validation: nothing is tested that
+    has not been validated."""
+
+    @property
+    def done(self) -> bool:
+        return super().done and not self._should_accumulate()
+
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        if self._is_the_end():
+            return bool(self.trainer.enable_validation)
+        stops_later = self.trainer.should_stop and self._should_accumulate()
+        return not stops_later and super()._should_check_val_fx(data_fetcher)
+
+    def _is_the_end(self) -> bool:
+        """Whether no batch comes after the micro-batch just done."""
+        trainer, last = self.trainer, self.batch_progress.is_last_batch
+        limited = trainer.should_stop or trainer.global_step == trainer.max_steps
+        ends = limited or (last and trainer.current_epoch + 1 == trainer.max_epochs)
+        return ends and not self._should_accumulate()
+
+
+class EpochLoop(EndingLoop):
     """Same steps, hooks and counters, in the same order, as the loop it takes the place of; a test holds them together.
-    But for one: where the run ends there is a validation.
 
     Raises ConfigError for what this way does not know: a profiler (which takes Lightning's own loop), a strategy or
     precision other than those of conf/.
@@ -55,7 +76,7 @@ class EpochLoop(_TrainingEpochLoop):
 
     def advance(self, data_fetcher: Any) -> None:
         """One micro-batch: fetch, move, augment; forward, backward and, unless gradients gather, the step."""
-        if self.restarting and super()._should_check_val_fx(data_fetcher) and self._validation_is_next():
+        if self.restarting and self._should_check_val_fx(data_fetcher) and self._validation_is_next():
             return
         trainer, progress = self.trainer, self.batch_progress
         self.val_loop.restarting = False
@@ -77,20 +98,6 @@ class EpochLoop(_TrainingEpochLoop):
             trainer._logger_connector.on_batch_end()
             trainer._logger_connector.update_train_step_metrics()
         self._results.batch = None  # let go of the pixels
-
-    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
-        """Also where the run ends, so that nothing is tested that has not been validated."""
-        due = super()._should_check_val_fx(data_fetcher)
-        return due or (self._is_the_end() and self.trainer.enable_validation)
-
-    def _is_the_end(self) -> bool:
-        """Whether no batch comes after the micro-batch just done."""
-        trainer, last = self.trainer, self.batch_progress.is_last_batch
-        return (
-            trainer.should_stop
-            or (trainer.global_step == trainer.max_steps and not self._should_accumulate())
-            or (last and trainer.current_epoch + 1 == trainer.max_epochs)
-        )
 
     def _validation_is_next(self) -> bool:
         """Whether a run that goes on where a validation was due has that to do before it trains."""
@@ -215,7 +222,8 @@ def more_to_come_at_this_batch(trainer: L.Trainer) -> bool:
 def ends_within_epoch(trainer: L.Trainer) -> bool:
     """Whether the micro-batch just done is the run's last and not its epoch's: `max_steps` or `max_time` is reached."""
     loop = trainer.fit_loop.epoch_loop
-    return not loop._num_ready_batches_reached() and (trainer.should_stop or trainer.global_step == trainer.max_steps)
+    within = not loop._num_ready_batches_reached() and not loop._should_accumulate()
+    return within and (trainer.should_stop or trainer.global_step == trainer.max_steps)
 
 
 def forget_that_steps_are_limited(trainer: L.Trainer) -> None:
