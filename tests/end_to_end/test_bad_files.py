@@ -3,13 +3,14 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from processes import run, train
+from processes import convarium, run, train
 
 QUICK = (
     *("data=folder", "data.root=photos", "data.image_size=32", "batch_size=4", "data.val_fraction=0.125"),
@@ -60,10 +61,24 @@ def test_a_file_that_cannot_be_read_in_training_ends_the_run_and_is_named(own_di
     log = own_directory / "log"
     assert trained(log, "data.in_memory=false") == 1
     [line] = [line for line in log.read_text().splitlines() if line.startswith("failed: ") and str(BAD) in line]
-    assert line.startswith(f"failed: BadFile: {own_directory / BAD}: unreadable image (")
+    assert line.startswith(f"failed: {own_directory / BAD}: unreadable image (")
     found = result()
     assert found["status"] == "failed"
     assert f"failed: {found['error']}" == line
+
+
+@pytest.mark.slow
+def test_of_two_ranks_a_file_that_cannot_be_read_is_one_line_too(own_directory: Path) -> None:
+    log, two = own_directory / "log", ("trainer.devices=2", "trainer.accelerator=cpu")
+    assert trained(log, "data.in_memory=false", *two) == 1
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert re.search(rf"^failed: rank \d: {re.escape(str(own_directory / BAD))}: unreadable image \(", text, re.M)
+    shutil.rmtree("run")
+    assert trained(log, "data.in_memory=false", "data.on_bad_file=skip") == 0
+    log.write_text("")
+    assert run(convarium, "evaluate", "run", "data.root=photos/train", "data.on_bad_file=raise", *two, log=log) == 2
+    assert re.fullmatch(r"error: .*: unreadable image \(.*\n", log.read_text().rpartition("\r")[2])
 
 
 @pytest.mark.parametrize("in_memory", ["true", "false"])

@@ -119,6 +119,21 @@ def test_an_ending_has_a_status_a_line_and_an_exit_code(failure: BaseException, 
     assert classify_failure(failure, RunDirectory(Path("run")))[:3] == ending
 
 
+@pytest.mark.parametrize(
+    ("exitcode", "trace", "line", "plain"),
+    [
+        (1, "Traceback ...\nconvarium.errors.RunError: /data/a.jpg: unreadable image", "/data/a.jpg: unreadable", True),
+        (1, "Traceback ...\nValueError: a: b", "ValueError: a: b", False),
+        (-9, "", "SIGKILL", False),
+        (3, "", "exit code 3", False),
+    ],
+)
+def test_why_a_rank_ended_is_one_line(exitcode: int, trace: str, line: str, plain: bool) -> None:
+    failure = worker.RankFailed(1, exitcode, trace)
+    assert str(failure).startswith(line)
+    assert failure.is_plain == plain
+
+
 def breaks(owner: type, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise failure

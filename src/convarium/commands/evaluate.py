@@ -6,6 +6,7 @@ from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
 from convarium.config.keys import EVALUATE, NETWORK, names_with
+from convarium.errors import ConfigError
 from convarium.progress_bar import doing
 from convarium.trained import SPLITS, WEIGHTS
 from convarium.wording import printable
@@ -35,6 +36,8 @@ def run(words: Words) -> int:
         with doing("measure"):
             metrics, images, left_out = measure(evaluation)
     except RankFailed as failure:
+        if failure.is_plain:
+            raise ConfigError(str(failure)) from failure
         print(f"{failure.trace}\nerror: rank {failure.rank}: {failure}", file=sys.stderr)
         return 1
     except Stopped as stop:

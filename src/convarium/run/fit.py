@@ -197,6 +197,8 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
             ending = classify_failure(failure, run)
             if not isinstance(failure, Interrupted | Diverged):  # of which all ranks know
                 if prepared.placement.ranks > 1:
+                    if ending.is_plain:
+                        raise RunError(ending.error) from failure
                     raise
                 if ending.status == "failed" and not ending.is_plain:
                     traceback.print_exc()
@@ -334,7 +336,9 @@ def classify_failure(failure: BaseException, run: RunDirectory) -> Ending:
         return Ending("failed", f"{run.path}: the folder of the run is gone", 1, is_plain=True)
     if isinstance(failure, SystemExit):
         return Ending("exited", f"exit code {failure.code}", failure.code if isinstance(failure.code, int) else 1)
-    return Ending("failed", f"{type(failure).__name__}: {line}", 1, is_plain=isinstance(failure, BadFile | RunError))
+    if isinstance(failure, BadFile | RunError):
+        return Ending("failed", line, 1, is_plain=True)
+    return Ending("failed", f"{type(failure).__name__}: {line}", 1)
 
 
 class SameConfig(L.Callback):

@@ -116,9 +116,7 @@ def _close_failed(run: RunDirectory, config: dict[str, Any], failure: "RankFaile
         status = "killed"
     elif out_of_memory.is_said_in(error):
         status = "oom"
-    if is_full_disk(failure):
-        error = FULL_DISK
-    else:
+    if not failure.is_plain:
         print(failure.trace, file=sys.stderr)
     print(f"{status}: rank {failure.rank}: {error}\n  {run.path}", file=sys.stderr)
     Result(run, config).write(status=status, error=f"rank {failure.rank}: {error}")

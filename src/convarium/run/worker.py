@@ -29,13 +29,18 @@ SHUTDOWN_SECONDS = 300  # for ranks to end their step and save, once told to sto
 
 
 class RankFailed(Exception):
-    """A rank ended by itself: the first to do so, its exit code (negative: a signal), and its traceback, if any."""
+    """A rank ended by itself: the first to do so, its exit code (negative: a signal), and its traceback, if any.
+
+    is_plain: it is one of `convarium.errors`, whose line says all there is.
+    """
 
     def __init__(self, rank: int, exitcode: int, trace: str) -> None:
         self.rank = rank
         self.exitcode = exitcode
         self.trace = trace
         cause = trace.strip().rpartition("\n")[2] or f"exit code {exitcode}"
+        self.is_plain = cause.startswith(f"{RunError.__module__}.")
+        cause = cause.partition(": ")[2] if self.is_plain else cause
         super().__init__(signal.Signals(-exitcode).name if exitcode < 0 else cause)
 
 
@@ -60,7 +65,7 @@ def start_ranks(function: Callable[..., Any], *arguments: Any, ranks: int, threa
     # by the environment: the argument of LaunchConfig came after torch 2.11
     variables = {"OMP_NUM_THREADS": str(threads), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS)}
     for name in logging.root.manager.loggerDict:  # we say it ourselves, the first thing first
-        if name.startswith("torch.distributed.elastic"):
+        if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     with handlers_given_back(*TAKEN), environment(**variables), deaf_children(signal.SIGINT):
         launcher = LaunchConfig(

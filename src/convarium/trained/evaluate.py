@@ -225,10 +225,7 @@ def measure(evaluation: Evaluation, *watching: L.Callback) -> Measured:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if placement.ranks == 1:
-            try:
-                metrics, images = _evaluate(evaluation, net, data, folder, *watching)
-            except BadFile as error:
-                raise ConfigError(str(error)) from error
+            metrics, images = _evaluate(evaluation, net, data, folder, *watching)
         else:
             del net, data
             arguments = (evaluation, folder, os.getpid())
@@ -346,5 +343,7 @@ def _evaluate(
         except SystemExit as end:  # Lightning's answer to Ctrl-C, to which it is deaf from then on
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from end
+        except BadFile as error:
+            raise ConfigError(str(error)) from error
     metrics = {name: value for name, value in learner.latest.items() if name.startswith(f"{split}/")}
     return metrics, count.images
