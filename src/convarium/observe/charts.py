@@ -1,7 +1,6 @@
 """The pictures of a run: learning curves, confusion matrix, worst mistakes.
 
-Each takes plain tensors and rows and returns a matplotlib `Figure`; none touches pyplot's state, and Agg draws it,
-whatever backend the user has.
+Each takes plain tensors and rows and returns a matplotlib `Figure`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,29 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convarium.observe.contact_sheet import CELL, axes_at, cell, draw_pixels, legible, legible_end
+from convarium.drawing import INK, QUIET, TRAIN, VALIDATION, WRONG, axes_at
+from convarium.observe.contact_sheet import CELL, cell, draw_pixels, legible, legible_end
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TRAIN, VALIDATION, WRONG, QUIET = "#4c78a8", "#e4572e", "#b2182b", "#6b7280"
 RING: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgecolor": VALIDATION, "label": "_best"}
 ABOVE = 1.02  # where titles stand, out of the way of what is drawn at the upper edge
 SAID: dict[str, Any] = {"color": VALIDATION, "fontsize": 9, "fontweight": "normal"}
-STYLE: dict[str, Any] = {
-    **dict.fromkeys(("text.usetex", "axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), "white"),
-    "text.hinting": "none",  # a tenth of the drawing, and hardly to be seen at 150 dots per inch
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#9ca3af",
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.8,
-}
 MOST_LABELLED = 50  # classes; a confusion matrix of more is a heat map without names
 PALEST_SCALE = 0.1  # share of a class; the red of a confusion matrix is full at its largest error, but not below this
 ROW = 2.4  # inches from one mistake to that below: its own name stands nearer than the next one's title
@@ -174,7 +159,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     if classes <= MOST_COUNTED:
         dark = (torch.where(hits, shares, errors / most) > 0.55).tolist()
         for (truth, prediction), count in zip(counts.nonzero().tolist(), counts[counts > 0].tolist(), strict=True):
-            color, fontsize = "white" if dark[truth][prediction] else "#1f2937", 9.0 if count < 1000 else 7.0
+            color, fontsize = "white" if dark[truth][prediction] else INK, 9.0 if count < 1000 else 7.0
             axes.text(prediction, truth, f"{count:,}", ha="center", va="center", fontsize=fontsize, color=color)
     return figure
 
@@ -224,7 +209,7 @@ def worst_mistakes(
         guess = f"{legible(names[mistake.prediction], 13)} ({_percent(mistake.probability)})"
         truth = f"is {legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
-        axes.text(middle, y - 4, truth, color="#1f2937", ha="center", va="bottom", fontsize=9)
+        axes.text(middle, y - 4, truth, color=INK, ha="center", va="bottom", fontsize=9)
         name = legible_end(called(mistake.index), MOST_OF_A_NAME)
         axes.text(middle, y + CELL + 4, name, color=QUIET, ha="center", va="top", fontsize=7)
     draw_pixels(axes, sheet)

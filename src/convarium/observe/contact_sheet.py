@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convarium.drawing import axes_at
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -45,12 +47,6 @@ def contact_sheet(stored: Sequence[Tensor], seen: Sequence[Tensor], labels: Sequ
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def axes_at(figure: "Figure", left: float, below: float, width: float, height: float) -> "Axes":
-    """Axes at a place in inches: to find out how much room their labels need takes as long as to draw them."""
-    across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, below / up, width / across, height / up))
 
 
 def draw_pixels(axes: "Axes", pixels: Tensor, *, first: float = 0.0) -> None:

@@ -15,9 +15,10 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from convarium.drawing import STYLE, save_png
 from convarium.files import appearing
 from convarium.machine import signals_wait
-from convarium.observe.charts import STYLE, Mistake, confusion_matrix, learning_curves, worst_mistakes
+from convarium.observe.charts import Mistake, confusion_matrix, learning_curves, worst_mistakes
 from convarium.observe.contact_sheet import contact_sheet
 from convarium.observe.tracker import rows_of
 from convarium.observe.watched import lower_is_better, watched_metric
@@ -142,7 +143,7 @@ class Figures(L.Callback):
                         warnings.simplefilter("ignore")  # a class name in a script that the font lacks
                         folder.mkdir(exist_ok=True)  # not the folder of the run, if that is gone
                         with appearing(folder / f"{name}.png") as temporary:
-                            _save(draw(), temporary, self.dpi)
+                            save_png(draw(), temporary, self.dpi)
                         self.drawn.append(folder / f"{name}.png")
                 except Exception as error:  # a figure never ends a run
                     _warn(f"{name}.png", error)
@@ -177,19 +178,6 @@ def _highest(candidates: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
     """The rows of the highest first column."""
     order = candidates[0].topk(min(most, len(candidates[0]))).indices
     return tuple(column[order] for column in candidates)
-
-
-def _save(figure: "Figure", path: Path, dpi: int) -> None:
-    """`figure.savefig(path, dpi=dpi)`, which would draw everything once before it draws it, in half of its time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    image = Image.frombuffer("RGBA", canvas.get_width_height(), pixels, "raw", "RGBA", 0, 1).convert("RGB")
-    image.save(path, "PNG", compress_level=2, dpi=(dpi, dpi))
 
 
 def _warn(what: str, error: Exception) -> None:
