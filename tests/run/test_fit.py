@@ -134,7 +134,7 @@ def test_why_a_rank_ended_is_one_line(exitcode: int, trace: str, line: str, plai
     assert failure.is_plain == plain
 
 
-def breaks(owner: type, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def breaks(owner: Any, name: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise failure
 
@@ -176,6 +176,31 @@ def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.
     assert rows(run, "train/loss_step") == before
     assert run.result()["status"] == "ok"
     assert run.result()["error"] is None
+
+
+def test_a_run_that_ends_before_it_has_gone_on_keeps_the_record_of_its_earlier_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from convarium.learn.learner import Learner
+    from convarium.run import fit
+
+    run = experiment("trainer.max_steps=8")
+    config, given, _ = resume_config(run.path, ["trainer.max_steps=16"])
+    kept = ("metrics", "images_per_second", "epochs", "steps", "saved_steps")
+    before = {name: run.result()[name] for name in kept}
+    assert before["steps"] == 8
+    for owner, name, failure, ending in (
+        (fit, "connect_loggers", Interrupted(signal.SIGTERM), ("interrupted", "stopped by SIGTERM")),
+        (Learner, "configure_optimizers", RuntimeError("of some kind"), ("failed", "RuntimeError: of some kind")),
+    ):
+        with monkeypatch.context() as broken:
+            breaks(owner, name, failure, broken)
+            assert launch(prepare(config), given, resume=run.path) != 0
+        result = run.result()
+        assert (result["status"], result["error"]) == ending
+        assert {name: result[name] for name in kept} == before
+    assert launch(prepare(config), given, resume=run.path) == 0
+    assert run.result()["steps"] == 16
 
 
 def test_a_run_that_ended_within_an_epoch_goes_on_there() -> None:

@@ -297,15 +297,15 @@ def end_record(
         metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
     # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
     ended = math.ceil(trainer.global_step / learner.length.steps_per_epoch)
+    reached = {
+        "metrics": metrics,
+        "images_per_second": learner.images_per_second,
+        "epochs": ended if ending.status == "ok" else trainer.current_epoch,
+        "steps": trainer.global_step,
+    }
+    begun = trainer.global_step > 0  # else what an earlier part has recorded stands: its checkpoint is not loaded yet
     try:
-        result.write(
-            status=ending.status,
-            error=ending.error,
-            metrics=metrics,
-            images_per_second=learner.images_per_second,
-            epochs=ended if ending.status == "ok" else trainer.current_epoch,
-            steps=trainer.global_step,
-        )
+        result.write(status=ending.status, error=ending.error, **(reached if begun else {}))
     except OSError as failure:  # the folder is gone, or the disk has no place for a byte more
         ending = classify_failure(failure, run) if ending.status == "ok" else ending
         result.fields |= {"status": ending.status, "error": ending.error}
