@@ -1,5 +1,6 @@
 """Only what is a regular file is read, and nothing is waited for."""
 
+import errno
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from convarium.config.instantiate import build
 from convarium.data.image_files.files import BadFile
 from convarium.data.image_files.tables import classes_of
 from convarium.errors import ConfigError, RunError
-from convarium.files import LARGEST, NO_FILE, is_full_disk, read_regular
+from convarium.files import LARGEST, NO_FILE, full_disk_line, is_full_disk, read_regular
 from convarium.run.directory import RunDirectory
 from experiments import config_of
 
@@ -76,6 +77,23 @@ def test_what_is_no_file_that_fits_into_memory_is_not_read(
     bad = BadFile.named("odd", str(refused.value.strerror))
     assert not is_full_disk(refused.value)
     assert not is_full_disk(bad)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "run"),
+        (("run/checkpoints/last.ckpt",), "run"),
+        (("/run/shm/other",), "/run/shm/other"),
+        (("run/weights", None, "elsewhere/weights"), "elsewhere/weights"),  # a copy
+        ((3,), "run"),  # a descriptor
+    ],
+)
+def test_a_full_disk_is_that_of_the_file_which_the_error_names(names: tuple[object, ...], said: str) -> None:
+    error = RuntimeError("cannot go on")
+    error.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *names)
+    assert is_full_disk(error)
+    assert full_disk_line(error, "run") == f"{said}: no space left on the disk"
 
 
 @pytest.fixture

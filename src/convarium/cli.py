@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from convarium.errors import BAD_INPUT, INTERRUPTED, ConfigError, RunError
-from convarium.files import FULL_DISK, from_home, is_full_disk
+from convarium.files import from_home, full_disk_line, is_full_disk
 from convarium.wording import nearest, one_line, unknown
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _answer(command: Callable[[], int | None]) -> int:
     except Exception as error:
         if not is_full_disk(error):
             raise
-        print("error:", one_line(f"{getattr(error, 'filename', None) or 'the output'}: {FULL_DISK}"), file=sys.stderr)
+        print("error:", one_line(full_disk_line(error, "the output")), file=sys.stderr)
         _let_stdout_lead_nowhere()
         return 1
 

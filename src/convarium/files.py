@@ -17,7 +17,6 @@ from convarium.errors import RunError
 from convarium.wording import file_size
 
 LARGEST = 1 << 31  # bytes; what is read as a whole is shorter
-FULL_DISK = "no space left on the disk"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_FILE = "not a file but a folder, pipe, socket or device"
 
@@ -55,13 +54,26 @@ def from_home(word: str) -> str:
 
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error, or what it came from, says that a disk has no room; libraries say it in words of their own."""
+    return any(
+        (isinstance(each, OSError) and each.errno in FULL) or any(os.strerror(number) in str(each) for number in FULL)
+        for each in _chain(error)
+    )
+
+
+def full_disk_line(error: BaseException, here: str | Path) -> str:
+    """What there is to say of an error of which `is_full_disk` is true: the file that it names is on the full disk, or
+    `here`, where that file lies in it or none is named."""
+    full = next((each for each in _chain(error) if isinstance(each, OSError) and each.errno in FULL), None)
+    named = full and (full.filename2 or full.filename)  # of a copy or a rename the second is written
+    outside = isinstance(named, str) and not Path(named).absolute().is_relative_to(Path(here).absolute())
+    return f"{named if outside else here}: no space left on the disk"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it came from."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        if any(os.strerror(number) in str(error) for number in FULL):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """One experiment: its length, how it ends, and what an ending is called."""
 
+import errno
 import json
 import os
 import signal
@@ -106,6 +107,7 @@ def caused_by(cause: BaseException, failure: BaseException) -> BaseException:
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), ("oom", "CUDA out of memory. Tried", 1)),
         (MemoryError(), ("oom", "out of memory", 1)),
         (Interrupted(signal.SIGTERM), ("interrupted", "stopped by SIGTERM", 143)),
+        (OSError(errno.ENOSPC, "", "/tmp/a"), ("failed", "/tmp/a: no space left on the disk", 1)),
         (SystemExit(3), ("exited", "exit code 3", 3)),
         (SystemExit(None), ("exited", "exit code None", 1)),
         (KeyboardInterrupt(), ("interrupted", "stopped by Ctrl-C, without a checkpoint", 130)),

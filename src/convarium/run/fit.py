@@ -59,7 +59,7 @@ from convarium.config.rules import directed
 from convarium.config.targets import find_target
 from convarium.data.image_files.files import BadFile
 from convarium.errors import ConfigError, RunError
-from convarium.files import FULL_DISK, appearing, is_full_disk
+from convarium.files import appearing, full_disk_line, is_full_disk
 from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
@@ -331,7 +331,7 @@ def classify_failure(failure: BaseException, run: RunDirectory) -> Ending:
     if out_of_memory.is_lack_of_memory(failure):
         return Ending("oom", line or "out of memory", 1)
     if is_full_disk(failure):
-        return Ending("failed", f"{run.path}: {FULL_DISK}", 1, is_plain=True)
+        return Ending("failed", full_disk_line(failure, run.path), 1, is_plain=True)
     if isinstance(failure, OSError) and not run.config_file.is_file():
         return Ending("failed", f"{run.path}: the folder of the run is gone", 1, is_plain=True)
     if isinstance(failure, SystemExit):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convarium import out_of_memory
 from convarium.errors import RunError
-from convarium.files import FULL_DISK, is_full_disk
+from convarium.files import full_disk_line, is_full_disk
 from convarium.machine import scrub_rank_variables
 from convarium.progress_bar import doing
 from convarium.run.devices import Placement
@@ -44,10 +44,11 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
                 return start(run, prepared, experiment, resume=resume is not None)
         except OSError as error:
             if is_full_disk(error):
+                line = full_disk_line(error, run.path)
                 if resume is None:
                     with suppress(OSError):
-                        run.close("failed", FULL_DISK)
-                raise RunError(f"{run.path}: {FULL_DISK}") from error
+                        run.close("failed", line)
+                raise RunError(line) from error
             raise
     return print_cluster_command(run, prepared.placement)
 
