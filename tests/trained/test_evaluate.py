@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from convarium.config.compose import compose
 from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
@@ -89,6 +90,23 @@ def test_two_processes_measure_the_same(digits_run: RunDirectory, monkeypatch: p
     assert metrics == expected
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # torch's launcher had taken it
     assert os.environ["OMP_NUM_THREADS"] == "5"  # the threads of these processes are not those of what follows
+
+
+def test_of_a_run_whose_config_dir_is_gone_our_own_answers_may_be_evaluated(own_directory: Path) -> None:
+    for group, yaml_text in (("optimizer", "defaults: [sgd, _self_]"), ("data", "defaults: [digits, _self_]")):
+        (own_directory / "mine" / group).mkdir(parents=True)
+        (own_directory / "mine" / group / "own.yaml").write_text(f"# Mine\n{yaml_text}\n")
+    words = ["arch=mlp", "optimizer=own", "trainer.accelerator=cpu"]
+    runs = {}
+    for data in ("digits", "own"):
+        runs[data] = RunDirectory(own_directory / data)
+        runs[data].make(compose([*words, f"data={data}"], "mine").config, [*words, f"data={data}"])
+    shutil.rmtree("mine")
+    assert prepare(runs["digits"], ["trainer.limit_test_batches=1"]).config["trainer"]["limit_test_batches"] == 1
+    assert prepare(runs["own"], ["data=digits"]).config["data"] == runs["own"].config()["data"]
+    gone = f"^{own_directory}/mine, the --config-dir of the run, is gone; data=own: unknown. One of: cifar10,"
+    with pytest.raises(ConfigError, match=gone):
+        prepare(runs["own"], ["trainer.limit_test_batches=1"])
 
 
 # What may be changed

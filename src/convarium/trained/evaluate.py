@@ -139,10 +139,19 @@ def _config(run: RunDirectory, overrides: Sequence[str]) -> tuple[dict[str, Any]
     if not overrides:
         return frozen, []
     words = readable(overrides)
-    conf = Conf(frozen.get("config_dir"))
+    folder = frozen.get("config_dir")
+    is_gone = folder is not None and not os.path.isdir(folder)
+    conf = Conf(None if is_gone else folder)
     named = _named(conf, words, (EVALUATE,), ("weights", "split", "format", *ACCEPTED))
     own = overrides_from_here(run, frozen, words)
-    new = conf.compose([*own, *words], to_train=False).config
+    if is_gone:  # what an evaluation takes may be among our own answers
+        own = [word for word, key in zip(own, keys_of(own), strict=True) if has_part(key, EVALUATE)]
+    try:
+        new = conf.compose([*own, *words], to_train=False).config
+    except ConfigError as error:
+        if is_gone:
+            raise ConfigError(f"{folder}, the --config-dir of the run, is gone; {error}") from error
+        raise
     if _has_fewer_classes(frozen["data"], new["data"]) and "data.num_classes" not in named:
         known = f"data.num_classes={frozen['data']['num_classes']}"  # also for what follows from it
         new = conf.compose([*own, *words, known], to_train=False).config
