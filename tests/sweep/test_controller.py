@@ -214,20 +214,27 @@ def test_the_time_to_go_does_not_jump_where_a_job_takes_longer_than_those_before
     assert max(after - before for before, after in pairwise(seconds)) <= 4
 
 
-def test_a_job_at_work_says_how_far_it_is(own_directory: Path) -> None:
-    def task(number: int, **result: Any) -> Task:
-        config = {"trainer": {"max_epochs": 10}, "callbacks": {"checkpoint": {"monitor": "val/acc1"}}}
-        job = Job(f"job-{number}", "", {}, [f"seed={number}"], [], config)
-        run = RunDirectory(own_directory / f"{number}")
-        run.path.mkdir()
-        run.result_file.write_text(json.dumps(result))
-        return Task(number, job, run, Share(0, 1, 1), CHECKED, began=0.0, seen=1)
+def task(number: int, **result: Any) -> Task:
+    """A job of 10 epochs that has written a result."""
+    config = {"trainer": {"max_epochs": 10}, "callbacks": {"checkpoint": {"monitor": "val/acc1"}}}
+    job = Job(f"job-{number}", "", {}, [f"seed={number}"], [], config)
+    run = RunDirectory(Path(f"{number}"))
+    run.path.mkdir()
+    run.result_file.write_text(json.dumps(result))
+    return Task(number, job, run, Share(0, 1, 1), CHECKED, began=0.0, seen=1)
 
+
+def test_a_job_at_work_says_how_far_it_is() -> None:
     told = task(1, steps=50, epochs=5, metrics={"val/acc1": 0.25, "train/loss": 1.0})
     outlook = Outlook()
     line = outlook.line([task(2), told], 1, 0, 20.0)
     # one takes 40 seconds and is half through, the other may take as long, and one waits
     assert line == "2 running  0:00:40 to go  seed=1: epoch 6/10 val/acc1 0.2500"
+
+
+def test_the_time_to_go_is_that_of_the_steps_which_a_run_is_to_take() -> None:
+    limited = task(1, steps=50, epochs=5, total_steps=60)  # trainer.max_steps=60
+    assert Outlook().to_go([limited], 0, 20.0) == "0:00:04 to go"
 
 
 def test_what_an_adopted_job_has_written_before_counts() -> None:

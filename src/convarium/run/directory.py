@@ -232,6 +232,7 @@ class Result:
             "epochs": before.get("epochs", 0),
             "steps": before.get("steps", 0),
             "saved_steps": before.get("saved_steps", 0),
+            "total_steps": before.get("total_steps"),
             "seed": config["seed"],
             "config_hash": config_hash(config),
             "git": git_commit(),

@@ -48,8 +48,11 @@ class Outlook:
 
     def _share(self, task: Task) -> float:
         """How much of a job is done, as far as it has said."""
-        epochs, all_epochs = self._result(task).get("epochs") or 0, _max_epochs(task)
-        return min(1.0, epochs / all_epochs) if all_epochs > 0 else 0.0
+        result = self._result(task)
+        done, whole = result.get("steps"), result.get("total_steps")
+        if not whole:  # older ones do not say it
+            done, whole = result.get("epochs"), _max_epochs(task)
+        return min(1.0, (done or 0) / whole) if whole > 0 else 0.0
 
     def _standing(self, task: Task) -> str:
         result = self._result(task)
