@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import weakref
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from convarium.config.identity import config_hash
 from convarium.errors import RunError
 from convarium.learn import checkpoint_file
 from convarium.learn.checkpoint_file import net_state, read_checkpoint, write_checkpoint
+from convarium.learn.learner import Learner
 from convarium.run import checkpoint as checkpoint_module
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import launch
@@ -308,6 +310,37 @@ def test_a_run_does_not_go_on_from_a_checkpoint_of_another_run_or_a_damaged_one(
     assert line.endswith("; test.weights=last goes on without it")
     config, given, _ = resume_config(run.path, ["trainer.max_epochs=2", "test.weights=last"])
     assert launch(prepare(config), given, resume=run.path) == 0
+
+
+def test_a_run_goes_on_with_its_checkpoint_read_twice_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once to be checked, and by Lightning."""
+    run = experiment()
+    reads: list[str] = []
+    ours: list[weakref.ref[torch.Tensor]] = []
+    at_start: list[tuple[int, list[bool]]] = []
+    load, check, start = torch.load, checkpoint_module.read_checkpoint, Learner.on_fit_start
+
+    def counting(path: Any, *arguments: Any, **keywords: Any) -> Any:
+        reads.append(Path(getattr(path, "name", path)).name)
+        return load(path, *arguments, **keywords)
+
+    def watched(path: Path) -> dict[str, Any]:
+        whole = check(path)
+        ours.extend(weakref.ref(tensor) for tensor in whole["state_dict"].values())
+        return whole
+
+    def starts(learner: Learner) -> None:
+        at_start.append((len(reads), [reference() is None for reference in ours]))
+        start(learner)
+
+    monkeypatch.setattr(torch, "load", counting)
+    monkeypatch.setattr(checkpoint_module, "read_checkpoint", watched)
+    monkeypatch.setattr(Learner, "on_fit_start", starts)
+    config, given, _ = resume_config(run.path, ["trainer.max_epochs=2"])
+    assert launch(prepare(config), given, resume=run.path) == 0
+    assert reads == ["last.ckpt", "best.ckpt", "last.ckpt", "best.ckpt"]  # which is tested
+    [(read, gone)] = at_start
+    assert (read, len(gone) > 0, all(gone)) == (3, True, True)
 
 
 # divergence -----------------------------------------------------------------------------------------------------------

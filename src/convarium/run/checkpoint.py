@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import yaml
@@ -167,6 +167,14 @@ class Checkpoint(LightningCheckpoint):
         trainer.save_checkpoint(self._run.last)
         self.on_saved(trainer.global_step)
         self._saved_at = time.monotonic()
+
+
+class Saved(NamedTuple):
+    """What is to be known of the checkpoint that a run goes on from before Lightning loads it."""
+
+    global_step: int
+    trackers: dict[str, str]
+    """The id that a tracker has given the run, by the tracker's class."""
 
 
 def saved_of(run: RunDirectory, config: dict[str, Any]) -> dict[str, Any] | None:

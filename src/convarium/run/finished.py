@@ -10,19 +10,26 @@ from convarium.config.instantiate import build
 from convarium.config.rules import directed
 from convarium.errors import RunError
 from convarium.learn.stopping import Early
-from convarium.run.checkpoint import saved_of
+from convarium.run.checkpoint import Saved, saved_of
 from convarium.run.directory import RunDirectory
 from convarium.run.prepare import Prepared
 
 
-def check_resumable(run: RunDirectory, prepared: Prepared) -> None:
-    """Raise RunError for a run that is finished and would train nothing, and for a checkpoint that is none of ours."""
-    checkpoint, result = saved_of(run, prepared.config) or {}, run.result()
-    if result.get("status") != "ok":
-        return
+def check_resumable(run: RunDirectory, prepared: Prepared) -> Saved | None:
+    """What the run goes on from; None where it has saved nothing and begins anew. Raises RunError for a run that is
+    finished and would train nothing, and for a checkpoint that is none of ours."""
+    checkpoint, result = saved_of(run, prepared.config), run.result()
+    if result.get("status") == "ok":
+        _check_unfinished(run, prepared, result, (checkpoint or {}).get("callbacks", {}))
+    return Saved(checkpoint["global_step"], checkpoint.get("trackers", {})) if checkpoint else None
+
+
+def _check_unfinished(
+    run: RunDirectory, prepared: Prepared, result: Mapping[str, Any], states: Mapping[str, Any]
+) -> None:
     if prepared.config["trainer"]["fast_dev_run"]:
         raise RunError(f"resume={run.path}: it is finished; a trainer.fast_dev_run keeps nothing to go on with")
-    ends = [*_stops(prepared, checkpoint.get("callbacks", {})), *_limits(prepared, result.get("steps") or 0)]
+    ends = [*_stops(prepared, states), *_limits(prepared, result.get("steps") or 0)]
     if ends:
         how, more = ([*dict.fromkeys(column)] for column in zip(*ends, strict=True))
         raise RunError(

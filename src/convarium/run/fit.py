@@ -65,7 +65,7 @@ from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
 from convarium.observe.tracker import Tracker
 from convarium.progress_bar import erase_line
-from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, saved_of
+from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, Saved
 from convarium.run.console import header, own_log_lines, quiet_lightning, summary
 from convarium.run.devices import Precision, cluster_environment, trainer_arguments
 from convarium.run.directory import Result, RunDirectory, Status
@@ -170,8 +170,9 @@ def build_callbacks(config: dict[str, Any]) -> list[L.Callback]:
     return list(build(nodes, "callbacks").values())
 
 
-def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume: bool) -> int:
+def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, saved: Saved | None) -> int:
     """Train, test and record in this process; the exit code. The run directory is there, and ours to write.
+    saved: what the run goes on from, if it does.
 
     With several ranks, a failure that is this rank's alone is raised again: whoever started us has to end the others.
     """
@@ -184,11 +185,9 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, *, resume
         try:
             if result:
                 begin_record(result, run, prepared, experiment)
-            saved = saved_of(run, prepared.config) if resume else None
-            start = run.last if saved else None
             trackers = connect_loggers(run, prepared.config, experiment, saved)
             with quiet_lightning():
-                trainer.fit(learner, datamodule=prepared.data, ckpt_path=start, weights_only=True)
+                trainer.fit(learner, datamodule=prepared.data, ckpt_path=saved and run.last, weights_only=True)
                 test(run, prepared, experiment)
             for logger in trainer.loggers:
                 logger.save()
@@ -227,11 +226,11 @@ def begin_record(result: Result, run: RunDirectory, prepared: Prepared, experime
 
 
 def connect_loggers(
-    run: RunDirectory, config: dict[str, Any], experiment: Experiment, saved: dict[str, Any] | None
+    run: RunDirectory, config: dict[str, Any], experiment: Experiment, saved: Saved | None
 ) -> list[Tracker]:
     """Give the trainer its loggers, metrics.csv first, and begin the trackers among them.
 
-    saved: the checkpoint that the run goes on from, to which metrics.csv is cut back.
+    saved: what the run goes on from, to which metrics.csv is cut back.
     """
     trainer = experiment.trainer
     table = MetricsFile(run.metrics_file)
@@ -242,10 +241,9 @@ def connect_loggers(
     loggers = list(build(nodes, "logger").values())
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     if trainer.global_rank == 0:
-        checkpoint = saved or {}
-        experiment.learner.latest = table.cut_back(checkpoint.get("global_step", -1))
+        experiment.learner.latest = table.cut_back(saved.global_step if saved else -1)
         for tracker in trackers:
-            previous = checkpoint.get("trackers", {}).get(type(tracker).__name__)
+            previous = saved.trackers.get(type(tracker).__name__) if saved else None
             tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=previous)
     trainer.loggers = [table, *loggers]
     return trackers

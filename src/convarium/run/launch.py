@@ -18,6 +18,7 @@ from convarium.run.directory import FINISHED, Result, RunDirectory, Status
 from convarium.run.prepare import Prepared
 
 if TYPE_CHECKING:
+    from convarium.run.checkpoint import Saved
     from convarium.run.fit import Experiment
     from convarium.run.worker import RankFailed
 
@@ -33,15 +34,16 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
     while resume is None and not run.make(config, overrides):  # another run was as fast and took the name
         run = RunDirectory.planned(config)
         experiment = built_here(run, prepared)
+    saved = None
     with run.locked():
         try:
             if resume is not None:
                 from convarium.run.finished import check_resumable
 
-                check_resumable(run, prepared)
+                saved = check_resumable(run, prepared)
                 run.save_config(config, overrides)
             if prepared.placement.nodes == 1:
-                return start(run, prepared, experiment, resume=resume is not None)
+                return start(run, prepared, experiment, saved)
         except OSError as error:
             if is_full_disk(error):
                 line = full_disk_line(error, run.path)
@@ -64,18 +66,18 @@ def built_here(run: RunDirectory, prepared: Prepared) -> "Experiment | None":
         return assemble(run, prepared)
 
 
-def start(run: RunDirectory, prepared: Prepared, experiment: "Experiment | None", *, resume: bool) -> int:
+def start(run: RunDirectory, prepared: Prepared, experiment: "Experiment | None", saved: "Saved | None") -> int:
     """Run it in this process or as ranks; the exit code. The run directory is there, and locked."""
     from convarium.run.console import tee
     from convarium.run.fit import fit
 
     if experiment is None:
-        return _start_ranks(run, prepared, resume=resume)
+        return _start_ranks(run, prepared, saved)
     with tee(run.log_file):
-        return fit(run, prepared, experiment, resume=resume)
+        return fit(run, prepared, experiment, saved)
 
 
-def _start_ranks(run: RunDirectory, prepared: Prepared, *, resume: bool) -> int:
+def _start_ranks(run: RunDirectory, prepared: Prepared, saved: "Saved | None") -> int:
     """One process per device; ends when all have ended, or the first has failed."""
     from convarium.run.console import tee
     from convarium.run.worker import RankFailed, Stopped, rank, start_ranks
@@ -93,7 +95,7 @@ def _start_ranks(run: RunDirectory, prepared: Prepared, *, resume: bool) -> int:
         return "end the processes" if silent and result.get("status") in FINISHED else ""
 
     try:
-        arguments = (str(run.path), resume, prepared.preflight, os.getpid())
+        arguments = (str(run.path), saved, prepared.preflight, os.getpid())
         with doing(said):
             start_ranks(rank, *arguments, ranks=at.devices, threads=config["threads"], logs=logs)
     except RankFailed as failure:

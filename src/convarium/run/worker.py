@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from convarium.errors import INTERRUPTED, ConfigError, RunError
 from convarium.machine import deaf_children, die_with_parent, environment, handlers_given_back, hear
+from convarium.run.checkpoint import Saved
 from convarium.run.console import tee
 from convarium.run.devices import Preflight, first_rank
 from convarium.run.directory import RunDirectory
@@ -109,10 +110,10 @@ def _traceback(message: Any) -> str:
 
 
 @record
-def rank(path: str, resume: bool, preflight: Preflight, parent: int) -> int:
+def rank(path: str, saved: Saved | None, preflight: Preflight, parent: int) -> int:
     """Run one rank on this machine, started by process `parent`; the exit code, if it ends by itself."""
     die_with_parent(parent)
-    code = run_rank(RunDirectory(Path(path)), preflight, resume=resume)
+    code = run_rank(RunDirectory(Path(path)), preflight, saved)
     if code:  # a launcher told to stop no longer reads what we return, and would wait for it
         sys.stdout.flush()
         sys.stderr.flush()
@@ -130,22 +131,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = RunDirectory.open(Path(arguments[0]).absolute().parent)
         with run.locked() if first_rank() else nullcontext():
-            return run_rank(run, None, resume=True)
+            return run_rank(run)
     except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def run_rank(run: RunDirectory, preflight: Preflight | None, *, resume: bool) -> int:
+def run_rank(run: RunDirectory, preflight: Preflight | None = None, saved: Saved | None = None) -> int:
     """Prepare the frozen experiment and run it as this rank; only rank 0 is seen and heard.
 
-    preflight: None: nobody has checked the experiment on this machine yet.
+    preflight: None: nobody has checked the experiment on this machine yet, nor looked for what it goes on from.
     """
     with tee(run.log_file) if first_rank() else nullcontext():
         prepared = prepare(run.config(), preflight=preflight)
-        if resume and preflight is None:  # else it has been looked at
-            check_resumable(run, prepared)
-        return fit(run, prepared, assemble(run, prepared), resume=resume)
+        if preflight is None:
+            saved = check_resumable(run, prepared)
+        return fit(run, prepared, assemble(run, prepared), saved)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from convarium.errors import ConfigError, RunError
 from convarium.run.devices import Placement, Preflight, first_rank
 from convarium.run.directory import FINISHED, Result, RunDirectory
+from convarium.run.finished import check_resumable
 from convarium.run.fit import classify_failure
 from convarium.run.launch import built_here, start
 from convarium.run.prepare import prepare
@@ -28,7 +29,8 @@ def run(path: str, checked: str) -> int:
             Result(directory, config, anew=not directory.last.is_file()).write()
             at, *costs = json.loads(checked) or (None,)
             prepared = prepare(config, preflight=Preflight(Placement(*at), *costs) if at else None)
-            return start(directory, prepared, built_here(directory, prepared), resume=True)
+            saved = check_resumable(directory, prepared)
+            return start(directory, prepared, built_here(directory, prepared), saved)
         except (ConfigError, RunError) as error:
             line = one_line(error)
             print(f"error: {line}", file=sys.stderr)
@@ -47,7 +49,7 @@ def rank(path: str) -> int:
         try:
             if first:
                 Result(directory, config, anew=not directory.last.is_file()).write()
-            return run_rank(directory, None, resume=True)
+            return run_rank(directory)
         except BaseException as failure:
             return _close(directory, failure, writes=first)
 
