@@ -55,6 +55,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def is_share(metric: str, values: Iterable[float]) -> bool:
+    """Whether a metric of which these are values lies between 0 and 1, and may be said in per cent; a loss may not."""
+    return not metric.endswith("loss") and all(0 <= value <= 1 for value in values)
+
+
 def file_size(number: float) -> str:
     """A number of bytes as "1.23 GB", by powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convarium.run.directory import Result
+from convarium.sweep import leaderboard
 from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.leaderboard import Leaderboard, Spread, spread, student_t
 
@@ -416,6 +417,14 @@ def test_the_interval_of_a_share_ends_at_0_and_1_and_that_of_another_metric_wher
     board = Leaderboard(seeded({"none": scores}))
     [row] = read(board.seeds_as_csv(board.over_seeds()))
     assert [float(row[f"best/val/acc1 {end}"]) for end in ("low", "high")] == pytest.approx(ends, abs=1e-4)
+
+
+def test_what_a_metric_can_be_is_asked_once_however_many_jobs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(leaderboard, "is_share", lambda metric, values: asked.append(metric) or True)
+    board = Leaderboard(seeded({f"{number}": [0.25, 0.5] for number in range(5)}))
+    assert len(read(board.seeds_as_csv(board.over_seeds()))) == 5
+    assert asked == ["best/val/acc1"]
 
 
 def test_one_seed_has_a_mean_and_nothing_else() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from convarium.drawing import INK, QUIET, TRAIN, VALIDATION, WRONG, axes_at
 from convarium.observe.contact_sheet import CELL, cell, draw_pixels, legible, legible_end
+from convarium.wording import is_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ def learning_curves(
         return [x for x, _ in points], [y for _, y in points]
 
     unit = "epoch" if steps_per_epoch > 1 else "step"
-    is_share = all(0 <= row[name] <= 1 for row in rows for name in row if name.partition("/")[2] == metric)
+    in_percent = is_share(metric, (row[name] for row in rows for name in row if name.partition("/")[2] == metric))
     x, y = curve("train/loss_step")
     if len(x) > 1 or (x and not ends):
         marker = "o" if len(x) == 1 else None
@@ -77,7 +78,7 @@ def learning_curves(
             if split == "val" and finite:
                 value = best(finite)
                 at = x[len(y) - 1 - y[::-1].index(value)]  # of equals the last, as best.ckpt
-                text = f"{value:.4f}" if name == "loss" or not is_share else f"{100 * value:.2f} %"
+                text = f"{value:.4f}" if name == "loss" or not in_percent else f"{100 * value:.2f} %"
                 axes.plot([at], [value], "o", **RING)
                 axes.set_title(f"best {text}, {unit} {at:g}", loc="right", y=ABOVE, **SAID)
     if not (loss_axes.get_lines() or metric_axes.get_lines()):
@@ -100,7 +101,7 @@ def learning_curves(
             axes.set_ylim(bottom=0.0)
     loss_axes.set_title("Loss", y=ABOVE)  # said, it is not looked for between the labels
     metric_axes.set_title("Accuracy (top 1)" if metric == "acc1" else metric, y=ABOVE)
-    if is_share:
+    if in_percent:
         metric_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
         metric_axes.set_ylim(*np.clip(metric_axes.get_ylim(), 0.0, 1.0))  # there is nothing beyond
         for line in metric_axes.get_lines():

@@ -13,7 +13,7 @@ from convarium.config.accepts import shown as written
 from convarium.files import write_atomically
 from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.outcome import SUCCEEDED
-from convarium.wording import printable
+from convarium.wording import is_share, printable
 
 SEED = "seed"
 FACTS = {"images_per_second": ("images/s", ",.0f"), "wall_seconds": ("seconds", ".1f"), "params": ("parameters", ",")}
@@ -132,16 +132,16 @@ class Leaderboard:
         names = self._measured(groups)
         parts = [f"{name} {part}" for name in names for part in ("mean", "std", "low", "high")]
         table: list[list[Any]] = [[*self.others, "ok", "jobs", *parts]]
+        ranges = {name: self._range(name) for name in names}
         for group in groups:
             cells = [*(written(group.swept.get(axis)) for axis in self.others), group.good, group.jobs]
-            table.append([*cells, *(c for name in names for c in _cells(group.spreads.get(name), *self._range(name)))])
+            table.append([*cells, *(c for name in names for c in _cells(group.spreads.get(name), *ranges[name]))])
         return _csv(table)
 
     def _range(self, name: str) -> tuple[float, float]:
         """What a metric can be at all: a share lies between 0 and 1."""
         values = [row.figures[name] for row in self.rows if row.figures.get(name) is not None]
-        is_share = not name.endswith("loss") and all(0 <= value <= 1 for value in values)
-        return (0.0, 1.0) if is_share else (-math.inf, math.inf)
+        return (0.0, 1.0) if is_share(name, values) else (-math.inf, math.inf)
 
     def _measured(self, groups: Sequence[Group]) -> list[str]:
         """The metrics that a group has."""
