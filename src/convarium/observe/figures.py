@@ -6,7 +6,7 @@ Everything is collected on the device, in memory bounded by the number of mistak
 import logging
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,24 +54,28 @@ class Figures(L.Callback):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()  # metrics.csv may be buffered
-            samples = trainer.datamodule.samples
-            self._draw(
-                trainer,
-                learning_curves=lambda: self._curves(trainer),
-                training_images=lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)),
-            )
+            self.draw_training(Path(trainer.default_root_dir), trainer.callbacks, trainer.datamodule.samples)
+
+    def draw_training(self, run: Path, callbacks: Sequence[Any], samples: Callable[[int, int], Any]) -> None:
+        """Draw the learning curves out of the metrics.csv in the folder of a run, with the metric that one of its
+        callbacks monitors, and so many training images in so many epochs as `samples` gives."""
+        self._draw(
+            run,
+            learning_curves=lambda: self._curves(run, callbacks),
+            training_images=lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)),
+        )
 
     def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
         """A training that ends before its time shows what it learned, unless somebody is in a hurry."""
         if trainer.training and getattr(pl_module, "latest", None) and isinstance(exception, Exception):
             self.on_fit_end(trainer, pl_module)
 
-    def _curves(self, trainer: L.Trainer) -> "Figure":
+    def _curves(self, run: Path, callbacks: Sequence[Any]) -> "Figure":
         """Of the loss and the monitored metric; if that is the loss, of the first metric that is logged."""
-        rows = rows_of(Path(trainer.default_root_dir) / "metrics.csv")
+        rows = rows_of(run / "metrics.csv")
         logged = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.endswith("/loss")]
-        watched = watched_metric(trainer, logged) or "val/acc1"
-        best = min if lower_is_better(trainer, watched) else max
+        watched = watched_metric(callbacks, logged) or "val/acc1"
+        best = min if lower_is_better(callbacks, watched) else max
         return learning_curves(rows, watched.removeprefix("val/"), best)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -128,11 +132,12 @@ class Figures(L.Callback):
             total, right = int(counts.sum()), int(counts.trace())
             return worst_mistakes(shown, names, total=total, wrong=total - right, called=called)
 
-        self._draw(trainer, confusion_matrix=lambda: confusion_matrix(counts, names), worst_mistakes=draw_mistakes)
+        run = Path(trainer.default_root_dir)
+        self._draw(run, confusion_matrix=lambda: confusion_matrix(counts, names), worst_mistakes=draw_mistakes)
 
-    def _draw(self, trainer: L.Trainer, **figures: "Callable[[], Figure]") -> None:
+    def _draw(self, run: Path, **figures: "Callable[[], Figure]") -> None:
         """Draw and save figures, all of them whatever signal comes meanwhile; one that fails is one line of log."""
-        folder = self.folder or Path(trainer.default_root_dir) / "figures"
+        folder = self.folder or run / "figures"
         with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             for name, draw in figures.items():
                 try:

@@ -106,7 +106,7 @@ class Progress(L.Callback):
         where = f"epoch {self._epoch}" + (f"/{epochs}" if epochs > 0 else "")
         where += "  " + (doing or f"step {step:,}" + (f"/{total:,}" if total < NEVER else ""))
         latest = getattr(pl_module, "latest", {})
-        facts = _facts(latest, watched_metric(trainer, latest))
+        facts = _facts(latest, watched_metric(trainer.callbacks, latest))  # type: ignore[attr-defined]
         first_step, first_time = self._first
         if step >= total:
             facts.append(f"{timedelta(seconds=round(now - self._started))}")

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 from convarium.config.instantiate import build
 from convarium.config.keys import EVALUATE
@@ -32,10 +31,7 @@ def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
         data.setup("fit")
         return data.samples(count, epochs)
 
-    record = {"loggers": [], "callbacks": callbacks, "default_root_dir": run.path}
-    figures.on_fit_end(
-        SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(samples=samples), **record), None
-    )
+    figures.draw_training(run.path, callbacks, samples)
     try:
         evaluation = prepare(run, weights=weights)
         measure(evaluation._replace(placement=evaluation.placement._replace(devices=1)), figures)
