@@ -169,9 +169,9 @@ def test_a_sweep_without_files_has_no_description_and_no_jobs_yet() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"axes: [", "cannot be read (ParserError)"),
-        (b"\xff\xfe\xff", "cannot be read (UnicodeDecodeError)"),
-        (b"axes: !!python/object:os.system {}", "cannot be read (ConstructorError)"),
+        (b"axes: [", "cannot be read: while parsing a flow node"),
+        (b"\xff\xfe\xff", "cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (b"axes: !!python/object:os.system {}", "cannot be read: could not determine a constructor for the tag"),
         (b"", "not the description of a sweep"),
         (b"- axes", "not the description of a sweep"),
         (b"monitor: val/acc1", "not the description of a sweep"),
@@ -182,13 +182,14 @@ def test_a_description_that_is_none_is_refused(sweep: SweepDirectory, content: b
     sweep.description_file.write_bytes(content)
     with pytest.raises(RunError) as caught:
         sweep.description()
-    assert str(caught.value) == f"{sweep.description_file}: {message}"
+    assert str(caught.value).startswith(f"{sweep.description_file}: {message}")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_description_that_is_a_folder_is_refused(sweep: SweepDirectory) -> None:
     sweep.description_file.unlink()
     sweep.description_file.mkdir()
-    with pytest.raises(RunError, match=r"sweep\.yaml: cannot be read \(not a file but a folder"):
+    with pytest.raises(RunError, match=r"sweep\.yaml: cannot be read: not a file but a folder"):
         sweep.description()
 
 

@@ -155,5 +155,5 @@ def undashed(word: str) -> str:
     key, equals, value = word.removeprefix("--").partition("=")
     if not word.startswith("--") or not equals or key in HYDRAS:
         return word
-    plain = key.replace("-", "_")
-    return f"{KEYS.get(plain, plain)}={value}"
+    key = key.replace("-", "_")
+    return f"{KEYS.get(key, key)}={value}"

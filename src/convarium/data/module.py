@@ -1,7 +1,7 @@
 """A dataset as Lightning takes it: its facts, its splits, its loaders, and what happens to a batch on the device."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from convarium.batch import Batch
 from convarium.data.augment.change import AugmentKey
 from convarium.data.augment.pipeline import Pipeline
+from convarium.data.image_files.tables import are_classes_of
 from convarium.data.loaders import EpochSize, EvalBatches, PictureBatches, TrainBatches, epoch_size
 from convarium.data.sources import Source
 from convarium.data.splits import carve, take
@@ -27,11 +28,6 @@ class Samples(NamedTuple):
     stored: list[Tensor]  # uint8 (C, H, W), each of its own size
     seen: list[Tensor]  # of each epoch what the network sees of them: uint8 (n, C, image_size, image_size)
     labels: list[str]
-
-
-def is_number_of(num_classes: int, names: Sequence[str]) -> bool:
-    """Whether names are those of so many classes; of binary data two."""
-    return len(names) == num_classes or (num_classes == 1 and len(names) == 2)
 
 
 def batches_within(limit: int | float, images: int, size: int) -> int:
@@ -82,7 +78,7 @@ class ImageData(L.LightningDataModule):
             if len(values) not in (1, self.channels):
                 accepted = "give one per channel, or one for all"
                 raise ValueError(f"data.{name} has {len(values)} values for data.channels={self.channels}: {accepted}")
-        if self.classes is not None and not is_number_of(self.num_classes, self.classes):
+        if self.classes is not None and not are_classes_of(self.num_classes, len(self.classes)):
             raise ValueError(f"data.num_classes={self.num_classes}: but data.classes names {len(self.classes)}")
         self.pipeline = Pipeline(self.augment or {})
         self._affine: dict[torch.device, tuple[Tensor, Tensor]] = {}

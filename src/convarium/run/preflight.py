@@ -22,7 +22,7 @@ from convarium.learn.losses import ClassificationLoss
 from convarium.learn.optimizers import build_optimizer
 from convarium.machine import require_memory
 from convarium.run.devices import Placement, Preflight, check_precision, place
-from convarium.wording import one_line
+from convarium.wording import counted, one_line
 
 
 class Refusal(NamedTuple):
@@ -125,7 +125,7 @@ def check_last_batch(config: dict[str, Any], placement: Placement, images: int) 
         _watch(without_values(config), image, config, placement, per_device)
     except ConfigError as error:
         raise ConfigError(
-            f"batch_size={config['batch_size']}: leaves {images} image{'s' * (images > 1)} for the last batch of an"
+            f"batch_size={config['batch_size']}: leaves {counted(images, 'image')} for the last batch of an"
             f" epoch; {str(error).partition('; accepted')[0]}; accepted: data.drop_last=true or another batch_size"
         ) from error
 
@@ -249,8 +249,8 @@ def _watch(net: nn.Module, images: Tensor, config: dict[str, Any], placement: Pl
                 for refusal in REFUSALS:
                     if isinstance(layer, refusal.layer) and refusal.when(layer, inputs[0].shape, per_device, placement):
                         raise ConfigError(
-                            f"norm={_choice(config, 'norm')}: at {name}, {_maps(inputs[0].shape)} and {per_device}"
-                            f" image{'s' * (per_device > 1)} per device, it {refusal.why};"
+                            f"norm={_choice(config, 'norm')}: at {name}, {_maps(inputs[0].shape)} and"
+                            f" {counted(per_device, 'image')} per device, it {refusal.why};"
                             f" accepted: {refusal.accepted}"
                         )
 

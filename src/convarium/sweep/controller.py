@@ -18,6 +18,7 @@ from convarium.sweep.local.signals import Signals
 from convarium.sweep.outcome import SUCCEEDED, Ended, Event, Lost, Outcome, Starter, classify_end, stamp
 from convarium.sweep.outlook import Outlook
 from convarium.sweep.task import Task
+from convarium.wording import counted
 
 TICK_SECONDS = 0.5
 SHOW_SECONDS = 1.0
@@ -150,7 +151,7 @@ class Controller:
             self.stopped_by = signals.first
             self._stop()
             name, number = signal.Signals(self.stopped_by).name, len(self.running)
-            self.say(f"{name}: {number} job{'s' * (number != 1)} at work will save and end; Ctrl-C again: at once")
+            self.say(f"{name}: {counted(number, 'job')} at work will save and end; Ctrl-C again: at once")
         elif signals.repeated:
             signals.repeated = False
             for number in self.running:

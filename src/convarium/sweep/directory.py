@@ -21,6 +21,7 @@ import yaml
 from convarium.errors import ConfigError, RunError
 from convarium.files import is_held, locked, read_regular, write_atomically
 from convarium.run.directory import RunDirectory, Status
+from convarium.wording import one_line
 from convarium.yaml_text import parse
 
 ROOT = "sweeps"
@@ -76,8 +77,8 @@ class SweepDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise RunError(f"{self.description_file}: cannot be read ({why})") from error
+            why = one_line(getattr(error, "strerror", None) or error)
+            raise RunError(f"{self.description_file}: cannot be read: {why}") from error
         if not isinstance(description, dict) or not isinstance(description.get("axes"), list):
             raise RunError(f"{self.description_file}: not the description of a sweep")
         return description

@@ -7,6 +7,7 @@ import pytest
 
 from convarium.data.image_files.listing import class_folders as class_folders_in
 from convarium.data.image_files.listing import class_names, listing, split_folder, walk
+from convarium.data.image_files.tables import are_classes_of
 from convarium.errors import ConfigError
 
 
@@ -317,3 +318,10 @@ def test_a_root_that_is_neither_folder_nor_table_is_refused(tmp_path, name, mess
     (tmp_path / "photos.zip").touch()
     with pytest.raises(ConfigError, match=rf"^data.root=.*{name}: {message}"):
         listing(tmp_path / name, "train")
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "number", "fits"), [(2, 2, True), (1, 1, True), (1, 2, True), (2, 1, False), (1, 3, False)]
+)
+def test_one_logit_stands_for_two_classes(num_classes: int, number: int, fits: bool) -> None:
+    assert are_classes_of(num_classes, number) == fits

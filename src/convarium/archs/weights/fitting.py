@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from convarium.archs.weights.layout import State
+from convarium.wording import counted
 
 SHOWN = 3  # keys of each kind in a message
 AUXILIARY = "aux."  # heads that a network may go without
@@ -72,7 +73,7 @@ def _told(kind: str, keys: list[str], remark: str = "") -> list[str]:
     if not keys:
         return []
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return [f"{len(keys)} key{'s' * (len(keys) > 1)} {kind}{remark}: {', '.join(keys[:SHOWN])}{more}"]
+    return [f"{counted(len(keys), 'key')} {kind}{remark}: {', '.join(keys[:SHOWN])}{more}"]
 
 
 def _shape(value: Tensor) -> str:

@@ -12,8 +12,8 @@ from convarium.data.image_files.decoded import decoded
 from convarium.data.image_files.files import BadFile, Files, Shape
 from convarium.data.image_files.listing import is_undivided, listing
 from convarium.data.image_files.pictures import read_picture
-from convarium.data.image_files.tables import Listing
-from convarium.data.module import ImageData, is_number_of
+from convarium.data.image_files.tables import Listing, are_classes_of
+from convarium.data.module import ImageData
 from convarium.data.readers.choice import reader
 from convarium.data.sources import Source, decoding_threads, waiting
 from convarium.errors import ConfigError
@@ -61,7 +61,7 @@ class FolderImages(ImageData):
         files = self._listing(split)
         if files is None:
             return None
-        if not is_number_of(self.num_classes, files.classes):
+        if not are_classes_of(self.num_classes, len(files.classes)):
             raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {len(files.classes)} classes")
         source = Files(
             files.paths,

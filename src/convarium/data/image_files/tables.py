@@ -239,6 +239,11 @@ def _refuse(table: Path, line: int, message: str) -> NoReturn:
     raise ConfigError(f"data.root={table} line {line}: {message}")
 
 
+def are_classes_of(num_classes: int, number: int) -> bool:
+    """Whether a dataset of so many classes, or names of them, fits `data.num_classes`, whose 1 logit stands for two."""
+    return number == num_classes or (num_classes, number) == (1, 2)
+
+
 def shortened(labels: Sequence[str]) -> str:
     """The first few of many labels."""
     return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")

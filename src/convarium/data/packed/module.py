@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convarium.data.image_files.pictures import read_file
+from convarium.data.image_files.tables import are_classes_of
 from convarium.data.module import ImageData
 from convarium.data.packed.cache import Cache
 from convarium.data.packed.shards import Header, Shards, read_header, read_index
@@ -41,7 +42,7 @@ class PackedImages(ImageData):
     @cached_property
     def _header(self) -> Header:
         header = read_header(self.root)
-        if self.num_classes != header.num_classes and (self.num_classes, header.num_classes) != (1, 2):
+        if not are_classes_of(self.num_classes, header.num_classes):
             raise ConfigError(f"data.num_classes={self.num_classes}: but {self.root} has {header.num_classes} classes")
         if header.store == "raw" and header.channels != self.channels:
             has = f"{self.root} has pixels of {header.channels} channels"

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from convarium.data.image_files.tables import SPLITS
+from convarium.data.image_files.tables import SPLITS, are_classes_of
 from convarium.data.packed.storage import Bytes, Range, Read, Storage, is_url, open_storage
 from convarium.errors import ConfigError, MissingData
 
@@ -121,7 +121,7 @@ def parse_header(root: str, raw: bytes) -> Header:
         raise wrong(f"lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise wrong(str(error)) from None
-    if len(header.classes) != header.num_classes and (header.num_classes, len(header.classes)) != (1, 2):  # one logit
+    if not are_classes_of(header.num_classes, len(header.classes)):
         raise wrong(f"{len(header.classes)} names of classes for num_classes={header.num_classes}")
     if "train" not in header.splits:
         raise wrong("has no split train")
