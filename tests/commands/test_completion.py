@@ -59,6 +59,9 @@ def test_bash_completes_at_the_tab_key(line: str, becomes: str) -> None:
         ("convarium train --cfg ", ["job", "hydra", "all"]),
         ("convarium evaluate runs/a split=", ["split=test", "split=val"]),
         ("convarium evaluate data.test_", ["data.test_size="]),
+        ("convarium evaluate trainer.d", ["trainer.devices=", "trainer.deterministic="]),
+        ("convarium evaluate trainer.max", []),  # has a part in training only
+        ("convarium evaluate trainer.detect_anomaly=", []),
         *((f"convarium evaluate {word}", []) for word in ("optim", "init", "drop")),  # no keys of an evaluation
         ("convarium data fetch cifar", ["cifar10", "cifar100"]),
         ("convarium list trainer.max_e", ["trainer.max_epochs"]),

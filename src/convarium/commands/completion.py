@@ -93,24 +93,28 @@ def _offered(words: list[str], last: str) -> Iterable[str]:
     if equals and key in verb.options:
         return [f"{key}={value}" for value in verb.options[key].accepted]
     options = [f"{option}=" for option in verb.options]
-    return [*verb.offers(), *options, *(_overrides(words, last, verb.groups) if verb.groups else ())]
+    return [*verb.offers(), *options, *(_overrides(words, last, verb) if verb.groups else ())]
 
 
-def _overrides(words: list[str], last: str, among: Sequence[str] | None) -> Iterable[str]:
-    """Keys, answers of groups and values of keys; `among`: of these groups alone."""
+def _overrides(words: list[str], last: str, verb: Verb | None) -> Iterable[str]:
+    """Keys, answers of groups and values of keys; `verb`: of its groups alone, and the keys that it takes."""
     sign, key, equals, value = re.findall(r"^([+~]*)([^=]*)(=?)(.*)", last)[0]
-    if among is not None and key.partition(".")[0] not in among and (equals or "." in key):
+
+    def is_taken(key: str) -> bool:
+        return verb is None or (key.partition(".")[0] in verb.groups and verb.takes(key))
+
+    if equals and not is_taken(key):
         return []
     if equals:
         kept = last.removesuffix(re.split(r"[\[,]", value)[-1])  # of several answers the last one goes on
         return [f"{kept}{answer}" for answer in _answers(key) or _values(key, words)]
     if "." in key:
-        return [f"{sign}{name}=" for name in _keys(words)]
+        return [f"{sign}{name}=" for name in _keys(words) if is_taken(name)]
     choices = [group for group in groups() if "/" not in group or group.startswith("hydra/")]
     inside = dict.fromkeys(name.partition(".")[0] for name in KEYS if "." in name and name[0] != "*")
     plain = [name for name in KEYS if "." not in name and name not in inside and not has_part(name, DERIVED)]
     names = [*(f"{name}=" for name in dict.fromkeys([*choices, *plain])), *(f"{name}." for name in inside)]
-    return [f"{sign}{name}" for name in names if among is None or name[:-1] in among]
+    return [f"{sign}{name}" for name in names if verb is None or name[:-1] in verb.groups]
 
 
 def _answers(group: str) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 from textwrap import wrap
 
 from convarium.commands.words import FORMAT, Option, Verb, Words, require
-from convarium.config.keys import EVALUATE, NETWORK, names_with
+from convarium.config.keys import EVALUATE, NETWORK, has_part, names_with
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
 from convarium.trained import SPLITS, WEIGHTS
@@ -89,4 +89,5 @@ VERB = Verb(
     overrides="keys of data, precision, trainer, threads and test; without a RUN also those of the network",
     example="convarium evaluate runs/digits split=val weights=best, or: convarium evaluate arch=resnet20 weights=FILE",
     groups=tuple(dict.fromkeys(key.partition(".")[0] for part in (NETWORK, EVALUATE) for key in names_with(part))),
+    takes=lambda key: has_part(key, EVALUATE) or has_part(key, NETWORK),
 )

@@ -64,6 +64,7 @@ class Verb:
     overrides: str = ""  # which other key=value words are accepted; empty: none
     example: str = ""
     groups: tuple[str, ...] = ()  # whose answers and keys these words are, for a shell to complete
+    takes: Callable[[str], bool] = lambda key: True  # which keys of them
     offers: Callable[[], Iterable[str]] = tuple  # what may stand by position, beside files
 
     @property
