@@ -18,7 +18,7 @@ from convarium.layers import AS_IN_PAPER, Layers, Parts, output_size
 from convarium.layers.init import he
 from convarium.layers.norm import OfUnits, batch, none
 from convarium.layers.pooling import max_pool
-from convarium.layers.sizes import SMALL_IMAGE
+from convarium.sizes import SMALL_IMAGE
 
 PATTERN = "INPUT -> [(CONV -> RELU)*N -> POOL?]*M -> [FC -> RELU]*K -> FC"
 NUM_CONVS, WIDTHS, HIDDEN, KERNEL_SIZE = 2, (32, 64, 128), (256, 256), 3  # N, of M blocks, of K hidden layers

@@ -2,7 +2,7 @@
 
 from convarium.layers.outputs import AverageAndClassify, Outputs
 from convarium.layers.parts import AS_IN_PAPER, ActivationFactory, InitFunction, Layers, NormFactory, Parts, PoolFactory
-from convarium.layers.sizes import output_size, takes_small_stem
+from convarium.sizes import output_size, takes_small_stem
 
 __all__ = [
     "AS_IN_PAPER",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from convarium.layers.sizes import output_size
+from convarium.sizes import output_size
 
 
 def max_pool(

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convarium.layers import output_size, takes_small_stem
+from convarium.sizes import output_size, takes_small_stem
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ def test_a_third_pooling_of_28_leaves_3_or_with_ceil_4() -> None:
     assert output_size(7, 2, 2, ceil_mode=True) == 4
 
 
+@settings(deadline=None)  # the first call of torch takes its time
 @given(
     size=st.integers(1, 40),
     kernel_size=st.integers(1, 9),
