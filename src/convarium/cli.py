@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convarium.commands.words import Verb
 
 VERBS = (
-    *("train", "evaluate", "predict", "export", "figures", "list", "completion"),
+    *("train", "evaluate", "predict", "export", "figures", "list", "explain", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status"),
 )
 """Each is a file of convarium.commands."""
@@ -140,7 +140,8 @@ def find_verb(words: Sequence[str]) -> "tuple[Verb, Sequence[str]]":
 
     first, *rest = words
     if first in VERBS:
-        return _load(first), rest
+        verb = _load(first)
+        return verb.narrowed(rest) or verb, rest
     actions, verbs = _actions(first), list(dict.fromkeys(name.split()[0] for name in VERBS))
     if not actions:
         near = nearest(first, verbs, VERBS_ELSEWHERE.get(first))

@@ -43,8 +43,11 @@ def test_bash_completes_at_the_tab_key(line: str, becomes: str) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("convarium ", ["completion", "data", "evaluate", "export", "figures", "list", "predict", "sweep", "train"]),
-        ("", ["completion", "data", "evaluate", "export", "figures", "list", "predict", "sweep", "train"]),
+        (
+            "convarium ",
+            ["completion", "data", "evaluate", "explain", "export", "figures", "list", "predict", "sweep", "train"],
+        ),
+        ("", ["completion", "data", "evaluate", "explain", "export", "figures", "list", "predict", "sweep", "train"]),
         ("convarium data ", ["check", "fetch", "pack", "show"]),
         ("convarium train op", ["optimizer=", "optimizer."]),
         ("convarium train arch=lenet", ["arch=lenet5", "arch=lenet5_1998"]),

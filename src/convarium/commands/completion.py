@@ -87,6 +87,7 @@ def _offered(words: list[str], last: str) -> Iterable[str]:
             return FLAGS[words[-1]] or ()
         return ["--help", *FLAGS] if last[:1] == "-" else _overrides(words, last, None)
     verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_')}").VERB
+    verb = verb.narrowed(words) or verb
     if last[:1] == "-":
         return ["--help", *(["--json"] if "format" in verb.options else [])]
     key, equals, _ = last.partition("=")

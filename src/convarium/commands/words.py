@@ -66,6 +66,8 @@ class Verb:
     groups: tuple[str, ...] = ()  # whose answers and keys these words are, for a shell to complete
     takes: Callable[[str], bool] = lambda key: True  # which keys of them
     offers: Callable[[], Iterable[str]] = tuple  # what may stand by position, beside files
+    narrowed: Callable[[Sequence[str]], "Verb | None"] = lambda words: None
+    """The verb that the words make of this one, with options and a help of its own: `explain TOPIC`."""
 
     @property
     def synopsis(self) -> str:
