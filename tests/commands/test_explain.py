@@ -1,17 +1,22 @@
 """`convarium explain`: what a person sees, what a program gets, what is refused."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
-from convarium.anatomy.explain.topic import topics
+from convarium.anatomy.explain.reasoning import Reasoning
+from convarium.anatomy.explain.topic import Key, Topic, topics
 from convarium.commands.completion import candidates
 
 Command = Callable[..., Any]
+DOCS = (Path(__file__).parents[2] / "docs" / "anatomy.md").read_text(encoding="utf-8").partition("## Explain")[2]
 
 
 def test_alone_it_lists_the_topics(convarium: Command) -> None:
@@ -147,3 +152,31 @@ def test_an_answer_needs_no_torch() -> None:
         "assert not {'torch', 'numpy', 'hydra'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+# docs/anatomy.md
+
+
+@pytest.mark.parametrize("command", re.findall(r"^convarium (explain[^#\n]*)", DOCS, re.MULTILINE))
+def test_every_command_of_the_page_answers(convarium: Command, command: str) -> None:
+    code, out, err = convarium(*shlex.split(command))
+    assert (code, err) == (0, "")
+    assert out
+
+
+def test_what_the_page_shows_is_what_is_printed(convarium: Command) -> None:
+    [(command, shown)] = re.findall(r"^\$ convarium (explain.*)\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+    printed = iter(convarium(*command.split()).out.splitlines())
+    assert [line for line in shown.splitlines() if line.strip() != "..." and line not in printed] == []
+
+
+def test_the_table_of_the_page_has_every_topic() -> None:
+    cells = re.findall(r"^\| (`.*?) \|", DOCS, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(topics())
+
+
+def test_the_topic_that_the_page_adds_answers() -> None:
+    [code] = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+    scope: dict[str, Any] = {"Annotated": Annotated, "Key": Key, "Reasoning": Reasoning}
+    exec(code, scope)
+    assert Topic(scope["weight_decay"]).explain({}).results == {"left": pytest.approx((1 - 5e-6) ** 10000)}

@@ -53,6 +53,11 @@ def test_the_words_of_a_verb_are_sorted(tmp_path: Path) -> None:
     assert replace(VERB, positions="").read(["run"]).overrides == ["run"]  # which Hydra refuses
 
 
+def test_a_value_may_be_longer_than_the_name_of_any_file() -> None:
+    word = f"data.mean=[{'0.5,' * 300}0.5]"
+    assert VERB.read(["run", word, f"output={'x' * 5000}"]).overrides == [word]
+
+
 def test_an_option_may_be_written_with_dashes() -> None:
     words = VERB.read(["run", "--weights", "best", "--output=a", "--data.root=b", "--batch-size=2"])
     assert (words.positions, words.options) == (["run"], {"weights": "best", "output": "a"})

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from math import isfinite
-from textwrap import wrap
+from textwrap import TextWrapper
 from typing import Any
 
 from convarium.anatomy.explain.reasoning import Reasoning, Table
@@ -58,12 +58,8 @@ def answer(topic: Topic, words: Words) -> None:
     summary, *paragraphs = topic.paragraphs
     if words.as_json:
         results = {name: _for_programs(value) for name, value in why.results.items()}
-        record = {
-            "topic": topic.name,
-            "given": why.given,
-            "results": results,
-            "source": paragraphs[-1].removeprefix("Source: "),
-        }
+        source = paragraphs[-1].removeprefix("Source: ")
+        record = {"topic": topic.name, "given": why.given, "results": results, "source": source}
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return
     given = " ".join(f"{name}={_typed(value)}" for name, value in why.given.items())
@@ -103,14 +99,8 @@ def _width() -> int:
 def _wrapped(text: str, behind: str = "") -> list[str]:
     """A text in lines, which keep its indent; a word that is longer than a line is not broken."""
     before = text[: len(text) - len(text.lstrip())]
-    return wrap(
-        text.lstrip(),
-        _width(),
-        initial_indent=before,
-        subsequent_indent=behind,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    folded = TextWrapper(_width(), before, behind, break_long_words=False, break_on_hyphens=False)
+    return folded.wrap(text.lstrip())
 
 
 def _typed(value: Any) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import exists  # of a word longer than any file's name False; Path's raises
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ class Verb:
                 word = undashed(word)
             elif word.startswith("-"):
                 raise ConfigError(f"{word}: unknown option; accepted: --json, --help")
-            elif not PAIR.match(word) or Path(word).exists():
+            elif not PAIR.match(word) or exists(word):
                 (result.positions if self.positions else result.overrides).append(word)
                 continue
             key, _, value = word.partition("=")

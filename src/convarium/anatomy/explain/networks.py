@@ -28,36 +28,23 @@ class _Layer(NamedTuple):
         return self.channels * self.size**2
 
 
-HEADINGS = ("layer", "channels", "size", "values", "parameters", "multiply-adds")
-
-
-def _layers(
-    size: int,
-    channels: int,
-    kernels: list[int],
-    strides: list[int],
-    filters: list[int],
-    padding: int,
-    hidden: list[int],
-) -> list[_Layer]:
-    """Convolutions and poolings, then fully connected layers, all with biases."""
+def _layers(why: Reasoning) -> list[_Layer]:
+    """Convolutions and poolings, then fully connected layers, all with biases, by the keys; they are shown."""
+    names = ("size", "channels", "kernels", "strides", "filters", "padding", "hidden")
+    size, channels, kernels, strides, filters, padding, hidden = (why.given[name] for name in names)
     topic.require_one_a_layer(kernels=kernels, strides=strides, filters=filters)
     found = []
     for kernel_size, stride, count in zip(kernels, strides, filters, strict=True):
         zeros, kind = (padding, "conv") if count else (0, "pool")
         topic.require_room(size, kernel_size, zeros)
         size, weights = output_size(size, kernel_size, stride, zeros), kernel_size**2 * channels * count
-        channels = count or channels
-        found.append(
-            _Layer(f"{kind} {kernel_size}x{kernel_size}/{stride}", channels, size, weights + count, size**2 * weights)
-        )
+        channels, kind = count or channels, f"{kind} {kernel_size}x{kernel_size}/{stride}"
+        found.append(_Layer(kind, channels, size, weights + count, size**2 * weights))
     for before, units in pairwise([found[-1].values, *hidden]):
         found.append(_Layer("linear", units, 1, (before + 1) * units, before * units))
+    headings = ("layer", "channels", "size", "values", "parameters", "multiply-adds")
+    why.table(headings, [(*layer[:3], layer.values, *layer[3:]) for layer in found])
     return found
-
-
-def _show(why: Reasoning, layers: list[_Layer]) -> None:
-    why.table(HEADINGS, [(*layer[:3], layer.values, *layer[3:]) for layer in layers])
 
 
 def network(
@@ -82,8 +69,7 @@ def network(
 
     Source: tutorials of Keras; on pairs: Deotte, "How to choose CNN architecture MNIST"
     """
-    layers = _layers(size, channels, kernels, strides, filters, padding, hidden)
-    _show(why, layers)
+    layers = _layers(why)
     maps = layers[: len(kernels)]
     why.result("sizes of the maps", "sizes", [layer.size for layer in maps])
     why.result("values that are flattened", "flattened", maps[-1].values)
@@ -117,8 +103,7 @@ def memory(
 
     Source: Simonyan & Zisserman 2014, table 1, column D; the 96 MB: lecture notes of cs231n, and their issue 88
     """
-    layers = _layers(size, channels, kernels, strides, filters, padding, hidden)
-    _show(why, layers)
+    layers = _layers(why)
     for kind in ("conv", "pool", "linear"):
         values = [layer.values for layer in layers if layer.kind.startswith(kind)]
         why.result(f"values of all {kind} layers", f"{kind}_values", sum(values))

@@ -10,11 +10,11 @@ from convarium.anatomy.explain.topic import Key
 def lrn(
     why: Reasoning,
     *,
-    maps: Annotated[list[float], Key("values of neighbouring maps at one pixel, a", -1e6, 1e6)] = [1, 2, 3, 4],
-    n: Annotated[int, Key("neighbours: half of them on each side, rounded down", 1, 1000)] = 2,
-    k: Annotated[float, Key("what is added to their energy", 0)] = 0,
-    alpha: Annotated[float, Key("what their energy counts", 0)] = 1,
-    beta: Annotated[float, Key("exponent", 0, 100)] = 1,
+    maps: Annotated[list[float], Key("values of neighbouring maps at one pixel, a", -1000, 1000)] = [1, 2, 3, 4],
+    n: Annotated[int, Key("neighbours: half of them on each side, rounded down", 1, 16)] = 2,
+    k: Annotated[float, Key("what is added to their energy", 0, 1000)] = 0,
+    alpha: Annotated[float, Key("what their energy counts", 0, 1000)] = 1,
+    beta: Annotated[float, Key("exponent", 0, 10)] = 1,
 ) -> None:
     """Local response normalization, and PyTorch's of that name
 

@@ -23,7 +23,7 @@ from convarium.anatomy import explain
 from convarium.anatomy.explain.reasoning import Reasoning, Value, shown
 from convarium.errors import ConfigError
 
-MOST = 1000  # numbers of a list
+MOST = 200  # numbers of a list
 
 
 class Key(NamedTuple):
@@ -59,9 +59,9 @@ class Given(NamedTuple):
     @property
     def words(self) -> tuple[str, ...]:
         """All that is accepted, where that is words."""
-        return (
-            ("true", "false") if self.kind is bool else get_args(self.kind) if get_origin(self.kind) is Literal else ()
-        )
+        if self.kind is bool:
+            return ("true", "false")
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
     def accepted(self) -> str:
