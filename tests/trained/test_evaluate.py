@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from convarium.errors import ConfigError, RunError
 from convarium.learn.checkpoint_file import read_checkpoint
 from convarium.run.directory import RunDirectory
 from convarium.run.preflight import Placement
+from convarium.trained import evaluate as evaluate_module
 from convarium.trained.evaluate import evaluate, measure, prepare
 from runs import trained, untrained
 
@@ -80,11 +83,37 @@ def test_nothing_is_written_into_the_run(digits_run: RunDirectory) -> None:
     assert {path: path.stat().st_mtime_ns for path in digits_run.path.rglob("*")} == before
 
 
-def test_two_processes_measure_the_same(digits_run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the process that starts others has said, one thing after the other."""
+    said: list[str] = []
+
+    @contextmanager
+    def sampled(what: Callable[[], str]) -> Iterator[None]:
+        over = threading.Event()
+
+        def sample() -> None:
+            while not over.wait(0.05):
+                said.extend([now] if (now := what()) not in said[-1:] else [])
+
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        yield
+        over.set()
+        sampler.join()
+
+    monkeypatch.setattr(evaluate_module, "doing", sampled)
+    return said
+
+
+def test_two_processes_measure_the_same_and_the_first_has_the_terminal_for_its_bar(
+    digits_run: RunDirectory, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     evaluation = prepare(digits_run, ["trainer.accelerator=cpu", "trainer.devices=2"])
     assert evaluation.placement.description == "2 x cpu"
     (metrics, images, _), expected = measure(evaluation), logged(digits_run, "test")
+    assert said == ["start the processes", "", "end the processes"]
     assert images == 297
     assert metrics.pop("test/loss") == pytest.approx(expected.pop("test/loss"), rel=1e-6)
     assert metrics == expected

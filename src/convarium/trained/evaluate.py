@@ -31,7 +31,7 @@ from convarium.learn.lengths import TrainingLength
 from convarium.learn.schedules import Constant
 from convarium.learn.views import Views
 from convarium.machine import die_with_parent, scrub_rank_variables, threads_of
-from convarium.progress_bar import Progress
+from convarium.progress_bar import Progress, doing
 from convarium.run.console import quiet_lightning
 from convarium.run.devices import Placement, check_precision, cluster_environment, place, trainer_arguments
 from convarium.run.directory import RunDirectory
@@ -46,6 +46,7 @@ from convarium.wording import nearest, one_line
 
 ACCEPTED = [*names_with(EVALUATE), *(f"{group}.KEY" for group in ("data", "metrics", "precision"))]
 ANSWER = "metrics.json"
+DRAWS = "draws"  # a file that is there from when rank 0 draws its bar
 INPUT = ("image_size", "mean", "std", "classes")  # what the network is used to: other data are brought to it
 
 
@@ -238,9 +239,17 @@ def measure(evaluation: Evaluation, *watching: L.Callback) -> Measured:
         else:
             del net, data
             arguments = (evaluation, folder, os.getpid())
-            start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=folder)
+            with doing(lambda: said_of(folder)):
+                start_ranks(evaluate_rank, *arguments, ranks=placement.ranks, threads=config["threads"], logs=folder)
             metrics, images = json.loads((folder / ANSWER).read_text())
         return Measured(metrics, images, listed_bad(folder))
+
+
+def said_of(folder: Path) -> str:
+    """What is to be said of the ranks that share `folder`: nothing while rank 0 has the terminal for its bar."""
+    if (folder / ANSWER).exists():
+        return "end the processes"
+    return "" if (folder / DRAWS).exists() else "start the processes"
 
 
 @record
@@ -248,8 +257,11 @@ def evaluate_rank(evaluation: Evaluation, folder: Path, parent: int) -> None:
     """One rank of `evaluate`, started by process `parent`; rank 0 leaves metrics and images in a file of `folder`."""
     die_with_parent(parent)
     net = _load(evaluation)
+    first = os.environ["RANK"] == "0"
+    if first:
+        (folder / DRAWS).touch()
     measured = _evaluate(evaluation, net, _data(evaluation), folder)
-    if os.environ["RANK"] == "0":
+    if first:
         (folder / ANSWER).write_text(json.dumps(measured))
 
 
