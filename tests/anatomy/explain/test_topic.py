@@ -155,7 +155,10 @@ def test_what_is_often_quoted_has_the_numbers_that_are_computed(answer: Callable
         assert value in texts("memory")
     assert f"{dense['parameters']:,}" in texts("convolution")
     separable = answer("depthwise", size=112, in_channels=3, kernel_size=7, out_channels=64, multiplier=8)
-    assert f"{separable['dense_weights']:,}; {separable['weights']:,}" in texts("depthwise")
+    assert f"has {separable['dense_weights']:,}, and {separable['weights']:,} the separable" in texts("depthwise")
+    network = answer("network")
+    for name in ("parameters", "parameters_and_statistics"):
+        assert f"{network[name]:,}" in texts("network")
     assert re.search(rf"{answer('receptive_field')['receptive_field']} pixels", texts("receptive_field"))
     digits = answer("convolution", size=28, in_channels=1, out_channels=10, kernel_size=28)
     assert f"{digits['parameters']:,} parameters" in texts("perceptron")

@@ -23,8 +23,9 @@ def convolution(
 
     Why: a filter is the same at every place, so that parameters do not grow with the image; multiply-adds do.
 
-    Often quoted: "nn.Conv2d(3, 6, 5) has 16 filters". It has 6. "LeNet-5 has 60,000 parameters" with a dense second
-    convolution (in_channels=6 out_channels=16: 2,416). That has 61,706; the paper's sparse one has 1,516.
+    Often quoted: "nn.Conv2d(3, 6, 5) has 16 filters"; it has 6. "LeNet-5, with tanh, average pooling and softmax, has
+    60,000 parameters"; with a dense second convolution (in_channels=6 out_channels=16: 2,416) it has 61,706, and
+    60,000 with the paper's sparse one of 1,516.
 
     Source: LeCun et al. 1998, section II; groups: the two GPUs of Krizhevsky et al. 2012, section 3.5
     """
@@ -82,9 +83,9 @@ def bottleneck(
     Why: a wide window costs most by the channels that it reads; the 1x1 convolution mixes them into few before.
     Biases are left out; what papers call operations are multiply-adds.
 
-    Often quoted: "bottlenecks solve degradation". Residual learning does; ResNet's bottlenecks save cost from 50
-    layers on. "GoogLeNet's 1x1 convolutions replace fully connected layers". They reduce channels; global average
-    pooling replaces those layers.
+    Often quoted: "bottlenecks solve degradation"; residual learning does, and ResNet's bottlenecks make 50 layers and
+    more affordable. "GoogLeNet has 1x1 convolutions instead of fully connected layers"; they reduce channels, and
+    global average pooling is what came instead.
 
     Source: Szegedy et al. 2014, sections 3 and 4 (the numbers: module 4a, its 5x5 branch); He et al. 2015, section
     4.1
@@ -113,8 +114,9 @@ def depthwise(
     Why: where to look and how to mix channels are learnt apart. EfficientNet's blocks are so (the numbers: B0, stage
     6). It is the grouped convolution of AlexNet's two GPUs at its end, as many groups as channels.
 
-    Often quoted: "GoogLeNet's first convolution has 2.7K parameters". A dense 7x7 has 9,408; 2,712 has the separable
-    one that BN-Inception states (size=112 in_channels=3 kernel_size=7 out_channels=64 multiplier=8).
+    Often quoted: "GoogLeNet's first convolution has 2.7K parameters", in its own table; a dense one of 7x7 has 9,408,
+    and 2,712 the separable one that BN-Inception states (size=112 in_channels=3 kernel_size=7 out_channels=64
+    multiplier=8).
 
     Source: Howard et al. 2017, section 3.1; Tan & Le 2019, table 1; Ioffe & Szegedy 2015
     """

@@ -42,7 +42,7 @@ def dropout(
     Why: no unit can rely on another one. The mean is the same with and without, since either what is kept is scaled
     up in training (PyTorch) or all is scaled down in the test (the papers).
 
-    Often quoted: "p = 0.5 is the probability to retain a unit". Srivastava's p is; that of PyTorch and Keras is to
+    Often quoted: "p = 0.5 is the probability to retain a unit"; in the paper it is, and in PyTorch and Keras that to
     drop it. The paper's 0.8 is nn.Dropout(0.2).
 
     Source: Srivastava et al. 2014, section 4; Krizhevsky et al. 2012, section 4.2
@@ -92,7 +92,7 @@ def perceptron(
     0. Both tell two classes apart; for ten digits there are ten units, and the largest sum wins (28x28 pixels: 7,850
     parameters).
 
-    Often quoted: "a perceptron with a sigmoid is logistic regression". As a model; it learns by another rule.
+    Often quoted: "a perceptron with a sigmoid is logistic regression"; as a model, but it learns by another rule.
 
     Source: Rosenblatt 1958; Cox 1958
     """

@@ -64,8 +64,8 @@ def network(
     Why: most parameters lie where maps are flattened, most multiply-adds where maps are large. One more pair of
     convolution and pooling makes fewer parameters, since less is flattened.
 
-    Often quoted: parameters by Keras, which counts the running statistics of batch normalization too; PyTorch does
-    not.
+    Often quoted: "the network has 617,249 parameters"; Keras counts the running statistics of batch normalization,
+    PyTorch does not: 616,993.
 
     Source: tutorials of Keras; on pairs: Deotte, "How to choose CNN architecture MNIST"
     """
@@ -98,8 +98,8 @@ def memory(
     Why: training keeps all outputs for the way back. Which batch fits is decided by the first layers, whose maps are
     large, and hardly by the fully connected ones, which have most parameters.
 
-    Often quoted: "96 MB an image, of 24M values". The sum is 15.2M values, 60.95 MB; with what ReLUs put out kept as
-    well it is 28.8M, 115 MB.
+    Often quoted: "an image takes 96 MB, 24M values"; the sum is 15.2M values, 60.95 MB. With what ReLUs put out kept
+    apart it is 28.8M, 115 MB.
 
     Source: Simonyan & Zisserman 2014, table 1, column D; the 96 MB: lecture notes of cs231n, and their issue 88
     """
@@ -132,7 +132,7 @@ def global_average_pooling(
     Why: these have weights for each place of each map, most of a network's, and overfit. The mean of a map has none,
     and fits any image size. The numbers are VGG's; GoogLeNet's (maps=1024) made its top-1 accuracy 0.6 % better.
 
-    Often quoted: "ResNet introduced it and has no fully connected layer". Network in Network and GoogLeNet had it
+    Often quoted: "ResNet introduced it, and has no fully connected layer"; Network in Network and GoogLeNet had it
     before, and one linear layer is left.
 
     Source: Lin et al. 2013, section 3.2; Szegedy et al. 2014, section 5
@@ -156,9 +156,10 @@ def residual(
     Why: a block gives x + F(x) and learns F, which is 0 where nothing is to be done. Its derivative is 1 + F', where
     that of a plain one is F'.
 
-    Often quoted: "it cures vanishing gradients". Its paper says that batch normalization had, and that plain deep
-    networks are hard to optimize. "At most 152 layers". On ImageNet; 1,202 on CIFAR-10. "First to surpass humans".
-    Its 3.57 % came after 4.94 (PReLU) and 4.82 (BN-Inception); the human 5.1 % are of one trained annotator.
+    Often quoted: "it cures vanishing gradients"; its paper says that batch normalization had, and that deep plain
+    networks are hard to optimize. "It has at most 152 layers"; on ImageNet, and 1,202 on CIFAR-10. "It was the first
+    to surpass humans"; its 3.57 % came after 4.94 % (PReLU) and 4.82 % (BN-Inception), and 5.1 % is one trained
+    annotator.
 
     Source: He et al. 2015, sections 3 and 4 (CIFAR-10: blocks=[3,3,3] convolutions=2)
     """
@@ -183,9 +184,9 @@ def aux_heads(
     Why: they bring gradients into the middle of the network. GoogLeNet's are an average pooling 5x5/3, a 1x1
     convolution of 128 filters, 1,024 units and the classes; after training they are gone.
 
-    Often quoted: "three outputs are weighed for the answer". They are for the training loss alone. "They cure
-    vanishing gradients". So they were meant; the Inception-v3 paper saw no faster start, left one out without loss,
-    and calls them regularizers. "Inception-v1 has 5M parameters". It has 7.0M, and 13.4M with them.
+    Often quoted: "the answer is weighed from three outputs"; they are weighed in the training loss alone. "They cure
+    vanishing gradients"; that was their motive, but the Inception-v3 paper saw no faster start, left one out without
+    loss, and calls them regularizers. "Inception-v1 has 5M parameters"; it has 7.0M, and 13.4M with them.
 
     Source: Szegedy et al. 2014, section 5; Szegedy et al. 2015, section 4
     """

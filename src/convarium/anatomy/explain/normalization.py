@@ -19,11 +19,11 @@ def lrn(
     """Local response normalization, and PyTorch's of that name
 
     Why: a strong map suppresses its neighbours. b_i = a_i / (k + alpha × sum of a_j²)^beta, j from i - n/2 to i + n/2
-    as far as there are maps. AlexNet has k=2 n=5 alpha=1e-4 beta=0.75, behind the first two ReLUs.
+    as far as there are maps. AlexNet has k=2 n=5 alpha=1e-4 beta=0.75, behind its first two ReLUs. VGG was no better
+    with it: 29.7 % top-1 error, 29.6 % without.
 
-    Often quoted: nn.LocalResponseNorm(n, alpha) with the paper's numbers. PyTorch divides alpha by the size, and an
-    even size leaves out the neighbour above. With k=0 maps that are all 0 give 0 / 0. VGG was no better with it: 29.7
-    % top-1 error, 29.6 % without.
+    Often quoted: "nn.LocalResponseNorm takes the paper's numbers"; it divides alpha by the size, and an even size
+    leaves out the neighbour above. With k=0 maps that are all 0 give 0 / 0, as may be behind a ReLU.
 
     Source: Krizhevsky et al. 2012, section 3.3; Simonyan & Zisserman 2014, table 3
     """
@@ -59,10 +59,11 @@ def batch_norm(
     """Batch normalization, in training and in evaluation
 
     Why: the next layer gets inputs of one mean and spread however the layers before change. In evaluation the running
-    statistics make an answer independent of the other images of its batch.
+    statistics make an answer independent of the other images of its batch. It came after VGG, and helps it: top-1
+    accuracy of torchvision's VGG-16 is 71.59 % without and 73.36 % with it.
 
-    Often quoted: "it adds two parameters a layer, random at first". Two a channel, gamma=1 and beta=0. "It came with
-    ResNet". With BN-Inception, in February 2015. A momentum of 0.99 in papers is PyTorch's 0.01.
+    Often quoted: "it adds two parameters a layer, random at first"; two a channel, gamma=1 and beta=0. "ResNet had it
+    first"; BN-Inception had, in February 2015. "Its momentum is 0.99"; which in PyTorch is written 0.01.
 
     Source: Ioffe & Szegedy 2015, algorithms 1 and 2
     """

@@ -33,9 +33,9 @@ def output_size(
     Why: every later layer follows from it. PyTorch rounds down, poolings with ceil_mode=True up; AlexNet's own code
     and Caffe's poolings round up: the last window hangs over the edge.
 
-    Often quoted: "(N - M) / S + 1". Padding and rounding belong to it. "AlexNet says 224, no one knows why". Its code
-    rounded 54.25 up; with rounding down 227, or 2 zeros on each side, give 55. "LeNet's second pooling is 5x5 with
-    stride 2". It is 2x2; 5x5 would leave 3x3.
+    Often quoted: "(N - M) / S + 1"; padding and rounding belong to it. "AlexNet says 224, no one knows why"; its code
+    rounded 54.25 up, and with rounding down 227, or 2 zeros on each side, give its 55. "LeNet's poolings are 5x5 with
+    stride 2"; they are 2x2, and 5x5 on 10x10 would leave 3x3.
 
     Source: Krizhevsky et al. 2012, section 3.5, and the code of cuda-convnet; Dumoulin & Visin 2016
     """
@@ -66,8 +66,8 @@ def padding(
     Why: without them each layer cuts a rim off, and a pixel in a corner lies in one window, one in the middle in
     many. A window of even span has no middle: its zeros differ from side to side, as those of TensorFlow's SAME do.
 
-    Often quoted: "a convolution keeps the size". Only with stride 1 and the padding same. "Padding may not exceed
-    same". That is a convention; full is as valid.
+    Often quoted: "a convolution keeps the size"; only with stride 1 and the padding same. "Padding may not exceed
+    same"; that is a convention, and full is as valid.
 
     Source: Dumoulin & Visin 2016, chapter 2
     """
@@ -95,9 +95,9 @@ def pooling(
     Why: maps get smaller, and their values depend less on the exact place. AlexNet's windows of 3 with stride 2
     overlap, which lowered its top-1 error by 0.4 %.
 
-    Often quoted: an average of 36 where the image has 31 in the place of 29. That is 36.5; of 29 it is 36. "Pooling
-    gives invariance". Approximately, to small shifts, and not to rotation. "5 to 30 convolutions come before a
-    pooling". In VGG at most 4, in ResNet-152 up to 108 at one resolution.
+    Often quoted: "the average of 31, 15, 0 and 100 is 36"; it is 36.5, and 36 with 29 in the place of 31. "Pooling
+    gives invariance"; approximately, to small shifts, and not to rotation. "5 to 30 convolutions come before a
+    pooling"; in VGG at most 4, in ResNet-152 up to 108 at one resolution.
 
     Source: Krizhevsky et al. 2012, section 3.4
     """
