@@ -100,8 +100,8 @@ def test_help_lists_the_keys_of_a_topic(convarium: Command) -> None:
 
 @pytest.mark.parametrize("name", topics())
 def test_the_example_in_the_help_of_a_topic_is_an_answer(convarium: Command, name: str) -> None:
-    example = convarium("explain", name, "--help").out.rpartition("example: convarium ")[2].split()
-    assert convarium(*example).out == convarium("explain", name).out
+    example = convarium("explain", name, "--help").out.rpartition("example: convarium ")[2]
+    assert convarium(*shlex.split(example)).out == convarium("explain", name).out
 
 
 def test_keys_may_be_written_with_dashes_and_spaces_in_lists(convarium: Command) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from math import isfinite
+from shlex import quote
 from textwrap import TextWrapper
 from typing import Any
 
@@ -41,14 +42,14 @@ def verb_of(words: Sequence[str]) -> Verb | None:
         name: Option(f"{given.key.meaning}; {given.accepted}", given.words, _typed(given.default))
         for name, given in topic.keys.items()
     }
-    changed = next(f"{name}={option.default}" for name, option in options.items())
+    example = next(f"{name}={option.default}" for name, option in options.items())
     return Verb(
         name="explain",
         meaning=topic.paragraphs[0],
         run=partial(answer, topic),
         positions=topic.name,
         options={**options, "format": FORMAT},
-        example=f"convarium explain {topic.name} {changed}",
+        example=f"convarium explain {topic.name} {quote(example)}",  # zsh takes brackets for a pattern
     )
 
 
@@ -117,7 +118,7 @@ def _for_programs(value: Any) -> Any:
 
 VERB = Verb(
     name="explain",
-    meaning="reason a topic out, step by step, with your own numbers; alone: which topics there are",
+    meaning="show a worked example of the literature step by step, with your own numbers",
     run=run,
     positions="[TOPIC]",
     options={"format": FORMAT},
