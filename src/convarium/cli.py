@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convarium.commands.words import Verb
 
 VERBS = (
-    *("train", "evaluate", "predict", "export", "figures", "list", "explain", "completion"),
+    *("train", "evaluate", "predict", "export", "figures", "list", "explain", "lr-find", "batch-find", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status"),
 )
 """Each is a file of convarium.commands."""
@@ -160,7 +160,7 @@ def _actions(first: str) -> list[str]:
 
 
 def _load(name: str) -> "Verb":
-    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_')}").VERB
+    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_').replace('-', '_')}").VERB
     return verb
 
 

@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from convarium.errors import ConfigError
@@ -17,6 +18,7 @@ CORES = "CONVARIUM_CORES"
 """The variable by which whoever shares out a machine tells a process how many of its cores are meant for it."""
 
 PR_SET_PDEATHSIG = 1
+V1_MEMORY = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 AT_ONCE_SECONDS = 0.5  # the terminal and a parent may both pass on one Ctrl-C
 
@@ -97,6 +99,29 @@ def require_memory(needed: int, what: str, has: int | None = None) -> None:
     has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if has is None else has
     if needed > has:
         raise ConfigError(f"{what} at least {file_size(needed)} of memory; {owner} has {file_size(has)}")
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may still take: those that the machine has to give, or as many as its control
+    group (version 1 or 2) or one around it leaves."""
+    try:
+        meminfo = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
+        free = [int(meminfo["MemAvailable"].split()[0]) * 1024]
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except (OSError, KeyError, ValueError):  # another system
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for number, controllers, path in groups:
+        if number != "0" and controllers != "memory":
+            continue
+        mounted = root / "sys/fs/cgroup" / ("memory" if controllers == "memory" else "")
+        limit, used, cached = ("memory.max", "memory.current", "inactive_file") if number == "0" else V1_MEMORY
+        for group in (mounted / path.lstrip("/"), *(mounted / path.lstrip("/")).parents):
+            if group.is_relative_to(mounted):
+                with suppress(OSError, ValueError, KeyError):  # no limit, or none that we may see
+                    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                    taken = int((group / used).read_text()) - int(stat[cached])
+                    free.append(int((group / limit).read_text()) - taken)
+    return max(0, min(free))
 
 
 @contextmanager

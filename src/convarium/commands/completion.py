@@ -75,7 +75,8 @@ def candidates(line: str) -> list[str]:
 
 
 def _offered(words: list[str], last: str) -> Iterable[str]:
-    verbs = [module.name.replace("_", " ") for module in iter_modules(commands.__path__) if module.name != "words"]
+    files = [module.name for module in iter_modules(commands.__path__) if module.name != "words"]
+    verbs = [file.replace("_", "-" if file.endswith("_find") else " ") for file in files]  # lr-find, but data show
     name = next((name for name in verbs if words[: name.count(" ") + 1] == name.split()), None)
     if name is None:
         after = f"{words[0]} " if words else ""
@@ -86,7 +87,7 @@ def _offered(words: list[str], last: str) -> Iterable[str]:
         if words and words[-1] in FLAGS and FLAGS[words[-1]] is not None:
             return FLAGS[words[-1]] or ()
         return ["--help", *FLAGS] if last[:1] == "-" else _overrides(words, last, None)
-    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_')}").VERB
+    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_').replace('-', '_')}").VERB
     verb = verb.narrowed(words) or verb
     if last[:1] == "-":
         return ["--help", *(["--json"] if "format" in verb.options else [])]

@@ -1,5 +1,6 @@
 """How the words of every verb are read: positions, options, overrides of the experiment. No torch here."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convarium.config.habits import undashed
+from convarium.config.keys import KEYS
 from convarium.errors import ConfigError
 from convarium.wording import nearest, unknown
 
@@ -24,6 +26,11 @@ class Option(NamedTuple):
 
 
 FORMAT = Option("how the answer is printed; --json is format=json", ("text", "json"), "text")
+LEFT_OUT = ("choices", "config_dir", "parts", "resume", "sweep")  # nobody types these, or only to train
+EXPERIMENT = tuple(
+    dict.fromkeys(name for name in (*(key.partition(".")[0] for key in KEYS), "recipe") if name not in (*LEFT_OUT, "*"))
+)
+"""The groups and keys that describe an experiment, for `Verb.groups`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,16 @@ class Words:
         if not text.isdecimal() or (accepted is not None and int(text) not in accepted):
             raise ConfigError(f"{name}={text}: {expected}")
         return int(text)
+
+    def number(self, name: str) -> float:
+        """The value of an option as a number. Raises ConfigError for any other, and for one that is not above 0."""
+        try:
+            number = float(self.value(name))
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            raise ConfigError(f"{name}={self.value(name)}: expected a number above 0")
+        return number
 
 
 @dataclass(frozen=True)

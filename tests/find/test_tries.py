@@ -1,0 +1,89 @@
+"""A try of a batch: its memory is that of real steps, it leaves nothing behind, and a lack of memory is no error."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from convarium.errors import ConfigError
+from convarium.find import tries
+from convarium.find.largest import AIR, Bounds, conclude, search
+from convarium.find.tries import memory_of, trier
+from convarium.learn.learner import Learner
+from convarium.run.prepare import Prepared, prepare
+from experiments import config_of
+
+# much memory and little to compute: a third of a megabyte for an image as float32 numbers, and four units
+LARGE = ("arch.hidden=[4]", "data.image_size=256", "data.train_size=1024", "data.test_size=16")
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(config_of(*LARGE))
+
+
+def test_the_batch_that_is_found_fits_with_a_tenth_of_air_and_a_larger_one_does_not(prepared: Prepared) -> None:
+    measure = trier(prepared, 2, math.inf)
+    memory = measure(400).peak / (1 - AIR)  # so that about 400 images fit
+    bounds = Bounds((1 - AIR) * memory, 1024, multiple=64)
+    found = conclude(list(search(measure, bounds)), bounds)
+    assert found is not None
+    assert found.limit == "memory"
+    assert found.largest.peak <= (1 - AIR) * memory
+    assert measure(found.largest.size * 5 // 4).peak > (1 - AIR) * memory
+    assert all(each.peak < 1.1 * memory for each in found.tries)
+
+
+def test_a_try_leaves_nothing_behind(prepared: Prepared) -> None:
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    size, peak, seconds = trier(prepared, 3, math.inf)(64)
+    assert (size, peak > 1e8, 0 < seconds < 60) == (64, True, True)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.get_num_threads() == threads
+    assert (prepared.data.batch_size, prepared.data.trainer) == (32, None)
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), MemoryError(), SystemExit(-9)]
+)
+def test_a_lack_of_memory_is_a_peak_without_end(
+    prepared: Prepared, failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        if isinstance(failure, SystemExit):  # what the kernel does
+            tries.os.kill(tries.os.getpid(), tries.signal.SIGKILL)
+        raise failure
+
+    monkeypatch.setattr(Learner, "training_step", fails)
+    assert trier(prepared, 2, math.inf)(8) == (8, math.inf, 0.0)
+
+
+def test_any_other_failure_is_said(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(Learner, "training_step", fails)
+    with pytest.raises(ConfigError, match=r"^no such thing$"):
+        trier(prepared, 2, math.inf)(8)
+
+
+def test_the_memory_of_this_machine_is_between_what_is_free_and_what_there_is(prepared: Prepared) -> None:
+    total = tries.os.sysconf("SC_PHYS_PAGES") * tries.os.sysconf("SC_PAGE_SIZE")
+    assert 1e8 < memory_of(prepared) <= total
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_too_and_what_was_taken_is_given_back() -> None:
+    prepared = prepare(config_of(*LARGE, "trainer.accelerator=gpu", "data.train_size=1000000"))
+    memory, before = 2e9, torch.cuda.memory_allocated()
+    measure, bounds = trier(prepared, 2, memory), Bounds((1 - AIR) * memory, 10**6)
+    found = conclude(list(search(measure, bounds)), bounds)
+    assert found is not None
+    assert found.limit == "memory"
+    assert found.largest.peak <= (1 - AIR) * memory
+    assert measure(found.largest.size * 5 // 4).peak == math.inf
+    assert torch.cuda.memory_allocated() <= before + prepared.data._train.images.nbytes + 1e6  # type: ignore[attr-defined]
+    assert torch.cuda.get_per_process_memory_fraction() == 1.0
