@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from convarium.machine import AT_ONCE_SECONDS, deaf_children, signals_wait
+from convarium.machine import AT_ONCE_SECONDS, deaf_children, free_memory, signals_wait
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -82,3 +83,36 @@ def test_what_is_started_deaf_hears_of_a_ctrl_c_when_it_listens_and_we_do_at_onc
             interrupt_us()
     assert child.communicate("\n", timeout=30)[0] == "heard\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def machine_with(root: Path, cgroup: str, **groups: tuple[str, str, str]) -> Path:
+    """The files of a machine with 8,000 kB to give: of each control group its limit, its use and what it caches."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text("MemTotal: 16000 kB\nMemAvailable:  8000 kB\nHugePages_Total: 0\n")
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, (limit, used, cached) in groups.items():
+        one = name.startswith("memory")
+        folder = root / "sys/fs/cgroup" / name.replace("_", "/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ("memory.limit_in_bytes" if one else "memory.max")).write_text(f"{limit}\n")
+        (folder / ("memory.usage_in_bytes" if one else "memory.current")).write_text(f"{used}\n")
+        stat = f"anon 5\n{'total_inactive_file' if one else 'inactive_file'} {cached}\n"
+        (folder / "memory.stat").write_text(stat)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "groups", "free"),
+    [
+        ("", {}, 8_192_000),
+        ("0::/a/b\n", {"a_b": ("max", "100", "0")}, 8_192_000),
+        ("0::/a/b\n", {"a_b": ("5000", "3000", "1000")}, 3000),
+        ("0::/a/b\n", {"a_b": ("max", "0", "0"), "a": ("5000", "3000", "0")}, 2000),
+        ("4:memory:/a\n1:cpu:/\n0::/\n", {"memory_a": ("5000", "3000", "500")}, 2500),
+        ("0::/a\n", {"a": ("1000", "3000", "0")}, 0),
+    ],
+)
+def test_free_memory_is_what_the_machine_and_each_control_group_leave(
+    cgroup: str, groups: dict[str, tuple[str, str, str]], free: int, tmp_path: Path
+) -> None:
+    assert free_memory(machine_with(tmp_path, cgroup, **groups)) == free

@@ -79,8 +79,8 @@ def test_batch_find_prints_a_row_for_each_try_and_two_commands(convarium: Callab
 def test_batch_find_answers_programs_and_says_what_would_be_refused(convarium: Callable[..., Any]) -> None:
     words = (*SMALL, "round=power", "steps=2", "max=1000", "multiple=256", "schedule.warmup=20 steps")
     told = json.loads(convarium("batch-find", *words, "trainer.max_epochs=1", "--json").out)
-    assert [tried["batch_size"] for tried in told["tries"]] == [256, 512]
-    assert (told["batch_size"], told["limit"], told["per_device"]) == (512, "most", 512)
+    assert [tried["size"] for tried in told["tries"]] == [256, 512]
+    assert (told["batch_size"], told["limit"]) == (512, "most")
     assert told["refused"].startswith("schedule.warmup=20 steps: 20 steps is not less than the run's ")
     assert told["linear_lr"] == pytest.approx(0.001 * 512 / 32)
 

@@ -7,17 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convarium.find.largest import Bounds, Found, Try, conclude, search
+from convarium.find.largest import Bounds, Found, Try, search
 
 
 def find(
     peak: Callable[[int], float], bounds: Bounds, seconds: Callable[[int], float] = float
 ) -> tuple[list[int], Found]:
     """The sizes that were tried, in order, and what was found."""
-    tries = list(search(lambda size: Try(size, peak(size), seconds(size)), bounds))
-    found = conclude(tries, bounds)
+    sizes = []
+
+    def measure(size: int) -> Try:
+        sizes.append(size)
+        return Try(size, peak(size), seconds(size))
+
+    found = search(measure, bounds)
     assert found is not None
-    return [each.size for each in tries], found
+    assert [each.size for each in found.tries] == sorted(sizes)
+    return sizes, found
 
 
 def test_sizes_are_doubled_and_the_last_is_predicted() -> None:
@@ -73,9 +79,7 @@ def test_powers_of_two_stay_powers_of_two() -> None:
 
 
 def test_nothing_is_found_where_the_first_does_not_fit() -> None:
-    bounds = Bounds(room=10, most=100)
-    tries = list(search(lambda size: Try(size, 11.0, 1.0), bounds))
-    assert (len(tries), conclude(tries, bounds)) == (1, None)
+    assert search(lambda size: Try(size, 11.0, 1.0), Bounds(room=10, most=100)) is None
 
 
 @pytest.mark.parametrize(("size", "rounded"), [(7, 0), (8, 8), (23.9, 16), (math.inf, 96)])

@@ -9,7 +9,7 @@ import torch
 
 from convarium.errors import ConfigError
 from convarium.find import tries
-from convarium.find.largest import AIR, Bounds, conclude, search
+from convarium.find.largest import AIR, Bounds, search
 from convarium.find.tries import memory_of, trier
 from convarium.learn.learner import Learner
 from convarium.run.prepare import Prepared, prepare
@@ -28,7 +28,7 @@ def test_the_batch_that_is_found_fits_with_a_tenth_of_air_and_a_larger_one_does_
     measure = trier(prepared, 2, math.inf)
     memory = measure(400).peak / (1 - AIR)  # so that about 400 images fit
     bounds = Bounds((1 - AIR) * memory, 1024, multiple=64)
-    found = conclude(list(search(measure, bounds)), bounds)
+    found = search(measure, bounds)
     assert found is not None
     assert found.limit == "memory"
     assert found.largest.peak <= (1 - AIR) * memory
@@ -80,7 +80,7 @@ def test_on_a_gpu_too_and_what_was_taken_is_given_back() -> None:
     prepared = prepare(config_of(*LARGE, "trainer.accelerator=gpu", "data.train_size=1000000"))
     memory, before = 2e9, torch.cuda.memory_allocated()
     measure, bounds = trier(prepared, 2, memory), Bounds((1 - AIR) * memory, 10**6)
-    found = conclude(list(search(measure, bounds)), bounds)
+    found = search(measure, bounds)
     assert found is not None
     assert found.limit == "memory"
     assert found.largest.peak <= (1 - AIR) * memory

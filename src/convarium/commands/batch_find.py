@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from functools import partial
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from convarium.progress_bar import doing
 from convarium.wording import counted, file_size
 
 if TYPE_CHECKING:
-    from convarium.find.largest import Bounds, Found, Try
+    from convarium.find.largest import Found
     from convarium.run.prepare import Prepared
 
 MOST = 10**9  # images, without max=
@@ -24,8 +25,8 @@ LIMITS = {
 ADVICE = (
     "The learning rate is not changed. By the linear scaling rule (Goyal et al. 2017, arXiv:1706.02677), which is for"
     " SGD with a warm-up and fails for very large batches, optimizer.lr={old:g} for a batch of {before} becomes"
-    " {linear:.2g} for {batch}; for Adam and its kin by the square root (Malladi et al. 2022, arXiv:2205.10287)"
-    " {root:.2g}."
+    " {linear_lr:.2g} for {batch_size}; for Adam and its kin by the square root (Malladi et al. 2022, arXiv:2205.10287)"
+    " {square_root_lr:.2g}."
 )
 
 
@@ -33,43 +34,80 @@ def run(words: Words) -> int:
     """Print a row for each try, what limits the batch, and the commands that train by it."""
     steps = words.whole("steps", accepted=range(2, 1_001), expected="accepted are 2 to 1,000 steps")
     multiple = words.whole("multiple", accepted=range(1, 65_537), expected="accepted are 1 to 65,536 images")
-    seconds, asked = words.number("seconds"), memory_of_word(words.options.get("memory"))
     largest = words.whole("max", expected="expected a number of images") if "max" in words.options else MOST
+    seconds, asked = words.number("seconds"), memory_of_word(words.options.get("memory"))
     with doing("load torch"):
-        from convarium.find.largest import AIR, Bounds, conclude, search
-        from convarium.find.trial import prepared_from
+        from convarium.find.largest import AIR, Bounds, Try, search
+        from convarium.find.trial import objection, prepared_from
         from convarium.find.tries import memory_of, trier, unthreaded
 
     with unthreaded():
         with doing("prepare the tries"):
             prepared = prepared_from(words.overrides, VERB.name)
-        sharing = prepared.placement.devices if prepared.placement.accelerator == "cpu" else 1
+        config, at, images = prepared.config, prepared.placement, prepared.data.num_train
+        sharing = at.devices if at.accelerator == "cpu" else 1
         memory = min(asked, memory_of(prepared)) / sharing
-        parts = prepared.placement.ranks * prepared.config["trainer"]["accumulate_grad_batches"]
-        most = min(prepared.data.num_train, largest) // parts
-        bounds = Bounds((1 - AIR) * memory, most, multiple, words.value("round") == "power", seconds)
-        if not bounds.rounded(multiple):
-            raise ConfigError(f"multiple={multiple}: a device has at most {counted(most, 'image')} at a time")
-        if not words.as_json:
-            print(_heading(prepared, memory, bounds, sharing, parts), flush=True)
-        tries: list[Try] = []
-        trying = search(trier(prepared, steps, memory), bounds)
-        while True:
-            with doing("try a larger batch" if tries else "try a small batch"):
-                tried = next(trying, None)
-            if tried is None:
-                break
-            tries.append(tried)
-            if not words.as_json:
-                print(_row(tried, parts), flush=True)
-    if (found := conclude(tries, bounds)) is None:
-        raise ConfigError(
-            f"multiple={multiple}: not even a batch of {parts * tries[0].size} fits into {file_size(bounds.room)};"
-            f" accepted: a smaller one, or more memory than {file_size(memory)}"
+        parts = at.ranks * config["trainer"]["accumulate_grad_batches"]
+        bounds = Bounds(
+            (1 - AIR) * memory, min(images, largest) // parts, multiple, words.value("round") == "power", seconds
         )
-    fields = _fields(found, prepared, words.overrides, memory, parts)
-    print(json.dumps(fields, indent=2) if words.as_json else _text(found, fields, prepared, largest))
+        if not bounds.rounded(multiple):
+            raise ConfigError(f"multiple={multiple}: a device has at most {counted(bounds.most, 'image')} at a time")
+        say = (lambda line: None) if words.as_json else partial(print, flush=True)
+        each = f" for each of {counted(sharing, 'process')}" if sharing > 1 else ""
+        say(f"{config['name']}, {config['precision']['mode']}, on {at.description}")
+        say(f"  {file_size(memory)} of memory{each}, of which {file_size(bounds.room)} may be taken")
+        if parts > 1:
+            say(f"  a batch is {parts} times what a device has at a time; memory and images/s are those of one device")
+        say(f"\n{'batch':>9}  {'peak memory':>11}  {'s/step':>8}  {'images/s':>9}")
+        measure = trier(prepared, steps, memory)
+
+        def told(size: int) -> Try:
+            with doing(f"try a batch of {parts * size:,}"):
+                tried = measure(size)
+            peak = file_size(tried.peak) if tried.peak < math.inf else "too much"
+            say(f"{parts * size:9,}  {peak:>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}")
+            return tried
+
+        found = search(told, bounds)
+    if found is None:
+        raise ConfigError(
+            f"multiple={multiple}: not even a batch of {parts * bounds.rounded(multiple)} fits into"
+            f" {file_size(bounds.room)}; accepted: a smaller one, or more memory than {file_size(memory)}"
+        )
+    limits = LIMITS | {"most": f"max={largest}" if largest < images else f"the {images:,} training images"}
+    batch, refused = parts * found.largest.size, objection(prepared, words.overrides, parts * found.largest.size)
+    if words.as_json:
+        print(json.dumps(_fields(found, prepared, words.overrides, parts) | {"memory": memory, "refused": refused}))
+        return 0
+    say(f"\n{batch:9,}  the largest that was tried and fits; limited by {limits[found.limit]}")
+    if found.limit == "seconds":
+        say(f"{parts * found.predicted:9,}  would fit by the line through the last two, and was not tried")
+    say(f"{parts * found.enough.size:9,}  the smallest with 95 % of the best images/s")
+    if refused:
+        say(f"\nbatch_size={batch} would be refused: {refused}")
+    fields = _fields(found, prepared, words.overrides, parts)
+    advice = ADVICE.format(old=config["optimizer"]["lr"], before=config["batch_size"], **fields)
+    say("\n".join(["", *wrap(advice, 80), "", *fields["commands"]]))
     return 0
+
+
+def _fields(found: "Found", prepared: "Prepared", overrides: list[str], parts: int) -> dict[str, Any]:
+    """What programs are answered; sizes are batches, but those of the tries are what a device has at a time."""
+    from convarium.find.trial import command
+
+    batch, enough = (parts * each.size for each in (found.largest, found.enough))
+    lr, times = prepared.config["optimizer"]["lr"], batch / prepared.config["batch_size"]
+    return {
+        "batch_size": batch,
+        "limit": found.limit,
+        "predicted": parts * found.predicted,
+        "fast_enough": enough,
+        "linear_lr": lr * times,
+        "square_root_lr": lr * math.sqrt(times),
+        "tries": [tried._asdict() | {"peak": tried.peak if tried.peak < math.inf else None} for tried in found.tries],
+        "commands": [command(overrides, batch_size=size) for size in dict.fromkeys((batch, enough))],
+    }
 
 
 def memory_of_word(word: str | None) -> float:
@@ -80,72 +118,6 @@ def memory_of_word(word: str | None) -> float:
     if match is None or not (number := float(match[1])):
         raise ConfigError(f"memory={word}: expected a size such as 8G, 800M or 8GiB")
     return float(number * (1024 if match[3] else 1000) ** POWERS.get(match[2], 0))
-
-
-def _heading(prepared: "Prepared", memory: float, bounds: "Bounds", sharing: int, parts: int) -> str:
-    config, at = prepared.config, prepared.placement
-    each = f" for each of {counted(sharing, 'process')}" if sharing > 1 else ""
-    lines = [
-        f"{config['name']}, {config['precision']['mode']}, on {at.description}",
-        f"  {file_size(memory)} of memory{each}, of which {file_size(bounds.room)} may be taken",
-    ]
-    if parts > 1:
-        lines.append(f"  a batch is {parts} times what a device has at a time; memory and images/s are those of one")
-    return "\n".join([*lines, "", f"{'batch':>9}  {'peak memory':>11}  {'s/step':>8}  {'images/s':>9}"])
-
-
-def _row(tried: "Try", parts: int) -> str:
-    if math.isinf(tried.peak):
-        return f"{parts * tried.size:9,}  {'too much':>11}"
-    return (
-        f"{parts * tried.size:9,}  {file_size(tried.peak):>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}"
-    )
-
-
-def _fields(found: "Found", prepared: "Prepared", overrides: list[str], memory: float, parts: int) -> dict[str, Any]:
-    from convarium.find.trial import command, objection
-
-    lr, before, batch = prepared.config["optimizer"]["lr"], prepared.config["batch_size"], parts * found.largest.size
-    return {
-        "batch_size": batch,
-        "per_device": found.largest.size,
-        "limit": found.limit,
-        "predicted": parts * found.predicted,
-        "fast_enough": parts * found.enough.size,
-        "memory": memory,
-        "tries": [
-            {
-                "batch_size": parts * tried.size,
-                "peak": tried.peak if tried.peak < math.inf else None,
-                "seconds": tried.seconds,
-                "images_per_second": tried.images_per_second,
-            }
-            for tried in found.tries
-        ],
-        "linear_lr": lr * batch / before,
-        "square_root_lr": lr * math.sqrt(batch / before),
-        "refused": objection(prepared, overrides, batch),
-        "commands": [
-            command(overrides, batch_size=parts * size)
-            for size in dict.fromkeys((found.largest.size, found.enough.size))
-        ],
-    }
-
-
-def _text(found: "Found", fields: dict[str, Any], prepared: "Prepared", largest: int) -> str:
-    batch, enough = fields["batch_size"], fields["fast_enough"]
-    images = prepared.data.num_train
-    limits = LIMITS | {"most": f"max={largest}" if largest < images else f"the {images:,} training images"}
-    lines = ["", f"{batch:9,}  the largest that was tried and fits; limited by {limits[found.limit]}"]
-    if found.limit == "seconds":
-        lines.append(f"{fields['predicted']:9,}  would fit by the line through the last two, and was not tried")
-    lines.append(f"{enough:9,}  the smallest with 95 % of the best images/s")
-    if fields["refused"]:
-        lines += ["", f"batch_size={batch} would be refused: {fields['refused']}"]
-    config = prepared.config
-    rates = {"old": config["optimizer"]["lr"], "linear": fields["linear_lr"], "root": fields["square_root_lr"]}
-    advice = ADVICE.format(before=config["batch_size"], batch=batch, **rates)
-    return "\n".join([*lines, "", *wrap(advice, 80), "", *fields["commands"]])
 
 
 VERB = Verb(

@@ -5,7 +5,7 @@ fail. No torch here.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,57 +54,48 @@ class Found(NamedTuple):
     tries: list[Try]
     largest: Try
     """That fits and was tried."""
-    limit: str
-    """What keeps it from being larger: "memory", "most", or "seconds" of a step."""
-    predicted: int
-    """The largest that fits by prediction, where the seconds of a step have kept it from being tried."""
     enough: Try
     """The smallest with 95 % of the best images per second."""
+    limit: str
+    """What keeps the largest from being larger: "memory", "most", or "seconds" of a step."""
+    predicted: int
+    """The largest that would fit by the line through the last two tries."""
 
 
-def search(measure: Callable[[int], Try], bounds: Bounds) -> Iterator[Try]:
-    """Try sizes, doubled as long as the next is predicted to fit, then narrowed down; each try as it is made."""
-    first = bounds.rounded(bounds.multiple)
-    tries = [measure(first)]
-    yield tries[-1]
-    while size := _next(tries, bounds)[0]:
-        tries.append(measure(size))
-        yield tries[-1]
-
-
-def conclude(tries: list[Try], bounds: Bounds) -> Found | None:
-    """What a search has found; None if not even its first size fits."""
-    fitting = [each for each in tries if each.peak <= bounds.room]
-    if not fitting:
-        return None
-    _, limit, predicted = _next(tries, bounds)
+def search(measure: Callable[[int], Try], bounds: Bounds) -> Found | None:
+    """Try sizes, doubled as long as the next is predicted to fit, then narrowed down; None if the first is too large."""
+    tries, size = [], bounds.rounded(bounds.multiple)
+    while size:
+        tries = sorted([*tries, measure(size)])
+        fitting = [each for each in tries if each.peak <= bounds.room]
+        if not fitting:
+            return None
+        size, limit, below = _next(tries, fitting[-1], bounds)
     best = max(each.images_per_second for each in fitting)
-    enough = min(each for each in fitting if each.images_per_second >= ENOUGH_SPEED * best)
-    return Found(sorted(tries), max(fitting), limit, predicted, enough)
+    enough = next(each for each in fitting if each.images_per_second >= ENOUGH_SPEED * best)
+    return Found(tries, fitting[-1], enough, limit, below)
 
 
-def _next(tries: list[Try], bounds: Bounds) -> tuple[int, str, int]:
-    """The size to try next, 0 if the search is over; what limits it; and the largest size predicted to fit."""
-    fitting = sorted(each for each in tries if each.peak <= bounds.room)
-    if not fitting:
-        return 0, "memory", 0
-    largest, failed = fitting[-1], min((each.size for each in tries if each.peak > bounds.room), default=math.inf)
-    below = bounds.rounded(
-        min(predicted(sorted(each for each in tries if each.peak < math.inf), bounds.room), failed - 1)
-    )
-    if bounds.rounded(math.inf) <= largest.size:
-        return 0, "most", largest.size
+def _next(tries: list[Try], largest: Try, bounds: Bounds) -> tuple[int, str, int]:
+    """The size to try next, 0 if the search is over; what limits it; the largest size that is predicted to fit.
+
+    tries: by their size; `largest` of those that fit.
+    """
+    failed = min((each.size for each in tries if each.size > largest.size), default=math.inf)
+    below = bounds.rounded(min(_predicted([each for each in tries if each.peak < math.inf], bounds.room), failed - 1))
     size = bounds.rounded(min(2 * largest.size, below))
-    if failed < math.inf and size <= largest.size:  # the line is wrong: halve what is between
+    if size <= largest.size and failed < math.inf:  # it is no line: halve what is between
         size = bounds.rounded((largest.size + failed) / 2)
-    if size <= largest.size * (1 + (NEAR_ENOUGH if below < 2 * largest.size else 0)):
-        return 0, "memory", largest.size
+    if largest.size == bounds.rounded(math.inf):
+        return 0, "most", below
+    if size <= largest.size * (1 if size == 2 * largest.size else 1 + NEAR_ENOUGH):
+        return 0, "memory", below
     if largest.seconds * size / largest.size > bounds.seconds:
         return 0, "seconds", below
-    return size, "memory", below
+    return size, "", below
 
 
-def predicted(tries: list[Try], room: float) -> float:
+def _predicted(tries: list[Try], room: float) -> float:
     """The size at which the line through the last two tries reaches `room` bytes; infinity if it does not rise."""
     if len(tries) < 2:
         return math.inf

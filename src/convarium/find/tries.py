@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def trier(prepared: Prepared, steps: int, memory: float) -> Callable[[int], Try]
 
 
 class _Clock(L.Callback):
-    """The seconds of a step, by those after the first."""
+    """The seconds of a step: of the fastest after the first, for a machine may have others to serve."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -90,7 +91,7 @@ class _Clock(L.Callback):
 
     @property
     def seconds(self) -> float:
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+        return min(later - sooner for sooner, later in pairwise(self.ends))
 
 
 def _seconds(short: Prepared) -> float:
@@ -131,18 +132,19 @@ def _in_child(short: Prepared) -> tuple[float, float]:
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads that are not forked: `doing` has one
         child.start()
     writer.close()
-    try:
-        answer = json.loads(reader.recv_bytes())
-    except EOFError:
-        answer = {}
-    finally:
-        child.kill()
-        child.join()
-        reader.close()
+    answer: dict[str, Any] = {"ended": True}
+    with suppress(EOFError):
+        try:
+            answer = json.loads(reader.recv_bytes())
+        except KeyboardInterrupt:
+            child.kill()
+            raise
+        finally:
+            child.join()
+    if "ended" in answer and child.exitcode != -signal.SIGKILL:
+        raise ConfigError(f"a try ended with exit code {child.exitcode}")
     if "error" in answer:
         raise ConfigError(answer["error"])
-    if not answer and child.exitcode != -signal.SIGKILL:
-        raise ConfigError(f"a try ended with exit code {child.exitcode}")
     return answer.get("peak", math.inf), answer.get("seconds", 0.0)
 
 
