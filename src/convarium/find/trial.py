@@ -22,6 +22,7 @@ from convarium.out_of_memory import refused
 from convarium.run.console import quiet_lightning
 from convarium.run.devices import Placement
 from convarium.run.fit import Experiment
+from convarium.run.lightning import ask_no_driver_per_step
 from convarium.run.prepare import Prepared, adapt_to_weights, prepare
 
 
@@ -65,6 +66,7 @@ def train(experiment: Experiment, prepared: Prepared, start: Any = None) -> None
 
     Raises ConfigError where memory does not suffice, Interrupted for a signal, KeyboardInterrupt for a second Ctrl-C.
     """
+    ask_no_driver_per_step()
     batch = f"batch_size={prepared.config['batch_size']}"
     try:
         with experiment.stop.listening(), quiet_lightning(), refused(batch):
