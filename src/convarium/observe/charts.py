@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convarium.drawing import INK, QUIET, TRAIN, VALIDATION, WRONG, axes_at
-from convarium.observe.contact_sheet import CELL, cell, draw_pixels, legible, legible_end
+from convarium.observe.contact_sheet import CELL, cell, colors, draw_pixels, legible, legible_end
 from convarium.wording import is_share
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
     axes = axes_at(figure, left, below, width, width)
     most = max(float(errors.max()), PALEST_SCALE)
     hits = torch.eye(classes, dtype=torch.bool)
-    blue, red = _colors(shares, "#f7fbff", "#2b6ca3"), _colors(errors / most, "#ffffff", "#f4a582", WRONG)
+    blue, red = colors(shares, "#f7fbff", "#2b6ca3"), colors(errors / most, "#ffffff", "#f4a582", WRONG)
     pixels = torch.where(hits, blue, red)
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     draw_pixels(axes, pixels, first=-0.5)
@@ -163,15 +163,6 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
             color, fontsize = "white" if dark[truth][prediction] else INK, 9.0 if count < 1000 else 7.0
             axes.text(prediction, truth, f"{count:,}", ha="center", va="center", fontsize=fontsize, color=color)
     return figure
-
-
-def _colors(shares: Tensor, *scale: str) -> Tensor:
-    """Numbers in 0..1 as colors between those of a scale of equal steps; (H, W) -> uint8 (3, H, W)."""
-    stops = torch.tensor([[int(color[place : place + 2], 16) for place in (1, 3, 5)] for color in scale])
-    steps = shares.clamp(0, 1) * (len(scale) - 1)
-    lower = steps.floor().clamp(max=len(scale) - 2).long()
-    part = (steps - lower).unsqueeze(-1)
-    return ((1 - part) * stops[lower] + part * stops[lower + 1]).round().to(torch.uint8).permute(2, 0, 1)
 
 
 def worst_mistakes(
@@ -207,8 +198,8 @@ def worst_mistakes(
         image = mistake.image if mistake.image.shape[0] == 3 else mistake.image[:1]
         sheet[:, y : y + CELL, x + (side - CELL) // 2 :][:, :, :CELL] = cell(image)
         middle = x + side // 2
-        guess = f"{legible(names[mistake.prediction], 13)} ({_percent(mistake.probability)})"
-        truth = f"is {legible(names[mistake.truth], 11)} ({_percent(mistake.truth_probability)})"
+        guess = f"{legible(names[mistake.prediction], 13)} ({percent(mistake.probability)})"
+        truth = f"is {legible(names[mistake.truth], 11)} ({percent(mistake.truth_probability)})"
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y - 4, truth, color=INK, ha="center", va="bottom", fontsize=9)
         name = legible_end(called(mistake.index), MOST_OF_A_NAME)
@@ -217,5 +208,6 @@ def worst_mistakes(
     return figure
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """ "93 %", "<1 %"."""
     return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"

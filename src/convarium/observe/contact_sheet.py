@@ -62,22 +62,40 @@ def draw_pixels(axes: "Axes", pixels: Tensor, *, first: float = 0.0) -> None:
     axes.add_image(PcolorImage(axes, x, y, pixels.permute(1, 2, 0).numpy(), zorder=0))
 
 
-def cell(image: Tensor) -> Tensor:
-    """uint8 (C, H, W) on a white square of CELL pixels, (3, CELL, CELL); small images in whole multiples of a pixel."""
+def cell(image: Tensor, side: int = CELL) -> Tensor:
+    """uint8 (C, H, W) on a white square, (3, side, side); small images in whole multiples of a pixel."""
     channels, height, width = image.shape
-    scale: float = CELL / max(height, width)
-    if scale >= 2:
-        scale = int(scale)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if scale >= 1 and scale == int(scale):
+    size = fitted(height, width, side)
+    if size[0] % height == 0 and size[1] % width == 0:
         resized = F.interpolate(image.unsqueeze(0), size=size, mode="nearest")[0]
     else:
         resized = F.interpolate(image.unsqueeze(0).float(), size=size, mode="bilinear", antialias=True)[0]
         resized = resized.round().clamp(0, 255).to(torch.uint8)
-    square = torch.full((3, CELL, CELL), 255, dtype=torch.uint8)
-    top, left = (CELL - size[0]) // 2, (CELL - size[1]) // 2
-    square[:, top : top + size[0], left : left + size[1]] = resized.expand(3, -1, -1) if channels == 1 else resized
-    return square
+    resized = resized.expand(3, -1, -1) if channels == 1 else resized
+    return F.pad(resized, margins(size, side), value=255)
+
+
+def fitted(height: int, width: int, side: int) -> tuple[int, int]:
+    """The size of an image in a square: as large as can be, from twice its own on in whole multiples."""
+    scale: float = side / max(height, width)
+    if scale >= 2:
+        scale = int(scale)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def margins(size: tuple[int, int], side: int) -> list[int]:
+    """What is around an image of this size in the middle of a square: left, right, above, below."""
+    (above, left), (height, width) = ((side - length) // 2 for length in size), size
+    return [left, side - width - left, above, side - height - above]
+
+
+def colors(shares: Tensor, *scale: str) -> Tensor:
+    """Numbers in 0..1 as colors between those of a scale of equal steps; (H, W) -> uint8 (3, H, W)."""
+    stops = torch.tensor([[int(color[place : place + 2], 16) for place in (1, 3, 5)] for color in scale])
+    steps = shares.clamp(0, 1) * (len(scale) - 1)
+    lower = steps.floor().clamp(max=len(scale) - 2).long()
+    part = (steps - lower).unsqueeze(-1)
+    return ((1 - part) * stops[lower] + part * stops[lower + 1]).round().to(torch.uint8).permute(2, 0, 1)
 
 
 def legible(name: str, most: int) -> str:

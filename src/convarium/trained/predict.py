@@ -1,6 +1,6 @@
 """The classes that a trained network predicts for image files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -60,26 +60,25 @@ def predict(
     names = data.class_names
     if top is not None and not 1 <= top <= len(names):
         raise ConfigError(f"top={top}: out of range; accepted: 1 to {len(names)}")
-    files = [file for image in images for file in _files(image)]
+    files = files_of(images)
     device = torch.device(place({"accelerator": "auto", "devices": 1, "num_nodes": 1}).accelerator)
     net = load_run(run.path, weights=weights).to(device)
     guesses, bad = dict[Path, list[Guess]](), dict[Path, str]()
     with Progress() as progress:
         progress.begin(len(files), "images")
-        opened = _opened(data, files, bad, progress)
-        while not (bad and on_bad_file == "raise") and (batch := list(islice(opened, BATCH))):
+        coming = opened(data, files, bad, progress)
+        while not (bad and on_bad_file == "raise") and (batch := list(islice(coming, BATCH))):
             with torch.inference_mode():
                 rows = probabilities(net(data.normalize(torch.stack([image for _, image in batch]).to(device))).cpu())
-            best = rows.topk(top or min(TOP, len(names)))
-            for (file, _), *found in zip(batch, best.indices.tolist(), best.values.tolist(), strict=True):
-                guesses[file] = [Guess(number, names[number], p) for number, p in zip(*found, strict=True)]
+            best = best_of(rows, top or min(TOP, len(names)), names)
+            guesses.update({file: found for (file, _), found in zip(batch, best, strict=True)})
     if bad and on_bad_file == "raise":
         file, why = next(iter(bad.items()))
         raise ConfigError(f"{file}: {why}; on_bad_file=skip answers for the other images")
     return [Prediction(file, guesses.get(file, []), bad.get(file, "")) for file in files]
 
 
-def _opened(
+def opened(
     data: ImageData, files: Iterable[Path], bad: dict[Path, str], progress: Progress
 ) -> Iterator[tuple[Path, Tensor]]:
     """The images that can be read; why the others cannot goes to `bad`."""
@@ -98,7 +97,14 @@ def probabilities(logits: Tensor) -> Tensor:
     return two_columns(logits.to(torch.float64)).softmax(dim=1)
 
 
-def _files(image: Path) -> list[Path]:
-    if not image.is_dir():
-        return [image]
-    return [Path(file) for file in walk(image)] or [image]
+def best_of(rows: Tensor, most: int, names: Sequence[str]) -> list[list[Guess]]:
+    """Of each row of probabilities (N, classes) the `most` highest, best first."""
+    best = rows.topk(most)
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [[Guess(number, names[number], p) for number, p in zip(*row, strict=True)] for row in pairs]
+
+
+def files_of(images: Iterable[Path]) -> list[Path]:
+    """Files as they are, and of a folder all images in it; a folder that has none stands for itself."""
+    found = ([Path(file) for file in walk(image)] or [image] if image.is_dir() else [image] for image in images)
+    return [file for files in found for file in files]
