@@ -13,7 +13,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,6 +23,7 @@ from convarium.layers.norm import LocalResponse
 from convarium.layers.outputs import Outputs
 
 IMAGE = -1  # the source that is no layer
+BATCH = 2  # images: of one value a batch norm knows no spread
 
 
 class Window(NamedTuple):
@@ -79,6 +81,7 @@ class Layer:
     window: Window | None = None
     parameters: int = 0  # trainable ones that no layer before it has
     macs: int = 0  # multiply-adds of convolutions and matrix products
+    kept: int = 0  # bytes in single precision of what it makes that training keeps until the gradients are computed
     is_auxiliary: bool = False  # it leads to the logits of an auxiliary classifier only
     module: nn.Module | None = None  # that it is or, of a function, that calls it
 
@@ -92,10 +95,10 @@ def trace(net: nn.Module, image: tuple[int, int, int]) -> tuple[Layer, ...]:
     if any(not tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
         net = copy.deepcopy(net).to("meta")
     was_training = net.training
-    images = torch.empty(2, *image, device="meta")  # two: of one value a batch norm knows no spread
+    images = torch.empty(BATCH, *image, device="meta")
     recorder = _Recorder(net, images)
     try:
-        with torch.inference_mode(), recorder.following(net), recorder:
+        with recorder.following(net), recorder, saved_tensors_hooks(recorder.keep, lambda saved: saved):
             outputs = net.train()(images)
     finally:
         net.train(was_training)
@@ -134,6 +137,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.counted: set[str] = set()
         self.calls: Counter[str] = Counter()  # of each layer's name
         self.origins: dict[int, tuple[Tensor, _Origin]] = {}  # with the tensor, lest another gets its id
+        self.made: dict[UntypedStorage, int | _Call] = {}  # by which layer, or in which call where that is still open
+        self.saved: dict[UntypedStorage, int] = {}  # the bytes of one image
         self._know(images, _Origin(IMAGE))
         for name, parameter in net.named_parameters():
             self._know(parameter, _Origin(parameters=frozenset({name})))
@@ -146,7 +151,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if number is not None and number != IMAGE and number not in leading:
                 leading.add(number)
                 ahead += self.layers[number].sources
-        return tuple(replace(layer, is_auxiliary=k not in leading) for k, layer in enumerate(self.layers))
+        kept: Counter[int | None] = Counter()
+        for storage, size in self.saved.items():
+            maker = self.made.get(storage)
+            kept[maker.layer if isinstance(maker, _Call) else maker] += size
+        marked = (replace(layer, is_auxiliary=k not in leading) for k, layer in enumerate(self.layers))
+        return tuple(replace(layer, kept=kept[k]) for k, layer in enumerate(marked))
+
+    def keep(self, tensor: Tensor) -> None:
+        """Note what autograd saves, once though it save it as a view again. Statistics of the batch are left out."""
+        if tensor.ndim > 1 and tensor.shape[0] == BATCH:
+            storage = tensor.untyped_storage()
+            self.saved[storage] = storage.nbytes() // BATCH
 
     @contextmanager
     def following(self, net: nn.Module) -> Iterator[None]:
@@ -173,23 +189,31 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if result is not NotImplemented:
             return result
         result = func(*args, **(kwargs or {}))
+        maker = self._record(func.overloadpacket.__name__.rstrip("_"), args, result)
+        for tensor in _tensors((result,)):
+            if maker is not None:
+                self.made.setdefault(tensor.untyped_storage(), maker)
+        return result
+
+    def _record(self, function: str, args: Sequence[Any], result: Any) -> int | _Call | None:
+        """Follow a call from what it is given to what it gives; the layer that it belongs to, or else the module."""
         given = [(tensor, self._origin(tensor)) for tensor in _tensors(args)]
         output = next(_tensors((result,)), None)
-        function = func.overloadpacket.__name__.rstrip("_")
-        if output is None or not self.stack or function.startswith(("new_", "empty", "bernoulli")):
-            if function.startswith("bernoulli") and self.stack:
-                self.stack[-1].draws = True
-            return result
+        if output is None or not self.stack:
+            return None
+        if function.startswith(("new_", "empty", "bernoulli")):
+            self.stack[-1].draws |= function.startswith("bernoulli")
+            return self.stack[-1]
         parameters = frozenset[str]().union(*(origin.parameters for _, origin in given))
         maps = [(tensor, origin) for tensor, origin in given if origin.layer is not None]
         if not maps:
-            self._know(output, _Origin(parameters=parameters))
-            return result
+            self._know(result, _Origin(parameters=parameters))
+            return self.stack[-1]
         window = _window(function, args)
         seen = _field(function, args, window, maps, output)
         if function in VIEWS:
-            self._know(output, _Origin(maps[0][1].layer, seen, parameters))
-            return result
+            self._know(result, _Origin(maps[0][1].layer, seen, parameters))
+            return maps[0][1].layer
         number = self._layer(function, window, maps, output)
         layer = self.layers[number]
         if layer.kind == "norm":
@@ -203,8 +227,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=layer.parameters + sum(self.sizes.get(name, 0) for name in fresh),
             macs=layer.macs + _macs(function, args, output),
         )
-        self._know(output, _Origin(number, seen))
-        return result
+        self._know(result, _Origin(number, seen))
+        return number
 
     def _layer(self, function: str, window: Window | None, maps: "Maps", output: Tensor) -> int:
         """The layer that a call belongs to: its module's, the one of the function before it, or a new one."""
@@ -244,15 +268,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _origin(self, tensor: Tensor) -> _Origin:
         return self.origins[id(tensor)][1] if id(tensor) in self.origins else _Origin()
 
-    def _know(self, tensor: Tensor, origin: _Origin) -> None:
-        self.origins[id(tensor)] = tensor, origin
+    def _know(self, result: Any, origin: _Origin) -> None:
+        for tensor in _tensors((result,)):
+            self.origins[id(tensor)] = tensor, origin
 
 
 Maps = list[tuple[Tensor, _Origin]]
 
 VIEWS = {
     *("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand", "alias"),
-    *("detach", "slice", "select", "index_select", "clone", "_to_copy"),
+    *("detach", "slice", "select", "split", "split_with_sizes", "unbind", "index_select", "clone", "_to_copy"),
 }
 """Functions that compute nothing: no layer of their own."""
 KINDS = {
