@@ -1,0 +1,2 @@
+"""The diagram of a network: from its layers to boxes, their places, and a file. structure, layout, scene, and a writer
+for each kind of file; nothing here knows an architecture by name."""
