@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from functools import partial
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def run(words: Words) -> int:
         )
         if not bounds.rounded(multiple):
             raise ConfigError(f"multiple={multiple}: a device has at most {counted(bounds.most, 'image')} at a time")
-        say = (lambda line: None) if words.as_json else partial(print, flush=True)
+        say: Callable[[str], None] = _nothing if words.as_json else partial(print, flush=True)
         each = f" for each of {counted(sharing, 'process')}" if sharing > 1 else ""
         say(f"{config['name']}, {config['precision']['mode']}, on {at.description}")
         say(f"  {file_size(memory)} of memory{each}, of which {file_size(bounds.room)} may be taken")
@@ -65,8 +66,9 @@ def run(words: Words) -> int:
         def told(size: int) -> Try:
             with doing(f"try a batch of {parts * size:,}"):
                 tried = measure(size)
-            peak = file_size(tried.peak) if tried.peak < math.inf else "too much"
-            say(f"{parts * size:9,}  {peak:>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}")
+            peak = file_size(tried.peak) if tried.peak < math.inf else "-"
+            over = "  too much" if tried.peak > bounds.room else ""
+            say(f"{parts * size:9,}  {peak:>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}{over}")
             return tried
 
         found = search(told, bounds)
@@ -90,6 +92,10 @@ def run(words: Words) -> int:
     advice = ADVICE.format(old=config["optimizer"]["lr"], before=config["batch_size"], **fields)
     say("\n".join(["", *wrap(advice, 80), "", *fields["commands"]]))
     return 0
+
+
+def _nothing(line: str) -> None:
+    """What is said of the tries where a program asks."""
 
 
 def _fields(found: "Found", prepared: "Prepared", overrides: list[str], parts: int) -> dict[str, Any]:

@@ -63,8 +63,9 @@ class Found(NamedTuple):
 
 
 def search(measure: Callable[[int], Try], bounds: Bounds) -> Found | None:
-    """Try sizes, doubled as long as the next is predicted to fit, then narrowed down; None if the first is too large."""
-    tries, size = [], bounds.rounded(bounds.multiple)
+    """Try sizes, doubled as long as the next is predicted to fit, then narrowed down; None if the first is too much."""
+    tries: list[Try] = []
+    size = bounds.rounded(bounds.multiple)
     while size:
         tries = sorted([*tries, measure(size)])
         fitting = [each for each in tries if each.peak <= bounds.room]

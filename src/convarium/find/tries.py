@@ -48,9 +48,16 @@ def memory_of(prepared: Prepared) -> int:
         return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
     if kind != "cpu":
         raise ConfigError(f"trainer.accelerator={kind}: its memory cannot be counted; accepted: cpu, cuda")
-    with suppress(OSError):
-        return free_memory() + int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return free_memory()
+    return free_memory() + _resident(1)
+
+
+def _resident(field: int) -> int:
+    """Bytes of memory that this process has by a field of /proc/self/statm: 1: all, 2: those of files, such as
+    libraries; 0 where there is no such file."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[field]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @contextmanager
@@ -127,7 +134,7 @@ def _in_child(short: Prepared) -> tuple[float, float]:
     """The peak of a process that does nothing else, and the seconds of a step. Raises ConfigError as the steps do."""
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
-    child = context.Process(target=_be_child, args=(short, writer, os.getpid()))
+    child = context.Process(target=_be_child, args=(short, writer, os.getpid(), _resident(2)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads that are not forked: `doing` has one
         child.start()
@@ -148,8 +155,11 @@ def _in_child(short: Prepared) -> tuple[float, float]:
     return answer.get("peak", math.inf), answer.get("seconds", 0.0)
 
 
-def _be_child(short: Prepared, writer: Connection, parent: int) -> None:
-    """Take the steps and say what they have taken; `{}` for a lack of memory."""
+def _be_child(short: Prepared, writer: Connection, parent: int, libraries: int) -> None:
+    """Take the steps and say what they have taken; `{}` for a lack of memory.
+
+    libraries: bytes that the parent has of files, with which a fork does not begin, but a process of its own does.
+    """
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it
     with suppress(OSError):
@@ -157,7 +167,9 @@ def _be_child(short: Prepared, writer: Connection, parent: int) -> None:
     answer: dict[str, Any] = {}
     try:
         answer["seconds"] = _seconds(short)
-        answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+        answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE + max(
+            0, libraries - _resident(2)
+        )
     except Exception as error:
         if not is_lack_of_memory(error.__cause__ or error):
             answer = {"error": str(error) or type(error).__name__}
