@@ -1,6 +1,6 @@
 # Everything a checkout needs; `make help` lists it. Runs with the make of Linux and of macOS.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-gpu test-slurm lint types lock numerics bench notebooks clean
+.PHONY: help setup train test test-slow test-gpu test-slurm lint types lock numerics bench gallery notebooks clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -48,6 +48,8 @@ numerics: setup ## 20 losses of every architecture, bit for bit; AGAINST=FILE co
 	@$(PY) tests/numerics.py $(if $(AGAINST),--against "$(AGAINST)") $(ARGS)
 bench: setup ## every benchmark; each prints a ratio against a named peer
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) "$$benchmark" || exit 1; done
+gallery: setup ## docs/gallery.html: all networks drawn and counted, on one page
+	@$(VENV)/bin/convarium gallery out=docs/gallery.html
 notebooks: setup ## execute the notebooks
 	$(PY) -m pytest tests/test_notebooks.py $(ARGS)
 clean: ## remove caches and builds (not .venv, data or runs)

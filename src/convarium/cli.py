@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convarium.commands.words import Verb
 
 VERBS = (
-    *("train", "evaluate", "predict", "look", "export", "figures", "list", "explain"),
+    *("train", "evaluate", "predict", "look", "export", "figures", "list", "explain", "gallery"),
     *("lr-find", "batch-find", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status"),
 )

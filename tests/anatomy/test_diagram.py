@@ -29,8 +29,12 @@ SHOWN = ("lenet5", "alexnet", "vgg16", "inception_v1", "inception_v3", "resnet50
 
 @cache
 def layers_of(name: str) -> tuple[Layer, ...]:
-    net, image = make_published(name)
-    return trace(net, (image.shape[1], image.shape[2], image.shape[3]))
+    return trace(make_published(name)[0], image_of(name))
+
+
+def image_of(name: str) -> tuple[int, int, int]:
+    _, channels, height, width = make_published(name)[1].shape
+    return channels, height, width
 
 
 def touching(picture: Scene) -> list[str]:
@@ -70,7 +74,7 @@ def over(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", asked(NAMES, SHOWN))
 def test_no_text_lies_on_anything(name: str, level: str) -> None:
-    picture = scene(layers_of(name), title=name, level=level, explain=True)
+    picture = scene(layers_of(name), image_of(name), title=name, level=level, explain=True)
     assert touching(picture) == []
     assert picture.width <= 1240
 
@@ -146,7 +150,7 @@ def test_layers_that_read_all_before_them_are_drawn_in_a_row_and_their_connectio
     [part] = parts(layers, exact=False)
     inner = [item for item in walk(part.row) if isinstance(item, Fork) and item.passing]
     assert [len(fork.branches[0]) for fork in inner] == [6]
-    picture = scene(layers, title="dense", level="layers")
+    picture = scene(layers, (3, 8, 8), title="dense", level="layers")
     assert any("more connections" in mark.text for mark in picture.marks if isinstance(mark, Text))
 
 
@@ -155,13 +159,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("diagrams")
     paths = {kind: folder / f"lenet5.{kind}" for kind in KINDS}
     for kind, path in paths.items():
-        draw(layers_of("lenet5"), path, kind=kind, title="LeNet-5 <1998>", explain=True)
+        draw(layers_of("lenet5"), image_of("lenet5"), path, kind=kind, title="LeNet-5 <1998>", explain=True)
     return paths
 
 
 def test_an_svg_has_every_text_of_the_scene_and_the_colors_of_the_palette(files: dict[str, Path]) -> None:
     root = ElementTree.fromstring(files["svg"].read_text(encoding="utf-8"))
-    picture = scene(layers_of("lenet5"), title="LeNet-5 <1998>", explain=True)
+    picture = scene(layers_of("lenet5"), image_of("lenet5"), title="LeNet-5 <1998>", explain=True)
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert texts == [mark.text for mark in picture.marks if isinstance(mark, Text)]
     assert {look(kind).fill for kind in ("conv", "linear", "average_pool", "activation")} <= {
@@ -170,7 +174,7 @@ def test_an_svg_has_every_text_of_the_scene_and_the_colors_of_the_palette(files:
 
 
 def test_a_png_has_two_pixels_for_each_of_the_scene(files: dict[str, Path]) -> None:
-    picture = scene(layers_of("lenet5"), title="LeNet-5 <1998>", explain=True)
+    picture = scene(layers_of("lenet5"), image_of("lenet5"), title="LeNet-5 <1998>", explain=True)
     with Image.open(files["png"]) as image:
         assert image.size == pytest.approx((2 * picture.width, 2 * picture.height), abs=2)
         colors = {color for _, color in image.getcolors(image.width * image.height) or []}
@@ -198,7 +202,9 @@ def test_a_reason_stands_beside_every_block_of_every_paper() -> None:
 
 
 def test_a_line_is_drawn_for_each_reason_when_it_is_asked_for() -> None:
-    said, silent = (scene(layers_of("alexnet"), title="AlexNet", explain=explain) for explain in (True, False))
+    said, silent = (
+        scene(layers_of("alexnet"), image_of("alexnet"), title="AlexNet", explain=explain) for explain in (True, False)
+    )
     texts = " ".join(mark.text for mark in said.marks if isinstance(mark, Text))
     assert "Krizhevsky et al. 2012, section 3.4" in texts
     assert len(said.marks) > len(silent.marks)
@@ -218,8 +224,8 @@ def luminance(color: str) -> float:
 
 
 @pytest.mark.slow
-def test_all_diagrams_are_drawn_within_a_minute() -> None:
-    began = time.perf_counter()
+def test_all_diagrams_take_less_than_a_minute_of_a_core() -> None:
+    began = time.process_time()
     for name in NAMES:
-        assert svg(scene(layers_of.__wrapped__(name), title=name), name).startswith("<svg")
-    assert time.perf_counter() - began < 60
+        assert svg(scene(layers_of.__wrapped__(name), image_of(name), title=name), name).startswith("<svg")
+    assert time.process_time() - began < 60

@@ -90,10 +90,11 @@ def records(stated: Mapping[str, Architecture]) -> dict[str, dict[str, Any]]:
     """The same by name, and what the table leaves out; errors are numbers, counts of papers as these round them."""
     answer = {}
     for name, network in stated.items():
-        published: dict[str, Any] = network.published._asdict()
-        for key in ("top1_error", "top5_error"):
-            published[key] = published[key] and float(published[key])
-        answer[name] = {**network._asdict(), "published": published}
+        results = {"published": network.published._asdict(), "measured": network.measured._asdict()}
+        for result in results.values():
+            for key in ("top1_error", "top5_error"):
+                result[key] = result[key] and float(result[key])
+        answer[name] = {**network._asdict(), **results}
     return answer
 
 

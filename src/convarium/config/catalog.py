@@ -79,6 +79,7 @@ class Architecture(NamedTuple):
     num_classes: int
     multiply_adds: int | None
     published: Published
+    measured: Published  # the same of ours, where a run measured it
 
 
 ARCHITECTURE = re.compile(
@@ -110,12 +111,13 @@ def read_architecture(comments: list[str]) -> Architecture | None:
     stated: dict[str, Any] = match.groupdict()
     for name in ("year", "parameters", "with_heads", "channels", "image_size", "num_classes", "multiply_adds"):
         stated[name] = stated[name] and int(stated[name].replace(",", ""))
-    line = next((line for line in comments[1:] if line.startswith("Published: ")), "")
-    return Architecture(**stated, published=read_published(line.removeprefix("Published: ")))
+    lines = dict(line.split(": ", 1) for line in comments[1:] if ": " in line)
+    published, measured = (read_published(lines.get(name, "")) for name in ("Published", "Measured"))
+    return Architecture(**stated, published=published, measured=measured)
 
 
 def read_published(line: str) -> Published:
-    """The items of a `# Published:` line; what is none of the figures is the protocol."""
+    """The items of a `# Published:` or `# Measured:` line; what is none of the figures is the protocol."""
     fields: dict[str, str] = {}
     for item in filter(None, (item.strip() for item in line.split(";"))):
         known = [(name, match[1]) for name, form in PUBLISHED.items() if (match := form.fullmatch(item))]

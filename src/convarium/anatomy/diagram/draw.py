@@ -15,20 +15,39 @@ KINDS = ("svg", "png", "pdf", "html")
 LEVELS = ("stages", "layers")
 
 
-def scene(layers: Sequence[Layer], *, title: str, level: str = "stages", explain: bool = False) -> Scene:
-    """The diagram as shapes. level: blocks with what is in them in short, or every layer."""
+def scene(
+    layers: Sequence[Layer],
+    image: tuple[int, int, int],
+    *,
+    title: str = "",
+    level: str = "stages",
+    explain: bool = False,
+    keyed: bool = True,
+) -> Scene:
+    """The diagram of a network for an image (C, H, W), as shapes.
+
+    level: blocks with what is in them in short, or every layer; explain: with why each is there; keyed: with a legend.
+    """
     detailed = level == "layers"
-    return diagram(parts(layers, exact=detailed), layers[0].inputs, title=title, detailed=detailed, explain=explain)
+    spine = parts(layers, exact=detailed)
+    return diagram(spine, image, title=title, detailed=detailed, explain=explain, keyed=keyed)
 
 
 def draw(
-    layers: Sequence[Layer], path: Path, *, kind: str, title: str, level: str = "stages", explain: bool = False
+    layers: Sequence[Layer],
+    image: tuple[int, int, int],
+    path: Path,
+    *,
+    kind: str,
+    title: str,
+    level: str = "stages",
+    explain: bool = False,
 ) -> None:
-    """Write the diagram of a network as a file of a kind of KINDS."""
+    """Write the diagram of a network for an image (C, H, W) as a file of a kind of KINDS."""
     if kind == "html":
-        path.write_text(html(layers, title=title, level=level, explain=explain), encoding="utf-8")
+        path.write_text(html(layers, image, title=title, level=level, explain=explain), encoding="utf-8")
         return
-    picture = scene(layers, title=title, level=level, explain=explain)
+    picture = scene(layers, image, title=title, level=level, explain=explain)
     if kind == "svg":
         path.write_text(svg(picture, title), encoding="utf-8")
     else:

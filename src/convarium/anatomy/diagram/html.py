@@ -19,7 +19,7 @@ summary::marker{color:var(--quiet)}summary svg{vertical-align:middle}
 HEADINGS = ["layer", "what it is", "output", "weights", "multiply-adds"]
 
 
-def html(layers: Sequence[Layer], *, title: str, level: str, explain: bool) -> str:
+def html(layers: Sequence[Layer], image: tuple[int, ...], *, title: str, level: str, explain: bool) -> str:
     """The page; at level "layers" all parts are open from the beginning."""
     spine = parts(layers, exact=False)
     reasons = [reason(part, spine) for part in spine]
@@ -34,10 +34,10 @@ def html(layers: Sequence[Layer], *, title: str, level: str, explain: bool) -> s
         )
         for one, why in zip(drawn, reasons, strict=True)
     ]
-    image = svg(sign(layers[0].inputs), f"image {shape_text(layers[0].inputs)}", alone=False)
+    begin = svg(sign(image), f"image {shape_text(image)}", alone=False)
     key = svg(legend(spine, 900), "what colors, shapes and sizes mean", alone=False)
     head = f"<h1>{escape(title)}</h1><p>Each part opens to the layers in it.</p>"
-    return page(title, f"{head}<ol><li>{image}</li>{''.join(items)}</ol><h2>Legend</h2>{key}", style=STYLE)
+    return page(title, f"{head}<ol><li>{begin}</li>{''.join(items)}</ol><h2>Legend</h2>{key}", style=STYLE)
 
 
 def _name(part: Part, why: Reason | None) -> str:

@@ -90,20 +90,24 @@ def sign(image: tuple[int, ...]) -> Scene:
     return scene
 
 
-def diagram(parts: Sequence[Part], image: tuple[int, ...], *, title: str, detailed: bool, explain: bool) -> Scene:
-    """The whole picture: title, spine, legend and, with `explain`, why each block is there."""
+def diagram(
+    parts: Sequence[Part], image: tuple[int, ...], *, title: str, detailed: bool, explain: bool, keyed: bool = True
+) -> Scene:
+    """The whole picture: title, spine, unless not `keyed` a legend and, with `explain`, why each block is there."""
     reasons = [reason(part, parts) for part in parts]
     drawn = [
         Drawn(part, why, detailed=detailed, number=k if explain else None)
         for k, (part, why) in enumerate(zip(parts, reasons, strict=True), start=1)
     ]
     spine = _spine(drawn, image)
-    width = max(spine.width, text_width(title, 15, True), 560)
-    notes = [_notes(reasons, drawn, width)] if explain else []
+    width = max(spine.width, text_width(title, 15, True), 560 if keyed or explain else 0)
+    below = [legend(parts, width)] if keyed else []
+    below += [_notes(reasons, drawn, width)] if explain else []
     out, y = Scene(), 20.0
-    out.text(20, y + 14, title, size=15, bold=True)
-    y += 34
-    for scene in [spine, legend(parts, width), *notes]:
+    if title:
+        out.text(20, y + 14, title, size=15, bold=True)
+        y += 34
+    for scene in [spine, *below]:
         out.put(scene, 20, y)
         y += scene.height + 24
     out.width, out.height = width + 40, y
