@@ -1,7 +1,7 @@
 """The search for the largest batch that fits: which size to try next, by what the tries so far have taken.
 
-Memory grows with the batch along a straight line, so two tries predict the next; none is made that is predicted to
-fail. No torch here.
+Memory grows with the batch along a straight line, so two tries predict the next; after these two, small ones, none is
+made that is predicted to fail. No torch here.
 """
 
 import math
