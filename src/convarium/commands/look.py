@@ -62,7 +62,7 @@ def run(words: Words) -> int:
             answer["layers"] = [layer._asdict() for layer in looked.layers]
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     elif words.value("what") == "layers":
-        print(*(f"{layer}{' (the last)' if layer is last else ''}" for layer in looked.layers), sep="\n")
+        print(*(f"{layer}{' (if none is named)' if layer is last else ''}" for layer in looked.layers), sep="\n")
     else:
         for subject in looked.subjects:
             print(printable(f"{subject.name}: {_sentence(subject)}"))
@@ -93,7 +93,7 @@ VERB = Verb(
     run=run,
     positions="RUN [IMAGES...]",
     options={
-        "what": Option("which pictures; all: those that need no pass over a split, as filters do", VIEWS, "all"),
+        "what": Option("which pictures; all: but for filters, which take a pass over a split", VIEWS, "all"),
         "layer": Option("names with commas between them; the last with maps if not given"),
         "filter": Option("numbers with commas between them; the first eight of the layer if not given"),
         "patch": Option("side in pixels of what hides a part of the image; a quarter of it if not given"),

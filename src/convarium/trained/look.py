@@ -139,7 +139,7 @@ class _Look(Subjects):
                 guess = subject.classes[0]
                 said = f"is {legible(subject.truth, 18)}" if subject.truth is not None else ""
                 wrong = subject.truth not in (None, guess.name)
-                image = Picture(subject.image, _said(guess), said, legible_end(subject.name, 30), wrong)
+                image = Picture(subject.image, _said(guess), said, legible_end(subject.name, 26), wrong)
                 rows.append((image, *getattr(self, kind)(subject)))
                 if passes == 1:
                     self.progress.advance()
@@ -205,7 +205,8 @@ class _Look(Subjects):
         size = self.shape[1]
         frame = (x / size, y / size, min(patch, size - x) / size, min(patch, size - y) / size)
         most = f"full color: {100 * _largest(part.falls):.2g} points"
-        said, after = f"{legible(best.name, 13)} falls to {percent(part.lowest)}", self.data.denormalize(image)[0].cpu()
+        falls = "stays at" if percent(part.lowest) == percent(best.probability) else "falls to"
+        said, after = f"{legible(best.name, 13)} {falls} {percent(part.lowest)}", self.data.denormalize(image)[0].cpu()
         wrong = then.number != best.number
         return [
             Picture(heated(subject.image, _scaled(part.falls)), f"for {legible(best.name, 13)}", most),
