@@ -141,3 +141,6 @@ def test_where_nothing_changes_the_answer_there_is_no_nudge() -> None:
         net[1].weight.zero_()
         net[1].bias.copy_(torch.tensor([1.0, 0.0]))
     assert nudge(net, torch.rand(1, 1, 4, 4)) is None
+    with torch.no_grad():
+        net[1].bias.fill_(torch.nan)
+    assert nudge(net, torch.rand(1, 1, 4, 4)) is None

@@ -122,7 +122,7 @@ def test_a_network_without_maps_shows_the_gradient_of_its_input_and_says_so(
     code, out, err = convarium("look", mlp_run.path, photos[0], "out=seen")
     assert (code, err) == (0, "no layer of this network has maps: the gradient of the input stands for Grad-CAM\n")
     assert written(Path("seen")) == ["kernels.png", "nudge.png", "occlusion.png", "saliency.png"]
-    assert out.startswith(f"{photos[0]}: ")
+    assert out.startswith(f"{photos[0]}\n  0.")
     code, out, err = convarium("look", mlp_run.path, photos[0], "what=gradcam", "out=seen2")
     assert (code, out) == (2, "")
     assert err == (
@@ -158,6 +158,8 @@ def test_it_looks_into_networks_of_all_kinds(words: tuple[str, ...], tmp_path: P
         (["patch=33"], "patch=33: out of range; accepted: 1 to 32, the side of the images"),
         (["patch=0"], "patch=0: out of range"),
         (["what=gradcm"], "what=gradcm: unknown; did you mean 'gradcam'?"),
+        (["file"], "what=kernels: is not of images"),
+        (["filter=1"], "filter=1: has no part in what=kernels; accepted: what=filters"),
         (["nosuch.png"], "nosuch.png: no such image"),
         (["out=file/x"], "out=file/x: cannot be written"),
     ],
@@ -187,7 +189,7 @@ def test_bad_files_are_named_and_the_others_looked_at(
     os.mkfifo(tmp_path / "pipe.png")
     words = [photos[0], tmp_path / "text.png", tmp_path / "empty", tmp_path / "pipe.png"]
     code, out, err = convarium("look", digits_run.path, *words, "what=gradcam", "out=seen")
-    assert (code, out.count("\n")) == (1, 2)
+    assert (code, out.splitlines()[0], out.count("\n")) == (1, str(photos[0]), 3)
     assert [line.split(": ")[1] for line in err.splitlines()] == list(map(str, words[1:]))
     code, out, err = convarium("look", digits_run.path, *words[1:], "what=gradcam", "out=nothing")
     assert (code, out, Path("nothing").exists()) == (1, "", False)

@@ -110,7 +110,10 @@ def nudge(logits: Scored, pixels: Tensor) -> Tensor | None:
     logits: of pixels in 0..1. Ten classes are tried, those that the network holds most probable, as its authors do.
     """
     first = scores(logits(pixels).detach())[0]
-    own, *rivals = first.topk(min(RIVALS, len(first))).indices.tolist()
+    if not first.isfinite().all():  # a network that has diverged
+        return None
+    own = int(first.argmax())
+    rivals = [rival for rival in first.topk(min(RIVALS, len(first))).indices.tolist() if rival != own]
     changed = pixels
     for _ in range(STEPS):
         with torch.enable_grad():

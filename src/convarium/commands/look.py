@@ -65,7 +65,7 @@ def run(words: Words) -> int:
         print(*(f"{layer}{' (if none is named)' if layer is last else ''}" for layer in looked.layers), sep="\n")
     else:
         for subject in looked.subjects:
-            print(printable(f"{subject.name}: {_sentence(subject)}"))
+            print(*map(printable, (subject.name, *_lines(subject))), sep="\n  ")
         for path in looked.files:
             print(path)
     for note in looked.notes:
@@ -75,16 +75,16 @@ def run(words: Words) -> int:
     return BAD_FILES if looked.bad else 0
 
 
-def _sentence(subject: Any) -> str:
+def _lines(subject: Any) -> list[str]:
     """The answer for an image, and what was found of it."""
     best = subject.classes[0]
-    parts = [f"{best.name} ({best.probability:.4f})"]
+    lines = [f"{best.probability:.4f}  {best.name}"]
     if part := subject.found.get("occlusion"):
-        side = f"{part['patch']}x{part['patch']}"
-        parts.append(f"{part['probability']:.4f} without the {side} pixels at {part['x']}, {part['y']}")
+        side, at = f"{part['patch']}x{part['patch']}", f"{part['x']}, {part['y']}"
+        lines.append(f"{part['probability']:.4f}  without the {side} pixels at {at}")
     if change := subject.found.get("nudge"):
-        parts.append(f"{change['then']['name']} if each pixel changes by {change['levels']:.2g} of 255 levels")
-    return "; ".join(parts)
+        lines.append(f"{change['then']['name']} if each pixel changes by {change['levels']:.2g} of 255 levels")
+    return lines
 
 
 VERB = Verb(

@@ -73,6 +73,11 @@ def look(
     Raises ConfigError for a layer, filter or patch that cannot be, for views of maps where there are none, for a split
     that cannot be read, and where `output` cannot be written.
     """
+    images = list(images)
+    if images and what in ("kernels", "filters", "layers"):
+        raise ConfigError(f"what={what}: is not of images; accepted: none of them")
+    if filters and what != "filters":
+        raise ConfigError(f"filter={filters}: has no part in what={what}; accepted: what=filters")
     looking = _Look(run, weights=weights, split=split, folder=output or run.path / "look")
     looking.choose(layer, filters, patch)
     kinds: Sequence[str] = (what,)
@@ -132,8 +137,8 @@ class _Look(Subjects):
             figures = _numbered(kind, [self.draw_maps(subject) for subject in self.subjects])
         else:
             title, note, legend = self.words(kind)
-            passes = len(corners(*self.shape[1:], self.patch, self.stride)) if kind == "occlusion" else 1
-            self.progress.begin(passes * len(self.subjects), "images" if passes == 1 else "passes", kind)
+            passes = len(corners(*self.shape[1:], self.patch, self.stride)) if kind == "occlusion" else 0
+            self.progress.begin((passes or 1) * len(self.subjects), "passes" if passes else "images", kind)
             rows = []
             for subject in self.subjects:
                 guess = subject.classes[0]
@@ -141,7 +146,7 @@ class _Look(Subjects):
                 wrong = subject.truth not in (None, guess.name)
                 image = Picture(subject.image, _said(guess), said, legible_end(subject.name, 26), wrong)
                 rows.append((image, *getattr(self, kind)(subject)))
-                if passes == 1:
+                if not passes:  # which count themselves
                     self.progress.advance()
             sheets = [[("", row) for row in some] for some in _by(rows, ON_A_SHEET)]
             figures = _numbered(kind, [sheet(title, some, legend, note=note) for some in sheets])
@@ -316,7 +321,7 @@ def _largest(values: Tensor) -> float:
 
 def _scaled(values: Tensor) -> Tensor:
     """So that the largest is 1 or -1; zeros stay zeros."""
-    return values / max(_largest(values), 1e-30)
+    return torch.nan_to_num(values / max(_largest(values), 1e-30))
 
 
 def _pixels(image: Tensor) -> Tensor:
