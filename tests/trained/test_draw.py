@@ -20,14 +20,15 @@ def drawn(run: RunDirectory) -> dict[str, bytes]:
 def test_the_figures_are_those_of_the_run_bit_for_bit_and_nothing_else_changes(
     convarium: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", "callbacks.figures.worst=3")
-    run = experiment(*words, "trainer.max_epochs=2", "stop=early")
+    words = ("callbacks=[checkpoint,figures,gradient_flow]", "callbacks.figures.dpi=40", "callbacks.figures.worst=3")
+    run = experiment(*words, "callbacks.gradient_flow.every_n_steps=4", "trainer.max_epochs=2", "stop=early")
     before = drawn(run)
     shutil.rmtree(run.path / "figures")
     capsys.readouterr()
     others = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
+    names = [*TRAINING, "gradient_flow.png", *TEST]
     code, out, _ = convarium("figures", run.path)
-    assert (code, out.splitlines()) == (0, [str(run.path / "figures" / name) for name in TRAINING + TEST])
+    assert (code, out.splitlines()) == (0, [str(run.path / "figures" / name) for name in names])
     assert drawn(run) == before
     assert {path: time for path, time in others.items() if path.stat().st_mtime_ns != time} == {}
 

@@ -68,6 +68,8 @@ class Learner(L.LightningModule):
         """What validation and test show of a picture; None: the image as it is."""
         self.latest: dict[str, float] = {}
         """The last logged value under each name."""
+        self.notes: list[str] = []
+        """What callbacks saw go wrong in the training, a sentence each; it comes into result.json."""
         self.images_per_second: float | None = None
         """Of the training so far, without its first batches."""
         self._make_optimizer = optimizer

@@ -6,7 +6,7 @@ Everything is collected on the device, in memory bounded by the number of mistak
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,22 +136,28 @@ class Figures(L.Callback):
         self._draw(run, confusion_matrix=lambda: confusion_matrix(counts, names), worst_mistakes=draw_mistakes)
 
     def _draw(self, run: Path, **figures: "Callable[[], Figure]") -> None:
-        """Draw and save figures, all of them whatever signal comes meanwhile; one that fails is one line of log."""
-        folder = self.folder or run / "figures"
-        with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            for name, draw in figures.items():
-                try:
-                    import matplotlib
+        self.drawn += draw_all(self.folder or run / "figures", self.dpi, figures)
 
-                    context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its stubs list every key
-                    with context, warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # a class name in a script that the font lacks
-                        folder.mkdir(exist_ok=True)  # not the folder of the run, if that is gone
-                        with appearing(folder / f"{name}.png") as temporary:
-                            save_png(draw(), temporary, self.dpi)
-                        self.drawn.append(folder / f"{name}.png")
-                except Exception as error:  # a figure never ends a run
-                    _warn(f"{name}.png", error)
+
+def draw_all(folder: Path, dpi: int, figures: "Mapping[str, Callable[[], Figure]]") -> list[Path]:
+    """Draw and save figures by their names, all of them whatever signal comes meanwhile; the files. One that fails is
+    one line of log."""
+    drawn = []
+    with doing("draw the figures"), signals_wait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for name, draw in figures.items():
+            try:
+                import matplotlib
+
+                context = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its stubs list every key
+                with context, warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # a class name in a script that the font lacks
+                    folder.mkdir(exist_ok=True)  # not the folder of the run, if that is gone
+                    with appearing(folder / f"{name}.png") as temporary:
+                        save_png(draw(), temporary, dpi)
+                    drawn.append(folder / f"{name}.png")
+            except Exception as error:  # a figure never ends a run
+                _warn(f"{name}.png", error)
+    return drawn
 
 
 class _Worst:

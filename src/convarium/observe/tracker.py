@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 from lightning.pytorch.loggers import Logger
 
 from convarium.errors import ConfigError
+from convarium.observe.layer_table import TABLES, read_rows
 from convarium.wording import typed_line
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Start(NamedTuple):
     run_dir: Path
     name: str
     config: dict[str, Any]
-    rows: Sequence[dict[str, float]] = ()  # what metrics.csv holds of the run that is continued
+    rows: Sequence[dict[str, float]] = ()  # what metrics.csv and the tables of layers hold of a continued run
 
 
 class Tracker(Logger):
@@ -90,13 +91,15 @@ class Tracker(Logger):
         """Import the tracker's library and start its thread, on rank 0 only and before the fit; never raises for it.
 
         `run_id` is that of the run to continue (the `run_id` that its checkpoint kept) or None for a new one.
-        metrics.csv of a continued run must already be cut back to its checkpoint.
+        metrics.csv and the tables of a continued run must already be cut back to its checkpoint.
         """
         self.run_id, self._run_dir = self._choose_id(run_id, config), run_dir
         start = Start(run_dir, name, redacted(config))
         if run_id is not None:
             with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
-                start = start._replace(rows=rows_of(run_dir / "metrics.csv"))
+                tables = {name: read_rows(run_dir / f"{name}.csv") for name in TABLES}
+                layers = [{"step": row.step, **row.named(name)} for name, rows in tables.items() for row in rows]
+                start = start._replace(rows=[*rows_of(run_dir / "metrics.csv"), *layers])
         try:
             self._import()
         except Exception as error:  # a broken installation of a tracker is the tracker's trouble alone

@@ -224,6 +224,7 @@ class Result:
         self.fields: dict[str, Any] = {
             "status": "running",
             "error": None,
+            "notes": before.get("notes", []),
             "metrics": before.get("metrics", {}),
             "params": before.get("params"),
             "macs": before.get("macs"),

@@ -14,7 +14,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
             if the gradients of a batch are complete:
                 learning rate = optimizer's x schedule.factor(step)                            Learner
                 clip the gradients
-                optimizer.step()
+                optimizer.step()                                   measure the gradients now and then  GradientFlow
                 every log_every_n_steps: log lr, train/loss_step, grad_norm, clipped_share
             on_train_batch_end                                 move the average                Averaging
                                                                log images_per_second, data_wait   Throughput
@@ -29,7 +29,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
         log train/loss, train/METRIC, train/images                                             Learner
         stop if the figure has not become better                                               Early
         last.ckpt;  stop if told                                                               Checkpoint
-    draw the learning curves and training images, also where it ends before its time           Figures
+    draw the learning curves and training images, also where it ends before its time           Figures, GradientFlow
     the best weights (`test.weights`), averaged if they are, into the network and weights.safetensors
     for batch in data.test_dataloader(): the views of `test`; logits, losses; count
     log test/loss, test/METRIC;  draw the confusion matrix and the worst mistakes              Learner, Figures
@@ -63,6 +63,7 @@ from convarium.files import appearing, full_disk_line, is_full_disk
 from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
+from convarium.observe.layer_table import TABLES, cut_back
 from convarium.observe.tracker import Tracker
 from convarium.progress_bar import erase_line
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, Saved
@@ -230,7 +231,7 @@ def connect_loggers(
 ) -> list[Tracker]:
     """Give the trainer its loggers, metrics.csv first, and begin the trackers among them.
 
-    saved: what the run goes on from, to which metrics.csv is cut back.
+    saved: what the run goes on from, to which metrics.csv and the tables of layers are cut back.
     """
     trainer = experiment.trainer
     table = MetricsFile(run.metrics_file)
@@ -241,7 +242,10 @@ def connect_loggers(
     loggers = list(build(nodes, "logger").values())
     trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
     if trainer.global_rank == 0:
-        experiment.learner.latest = table.cut_back(saved.global_step if saved else -1)
+        step = saved.global_step if saved else -1
+        experiment.learner.latest = table.cut_back(step)
+        for name in TABLES:
+            cut_back(run.path / f"{name}.csv", step)
         for tracker in trackers:
             previous = saved.trackers.get(type(tracker).__name__) if saved else None
             tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=previous)
@@ -296,6 +300,7 @@ def end_record(
     # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
     ended = math.ceil(trainer.global_step / learner.length.steps_per_epoch)
     reached = {
+        "notes": learner.notes,
         "metrics": metrics,
         "images_per_second": learner.images_per_second,
         "epochs": ended if ending.status == "ok" else trainer.current_epoch,

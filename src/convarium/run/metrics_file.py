@@ -126,6 +126,7 @@ class Heartbeat(L.Callback):
     def beat(self, trainer: L.Trainer, pl_module: L.LightningModule, **fields: Any) -> None:
         """Write how far the run is, and what else there is to say."""
         latest = dict(getattr(pl_module, "latest", {}))
+        fields["notes"] = list(getattr(pl_module, "notes", []))
         self.result.write(epochs=trainer.current_epoch, steps=trainer.global_step, metrics=latest, **fields)
 
     on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]

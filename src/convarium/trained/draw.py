@@ -8,6 +8,8 @@ from convarium.config.keys import EVALUATE
 from convarium.data.module import ImageData, Samples
 from convarium.errors import ConfigError, RunError
 from convarium.observe.figures import Figures
+from convarium.observe.inside.heat_maps import draw_table
+from convarium.observe.layer_table import TABLES
 from convarium.run.directory import RunDirectory
 from convarium.run.fit import build_callbacks
 from convarium.run.resume import check_outward, read_config
@@ -18,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
-    """Draw the learning curves out of metrics.csv, training images, and what `weights` do on the test split; the files.
-    What cannot be drawn is a line of log."""
+    """Draw the learning curves out of metrics.csv, training images, what happened inside out of its tables, and what
+    `weights` do on the test split; the files. What cannot be drawn is a line of log."""
     config = read_config(run)
     check_outward(run, config, (), EVALUATE)
     callbacks = build_callbacks(config)
@@ -31,7 +33,17 @@ def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
         data.setup("fit")
         return data.samples(count, epochs)
 
+<<<<<<< HEAD
     figures.draw_training(run.path, callbacks, samples)
+=======
+    record = {"loggers": [], "callbacks": callbacks, "default_root_dir": run.path}
+    figures.on_fit_end(
+        SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(samples=samples), **record), None
+    )
+    notes = run.result().get("notes", [])
+    for name in TABLES:
+        figures.drawn += draw_table(run.path, name, notes)
+>>>>>>> 54aa0cd (A callback measures gradients, weights and updates layer by layer, and says when they vanish, explode or units die)
     try:
         evaluation = prepare(run, weights=weights)
         measure(evaluation._replace(placement=evaluation.placement._replace(devices=1)), figures)

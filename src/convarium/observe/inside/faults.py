@@ -1,0 +1,184 @@
+"""What is wrong with the gradients of a network, in one plain sentence with what to try; a healthy run gives none.
+
+It goes by the rows of gradient_flow.csv alone, so that a resumed run comes to the same sentences.
+"""
+
+import inspect
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from convarium.layers.activation import ScaledTanh, Step
+from convarium.observe.layer_table import Row
+
+PATIENCE = 3  # observations in a row; the first steps of a healthy run may look like anything
+GROWN = 10.0  # times the first observed norm of all gradients; a healthy one grows as much, but by small updates
+CAN_DIE = (nn.ReLU, nn.ReLU6, nn.Threshold, Step)
+"""Activations with units that may give 0 for every image; no gradient passes there."""
+SQUASHING = (nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardtanh, nn.Softsign, ScaledTanh, Step)
+"""Activations that are flat on both sides."""
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+ADAPTIVE = {"betas", "alpha", "lr_decay", "trust", "use_muon"}
+"""Hyper-parameters of optimizers that divide by the size of the gradients, to which clipping all of them is nothing."""
+
+
+class Thresholds(NamedTuple):
+    """From where on something is a fault; the yaml explains each."""
+
+    vanishing: float
+    exploding: float
+    dead: float
+
+
+class Setup(NamedTuple):
+    """What a run has already, and what it could have instead."""
+
+    squashes: bool
+    """Whether most of the activations are flat on both sides."""
+    normed: bool
+    clipped: bool
+    adaptive: bool
+    replaceable: bool
+    """Whether norm and activation can be chosen."""
+    rate: float
+
+    @classmethod
+    def of(cls, learner: Any, optimizer: torch.optim.Optimizer) -> "Setup":
+        """That of a learner: its `net` and whether there is a `clip`."""
+        kinds = Counter(type(module) for module in learner.net.modules() if is_activation(module))
+        usual = kinds.most_common(1)[0][0] if kinds else nn.Identity
+        group = optimizer.param_groups[0]
+        return cls(
+            squashes=issubclass(usual, SQUASHING),
+            normed=any(isinstance(module, NORMS) for module in learner.net.modules()),
+            clipped=learner.clip is not None,
+            adaptive=bool(ADAPTIVE & set(group)),
+            replaceable="parts" in inspect.signature(type(learner.net)).parameters,
+            rate=group.get("initial_lr", group["lr"]),
+        )
+
+    def for_depth(self) -> list[str]:
+        """What keeps the size of gradients from layer to layer."""
+        relu = ["activation=relu"] if self.squashes and self.replaceable else []
+        norm = ["norm=batch"] if not self.normed and self.replaceable else []
+        return relu + norm or ["a network with shortcuts, as arch=resnet20 is"]
+
+    def for_steps(self) -> list[str]:
+        """What keeps updates small."""
+        return [*([] if self.clipped or self.adaptive else ["clip=norm"]), self._lower()]
+
+    def for_units(self) -> list[str]:
+        """What keeps units alive."""
+        return [*(["activation=leaky_relu"] if self.replaceable else []), self._lower()]
+
+    def _lower(self) -> str:
+        return f"an optimizer.lr below {self.rate:g}"
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether a module is one of torch's activations or ours, not a layer built of some."""
+    home = type(module).__mro__
+    kinds = {nn.ReLU.__module__, Step.__module__}
+    return any(kind.__module__ in kinds for kind in home) and not any(True for _ in module.children())
+
+
+class Faults:
+    """Looks at one observed step after the other; each kind of fault is told once."""
+
+    def __init__(self, layers: Sequence[str], thresholds: Thresholds, setup: Setup) -> None:
+        self._layers, self._limits, self._setup = layers, thresholds, setup
+        self._first: float | None = None  # norm of all gradients
+        self._seen: Counter[str] = Counter()  # observations in a row
+        self._told: set[str] = set()
+
+    def look(self, rows: Iterable[Row]) -> list[str]:
+        """New sentences by further rows, whole steps in their order."""
+        return [
+            sentence
+            for step, of_step in groupby(rows, lambda row: row.step)
+            for sentence in self._look_at(step, {row.layer: row.values for row in of_step})
+        ]
+
+    def _look_at(self, step: int, layers: Mapping[str, Mapping[str, float]]) -> list[str]:
+        gradients = {name: values["gradient"] for name, values in layers.items()}
+        total = math.hypot(*gradients.values())
+        if not math.isfinite(total):
+            return self.overflow(step)
+        dead = {name: values["dead"] for name, values in layers.items() if math.isfinite(values["dead"])}
+        dies = max(dead.values(), default=0.0) >= self._limits.dead  # which is why no gradient passes
+        sentences = [
+            self._dead(dead, dies),
+            *self._over_depth(gradients, not dies),
+            self._over_time(step, total, [values["update_to_weight"] for values in layers.values()]),
+        ]
+        self._first = total if self._first is None else self._first
+        return [sentence for sentence in sentences if sentence]
+
+    def overflow(self, step: int) -> list[str]:
+        """What is said of gradients that are no numbers any more, unless they were told to explode."""
+        said = f"gradients are not finite any more by step {step:,}: exploding"
+        return [said for said in [self._tell("exploding", True, said, self._setup.for_steps(), patience=1)] if said]
+
+    def _over_depth(self, gradients: Mapping[str, float], passes: bool) -> list[str]:
+        first = next(iter(gradients))
+        largest, smallest = max(gradients, key=gradients.__getitem__), min(gradients, key=gradients.__getitem__)
+        falls = _ratio(gradients[largest], gradients[first])
+        grows = _ratio(gradients[first], gradients[smallest])
+        way = f"from {self._called(largest)} to {self._called(first)}"
+        what = f"gradients fall {_fold(falls)}" if falls < math.inf else "no gradient comes"
+        return [
+            self._tell(
+                "vanishing",
+                passes and falls >= self._limits.vanishing,
+                f"{what} {way}: vanishing",
+                self._setup.for_depth(),
+            ),
+            self._tell(
+                "growing",
+                self._limits.vanishing <= grows < math.inf,
+                f"gradients grow {_fold(grows)} from {self._called(smallest)} to {self._called(first)}: exploding",
+                self._setup.for_depth(),
+            ),
+        ]
+
+    def _over_time(self, step: int, total: float, ratios: Sequence[float]) -> str:
+        share = median([ratio for ratio in ratios if math.isfinite(ratio)] or [0.0])
+        grown = 1.0 if self._first is None else _ratio(total, self._first)
+        said = f"gradients have grown {_fold(grown)} by step {step:,}, and an update is {_share(share)} of the weights"
+        exploding = share >= self._limits.exploding and grown >= GROWN
+        return self._tell("exploding", exploding, f"{said}: exploding", self._setup.for_steps(), patience=1)
+
+    def _dead(self, shares: Mapping[str, float], dies: bool) -> str:
+        worst = max(shares, key=shares.__getitem__, default="")
+        said = f"{_share(shares[worst])} of the units of {self._called(worst)} are dead" if dies else ""
+        return self._tell("dead", dies, said, self._setup.for_units())
+
+    def _tell(self, kind: str, is_so: bool, said: str, remedies: list[str], patience: int = PATIENCE) -> str:
+        self._seen[kind] = self._seen[kind] + 1 if is_so else 0
+        if self._seen[kind] < patience or kind in self._told:
+            return ""
+        self._told.add(kind)
+        return f"{said}; try {' or '.join(remedies)}"
+
+    def _called(self, name: str) -> str:
+        return f"layer {self._layers.index(name) + 1} ({name})"
+
+
+def _ratio(one: float, other: float) -> float:
+    if other:
+        return one / other
+    return math.inf if one else 1.0
+
+
+def _fold(ratio: float) -> str:
+    return f"10^{math.log10(ratio):.0f}-fold" if 1e4 <= ratio < math.inf else f"{ratio:.0f}-fold"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %"
