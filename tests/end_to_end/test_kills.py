@@ -16,7 +16,7 @@ from sweeps import processes_below
 
 pytestmark = pytest.mark.slow
 
-WATCHED = ("callbacks=[checkpoint,figures,gradient_flow]", "callbacks.gradient_flow.every_n_steps=3")
+WATCHED = ("callbacks=[checkpoint,figures,gradient_flow,activations]", "callbacks.gradient_flow.every_n_steps=3")
 WORDS = (*EXPERIMENT, *WATCHED)
 RANKS = {
     "one process": (),
@@ -65,7 +65,7 @@ def test_however_often_it_is_killed_a_run_ends_as_if_it_had_not_been(
         assert run(train, *words(), log=log) == 0, log.read_text()
     print(f"{kills} kills")
     assert_as_undisturbed(folder, whole)
-    for name in ("gradient_flow.csv",):
+    for name in ("gradient_flow.csv", "activations.csv"):
         assert (folder / name).read_text() == (whole / name).read_text()
     drawn = sorted(path.name for path in (whole / "figures").iterdir())
     assert sorted(path.name for path in (folder / "figures").iterdir()) == drawn

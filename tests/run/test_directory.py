@@ -166,16 +166,8 @@ def test_a_reader_sees_the_old_text_or_the_new_never_half(tmp_path: Path, monkey
 def test_a_result_has_every_documented_key_from_the_start(run: RunDirectory) -> None:
     Result(run, CONFIG).write()
     found = json.loads(run.result_file.read_text())
-<<<<<<< HEAD
-    keys = "status error metrics params macs images_per_second wall_seconds epochs steps saved_steps total_steps seed"
-    assert list(found) == [*keys.split(), "config_hash", "git", "versions", "device", "host", "pid", "heartbeat"]
-=======
-    keys = (
-        "status error notes metrics params macs images_per_second "
-        "wall_seconds epochs steps saved_steps seed config_hash git"
-    )
-    assert list(found) == [*keys.split(), "versions", "device", "host", "pid", "heartbeat"]
->>>>>>> 54aa0cd (A callback measures gradients, weights and updates layer by layer, and says when they vanish, explode or units die)
+    keys = "status error notes metrics params macs images_per_second wall_seconds epochs steps saved_steps total_steps"
+    assert list(found) == [*keys.split(), "seed", "config_hash", *"git versions device host pid heartbeat".split()]
     assert (found["status"], found["seed"], found["pid"], found["host"]) == (
         "running",
         3,

@@ -14,6 +14,10 @@ TABLES = ("gradient_flow", "activations")
 """The callbacks that keep one, called as its file and figure are."""
 
 
+BINS = [f"bin{number}" for number in range(1, 17)]
+"""The columns of a histogram in activations.csv, which trackers show as one."""
+
+
 class Row(NamedTuple):
     """What was measured of a layer at a step, by the names of the quantities; nan: it is not known, or no number."""
 
@@ -23,7 +27,7 @@ class Row(NamedTuple):
 
     def named(self, table: str) -> dict[str, float]:
         """What is known, by the names that trackers show it under."""
-        known = ((name, value) for name, value in self.values.items() if math.isfinite(value))
+        known = ((name, value) for name, value in self.values.items() if math.isfinite(value) and name not in BINS)
         return {f"{table}/{self.layer}/{name}": value for name, value in known}
 
 

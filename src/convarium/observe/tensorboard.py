@@ -55,6 +55,14 @@ class TensorBoard(Tracker):
         """The row of the run in the HParams tab."""
         self._opened(self._last_step).log_hyperparams(self._config, numbers_of(summary), self._last_step)
 
+    def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
+        width = (high - low) / len(shares)
+        middles = low + width * (np.arange(len(shares)) + 0.5)
+        sums = {"sum": float(middles @ shares), "sum_squares": float(middles**2 @ shares)}
+        limits = (low + width * np.arange(1, len(shares) + 1)).tolist()
+        counts = {"num": 1, "bucket_limits": limits, "bucket_counts": list(shares)}
+        self._opened(step).experiment.add_histogram_raw(name, min=low, max=high, **sums, **counts, global_step=step)
+
     def write_figures(self, files: Sequence[Path]) -> None:
         for file in files:
             pixels = np.asarray(Image.open(file).convert("RGB"))

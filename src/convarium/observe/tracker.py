@@ -72,6 +72,9 @@ class Tracker(Logger):
     def _import(self) -> None:
         """Import the tracker's library in the thread of the run: of two threads at it, one may find it half loaded."""
 
+    def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
+        """Show a histogram; a tracker that cannot does nothing."""
+
     def write_figures(self, files: Sequence[Path]) -> None:
         """Show pictures of the end of the run; a tracker that cannot does nothing."""
 
@@ -111,6 +114,10 @@ class Tracker(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._send("write_metrics", {name: float(value) for name, value in metrics.items()}, step)
+
+    def log_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
+        """Show the shares of values in equal bins from `low` to `high`, where the tracker can."""
+        self._send("write_histogram", name, low, high, shares, step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         self._send("write_config", redacted(vars(params) if isinstance(params, Namespace) else dict(params)))

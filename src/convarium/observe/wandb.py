@@ -125,6 +125,13 @@ class Wandb(Tracker):
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._run.summary.update(summary)
 
+    def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
+        import wandb
+
+        width = (high - low) / len(shares)
+        edges = [low + width * place for place in range(len(shares) + 1)]
+        self._run.log({name: wandb.Histogram(np_histogram=(list(shares), edges)), STEP: step})
+
     def write_figures(self, files: Sequence[Path]) -> None:
         import wandb
 

@@ -33,17 +33,10 @@ def draw(run: RunDirectory, *, weights: str = "final") -> list[Path]:
         data.setup("fit")
         return data.samples(count, epochs)
 
-<<<<<<< HEAD
     figures.draw_training(run.path, callbacks, samples)
-=======
-    record = {"loggers": [], "callbacks": callbacks, "default_root_dir": run.path}
-    figures.on_fit_end(
-        SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(samples=samples), **record), None
-    )
     notes = run.result().get("notes", [])
     for name in TABLES:
         figures.drawn += draw_table(run.path, name, notes)
->>>>>>> 54aa0cd (A callback measures gradients, weights and updates layer by layer, and says when they vanish, explode or units die)
     try:
         evaluation = prepare(run, weights=weights)
         measure(evaluation._replace(placement=evaluation.placement._replace(devices=1)), figures)

@@ -88,6 +88,14 @@ def is_activation(module: nn.Module) -> bool:
     return any(kind.__module__ in kinds for kind in home) and not any(True for _ in module.children())
 
 
+def is_compiled(net: nn.Module) -> bool:
+    """Whether some of a network runs compiled: hooks of its modules would be compiled into it, or not be called.
+
+    It goes by a private name of torch; a test notices when that changes.
+    """
+    return any(module._compiled_call_impl is not None for module in net.modules())
+
+
 class Faults:
     """Looks at one observed step after the other; each kind of fault is told once."""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from convarium.observe.inside.faults import CAN_DIE, Faults, Setup, Thresholds
+from convarium.observe.inside.faults import CAN_DIE, Faults, Setup, Thresholds, is_compiled
 from convarium.observe.inside.heat_maps import WORTH_DRAWING, draw_table
 from convarium.observe.layer_table import Row, append_rows, is_observed, read_rows, rounded
 from convarium.observe.tracker import Tracker
@@ -66,7 +66,7 @@ class GradientFlow(L.Callback):
     gradient: the norm of the gradient, all micro-batches together, unscaled and before clipping. clipped: the share of
     it that clipping took. weight: the norm of the weight before the step. update: the norm of what the step changed in
     it, weight decay included. dead: the share of a layer's units (maps) that were 0 for the whole last micro-batch of
-    this rank; blank where the activation has none that can be, and where the network is compiled, which calls no hooks.
+    this rank; blank where the activation has none that can be, and of a compiled network, in which there are no hooks.
     A layer without a gradient (frozen) has no row. With several ranks, whose gradients are the same, rank 0 measures.
     Where something is wrong, one sentence with what to try is printed, once, and kept in `pl_module.notes`:
     `vanishing`, `exploding` and `dead` are where that begins, as faults.py has it. RUN/figures/gradient_flow.png shows
@@ -103,7 +103,7 @@ class GradientFlow(L.Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._layers and is_observed(trainer.global_step + 1, self.every_n_steps):
             self._alive = {}  # the units of a micro-batch before
-            if not self._unit_hooks:
+            if not self._unit_hooks and not is_compiled(pl_module.net):
                 activations = [activation for layer in self._layers for activation in layer.activations]
                 self._unit_hooks = [activation.register_forward_hook(self._note_alive) for activation in activations]
 

@@ -1,7 +1,7 @@
 """Pictures over depth and time: a row for each layer, the first at the top, and a column for each observed step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from convarium.drawing import INK, QUIET, WRONG, axes_at
-from convarium.drawing import colors
-from convarium.observe.contact_sheet import draw_pixels, legible_end
+from convarium.observe.contact_sheet import colors, draw_pixels, legible_end
 from convarium.observe.figures import draw_all
-from convarium.observe.layer_table import Row, read_rows, steps_of
+from convarium.observe.layer_table import BINS, Row, read_rows, steps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,110 +29,142 @@ DPI = 150
 WORTH_DRAWING = 10  # observed steps; of a shorter run the table says as much, and drawing may take longer than training
 
 
-class Panel(NamedTuple):
-    """One quantity of a table: the numbers at both ends of its scale, given by its colors, and how to write one."""
+REACH = 4.0
+"""Spreads from the mean to the ends of a histogram."""
 
-    quantity: str
+
+class Panel(NamedTuple):
+    """A heat map: its numbers, those at both ends of its colors, and how they are written."""
+
     title: str
+    values: Tensor
+    """(layers, columns); nan: not known."""
+    ticks: Sequence[tuple[float, str]]
+    """Where something is written below, in columns."""
+    below: str
     colors: tuple[str, ...]
-    log: bool
-    ends: tuple[float, float] | None = None
-    """None: those of the data."""
+    ends: tuple[float, float]
+    log: bool = False
+    unit: str = ""
 
 
 def draw_table(folder: Path, name: str, notes: Sequence[str] = (), *, least: int = 1) -> list[Path]:
     """Draw figures/NAME.png out of NAME.csv in the folder of a run, if it has at least so many observed steps; the
-    file, if it was drawn."""
+    file, if it was drawn. name: one of TABLES."""
     rows = read_rows(folder / f"{name}.csv")
     if len(steps_of(rows)) < least:
         return []
-    figures = {"gradient_flow": lambda: gradient_heat_maps(rows, notes)}
+    figures = {"gradient_flow": lambda: gradient_figure(rows, notes), "activations": lambda: activation_figure(rows)}
     return draw_all(folder / "figures", DPI, {name: figures[name]})
 
 
-def gradient_heat_maps(rows: Sequence[Row], notes: Sequence[str] = ()) -> "Figure":
-    """The norms of the gradients, the size of the updates, and dead units where there are any; below, `notes`.
-
-    Raises ValueError if there are no rows.
-    """
+def gradient_figure(rows: Sequence[Row], notes: Sequence[str] = ()) -> "Figure":
+    """The norms of the gradients, the size of the updates, and dead units where there are any; below, `notes`."""
     panels = [
-        Panel("gradient", "Norm of the gradient", SIZES, log=True),
-        Panel("update_to_weight", "Update / weight", AROUND, log=True, ends=(1e-5, 1e-1)),
+        _over_time(rows, "gradient", "Norm of the gradient", SIZES, log=True),
+        _over_time(rows, "update_to_weight", "Update / weight", AROUND, (1e-5, 1e-1), log=True),
     ]
     if any(row.values["dead"] >= 0.005 for row in rows):
-        panels.append(Panel("dead", "Dead units", SHARES, log=False, ends=(0.0, 1.0)))
-    return heat_maps(rows, panels, notes)
+        panels.append(_over_time(rows, "dead", "Dead units", SHARES, (0.0, 100.0), unit=" %"))
+    return heat_maps(_layers(rows), panels, notes)
 
 
-def heat_maps(rows: Sequence[Row], panels: Sequence[Panel], notes: Sequence[str] = ()) -> "Figure":
-    """A heat map for each panel, side by side. Raises ValueError if there are no rows."""
+def activation_figure(rows: Sequence[Row]) -> "Figure":
+    """Mean, spread, saturation and shift over time, and the histogram of the last observed step."""
+    most = max((abs(row.values["mean"]) for row in rows if math.isfinite(row.values["mean"])), default=0.0) or 1.0
+    layers, last = _layers(rows), {row.layer: row.values for row in rows}
+    histogram = torch.tensor([[last[layer][name] for name in BINS] for layer in layers])
+    ticks = [(place, f"{REACH * (2 * place / len(BINS) - 1):g}") for place in range(0, len(BINS) + 1, 4)]
+    at_end = Panel(
+        "Histogram at the end", 100 * histogram, ticks, "spreads from the mean", SIZES, (0.0, 40.0), unit=" %"
+    )
+    return heat_maps(
+        layers,
+        [
+            _over_time(rows, "mean", "Mean", AROUND, (-most, most)),
+            _over_time(rows, "spread", "Spread", SIZES, log=True),
+            _over_time(rows, "saturated", "Saturated", SHARES, (0.0, 100.0), unit=" %"),
+            _over_time(rows, "shift", "Shift of the mean", SIZES, (0.001, 1.0), log=True),
+            at_end,
+        ],
+    )
+
+
+def _over_time(
+    rows: Sequence[Row],
+    quantity: str,
+    title: str,
+    colors: tuple[str, ...],
+    ends: tuple[float, float] | None = None,
+    *,
+    log: bool = False,
+    unit: str = "",
+) -> Panel:
+    """A quantity, a column for each observed step. ends: None: of the data."""
+    steps, layers = steps_of(rows), _layers(rows)
+    steps = steps[:: math.ceil(len(steps) / MOST_COLUMNS)]
+    cells = {(row.step, row.layer): row.values[quantity] for row in rows}
+    values = torch.tensor([[cells.get((step, layer), math.nan) for step in steps] for layer in layers]).double()
+    values *= 100 if unit else 1
+    known = values[values.isfinite() & ((values > 0) | (not log))]
+    ends = ends or ((float(known.min()), float(known.max())) if len(known) else (1.0, 1.0))
+    marks = sorted({round(place * (len(steps) - 1) / 4) for place in range(5)})  # the first and the last among them
+    ticks = [(mark + 0.5, f"{steps[mark]:,}") for mark in marks]
+    return Panel(title, values, ticks, "step", colors, ends, log, unit)
+
+
+def _layers(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.layer for row in rows))
+
+
+def heat_maps(layers: Sequence[str], panels: Sequence[Panel], notes: Sequence[str] = ()) -> "Figure":
+    """Panels side by side, with the names of the layers at the left and `notes` below."""
     from matplotlib.figure import Figure
 
-    if not rows:
-        raise ValueError("no step was observed")
-    steps, layers = steps_of(rows), list(dict.fromkeys(row.layer for row in rows))
-    steps = steps[:: math.ceil(len(steps) / MOST_COLUMNS)]
-    cells = {(row.step, row.layer): row.values for row in rows}
     names = [legible_end(name, LONGEST_NAME) for name in layers]
-    left, width, gap = 0.5 + 0.075 * max(map(len, names)), 3.1, 0.35
+    left, width, gap = 0.5 + 0.075 * max(map(len, names)), 3.1 if len(panels) < 4 else 2.4, 0.35
     across = left + len(panels) * (width + gap)
     lines = [line for note in notes for line in wrap(f"{note}.", int(13 * across))]
     below = 0.95 + 0.2 * len(lines)
     height = min(max(0.2 * len(layers), 1.4), 8.0)
     figure = Figure(figsize=(across, below + height + 0.45))
+    named = range(0, len(layers), math.ceil(len(layers) / MOST_NAMED))
     for place, panel in enumerate(panels):
         axes = axes_at(figure, left + place * (width + gap), below, width, height)
-        values = torch.tensor(
-            [[cells.get((step, layer), {}).get(panel.quantity, math.nan) for step in steps] for layer in layers]
-        ).double()
-        low, high = _draw(axes, values, panel)
+        _draw(axes, panel)
         axes.set_title(panel.title, y=1.0)
-        marks = _marks(steps)
-        axes.set_xticks([mark + 0.5 for mark in marks], [f"{steps[mark]:,}" for mark in marks])
-        axes.set_xlabel("step")
-        every = math.ceil(len(layers) / MOST_NAMED)
-        named = range(0, len(layers), every)
+        axes.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks], fontsize=8)
+        axes.set_xlabel(panel.below)
         texts = [f"{names[k]}  {k + 1}" for k in named] if place == 0 else []
         axes.set_yticks([k + 0.5 for k in named] if place == 0 else [], texts, fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        _key(axes_at(figure, left + place * (width + gap), below - 0.62, width, 0.1), panel, low, high)
+        _key(axes_at(figure, left + place * (width + gap), below - 0.62, width, 0.1), panel)
     for number, line in enumerate(lines):
         y = (0.2 * (len(lines) - number) - 0.05) / (below + height + 0.45)
-        figure.text(0.15 / figure.get_figwidth(), y, line, color=WRONG, fontsize=9, va="center")
+        figure.text(0.15 / across, y, line, color=WRONG, fontsize=9, va="center")
     return figure
 
 
-def _draw(axes: "Axes", values: Tensor, panel: Panel) -> tuple[float, float]:
-    """Fill the axes; the numbers at the ends of the scale."""
-    known = values.isfinite() & (values > 0 if panel.log else torch.ones_like(values, dtype=torch.bool))
-    of_data = (float(values[known].min()), float(values[known].max())) if known.any() else (1.0, 1.0)
-    low, high = panel.ends or of_data
-    scaled: Callable[[Tensor], Tensor] = torch.log10 if panel.log else torch.clone
-    bounds = scaled(torch.tensor([low, high]).double())
-    shares = (scaled(values) - bounds[0]) / (bounds[1] - bounds[0]).clamp(min=1e-9)
-    zero = values.isfinite() & ~known  # of a logarithm, the lowest color
-    pixels = colors(torch.where(known, shares, 0.0).clamp(0, 1), *panel.colors)
-    pixels[:, ~(known | zero)] = UNKNOWN
+def _draw(axes: "Axes", panel: Panel) -> None:
+    """Fill the axes; of a logarithm, zeros have the lowest color."""
+    values = panel.values.double()
+    low, high = (math.log10(end) if panel.log else end for end in panel.ends)
+    shares = ((values.clamp(min=1e-300).log10() if panel.log else values) - low) / max(high - low, 1e-9)
+    pixels = colors(shares.nan_to_num(0.0).clamp(0, 1), *panel.colors)
+    pixels[:, ~values.isfinite()] = UNKNOWN
     axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     draw_pixels(axes, pixels)
-    return low, high
 
 
-def _key(axes: "Axes", panel: Panel, low: float, high: float) -> None:
+def _key(axes: "Axes", panel: Panel) -> None:
     """The colors of a panel and the numbers at their ends."""
     axes.set(xlim=(0, 64), ylim=(1, 0))
     draw_pixels(axes, colors(torch.linspace(0, 1, 64)[None], *panel.colors))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    low, high = panel.ends
     middle = (low * high) ** 0.5 if panel.log else (low + high) / 2
-    places = [(0, low, "left"), (32, middle, "center"), (64, high, "right")]
-    for x, value, side in places:
-        text = f"{value:.1g}" if panel.log else f"{100 * value:.0f} %"
+    for x, value, side in ((0, low, "left"), (32, middle, "center"), (64, high, "right")):
+        text = f"{value:.2g}" if panel.log else f"{value:.3g}{panel.unit}"
         axes.text(x, 1.5, text, ha=side, va="top", fontsize=8, color=QUIET if side == "center" else INK)
-
-
-def _marks(steps: Sequence[int]) -> list[int]:
-    """The columns whose steps are written: about six, the first and the last among them."""
-    most = min(6, len(steps))
-    return sorted({round(k * (len(steps) - 1) / max(most - 1, 1)) for k in range(most)})
