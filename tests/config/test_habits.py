@@ -109,7 +109,7 @@ WORDS_TYPED = {
     "gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
     "trainer.gradient_clip_val=1.0": "write clip=norm clip.max_norm=NUMBER",
     "trainer.sync_batchnorm=true": "write norm=sync_batch",
-    "trainer.callbacks=[]": "write callbacks=[checkpoint,progress,throughput,figures], or fewer of them",
+    "trainer.callbacks=[]": "write callbacks=[checkpoint,progress,throughput,figures,gradient_flow], or fewer of them",
     "trainer.default_root_dir=out": "write run_dir=...",
     "trainer.logger=wandb": "write logger=wandb, tensorboard or mlflow",
     "ckpt_path=run/last.ckpt": "ckpt_path: is called otherwise here; write resume=...",

@@ -66,7 +66,7 @@ WORDS = _by_habit(
         "average=ema": "ema model_ema use_ema",
         "average=ema average.decay=NUMBER": "ema_decay",
         "norm=sync_batch": "sync_batchnorm sync_bn trainer.sync_batchnorm",
-        "callbacks=[checkpoint,progress,throughput,figures], or fewer of them": "trainer.callbacks"
+        "callbacks=[checkpoint,progress,throughput,figures,gradient_flow], or fewer of them": "trainer.callbacks"
         " trainer.enable_progress_bar trainer.enable_checkpointing",
         "logger=wandb logger.wandb.project=NAME": "project wandb_project logger.project",
         "logger=wandb logger.wandb.tags=[A,B]": "tags logger.tags",
