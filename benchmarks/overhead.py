@@ -131,7 +131,7 @@ def main(epochs: int = 7, threads: int = 2, arch: str = "lenet5") -> None:
         }
         alternation = Alternation(loops)
         experiment.trainer.callbacks.insert(0, alternation)
-        fit(run, prepared, experiment, resume=False)
+        fit(run, prepared, experiment, None)
     seconds = alternation.seconds[1:]  # the first epoch warms up
     step = 1e3 * statistics.median(epoch["hand"] for epoch in seconds) / length.steps_per_epoch
     print(

@@ -73,7 +73,7 @@ def main(
         callbacks: Any = experiment.trainer.callbacks
         place = next(place for place, callback in enumerate(callbacks) if hasattr(callback, "every_n_steps"))
         callbacks[place] = alternation = Alternation(callbacks[place])
-        fit(run, prepared, experiment, resume=False)
+        fit(run, prepared, experiment, None)
     seconds = {side: values[1:] for side, values in alternation.seconds.items()}  # the first round warms up
     step = 1e3 * statistics.median(seconds["off"]) / 50
     print(f"\n{name}, {arch}, batch {batch}, {threads} threads: {len(seconds['on'])} rounds, a step of {step:.2f} ms")

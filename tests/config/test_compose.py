@@ -69,7 +69,7 @@ def test_the_defaults_compose_to_a_plain_resolved_config(conf: Conf) -> None:
     assert type(composed.config["arch"]) is dict
     assert "hydra" not in composed.config
     assert composed.choices["arch"] == "lenet5"
-    assert composed.choices["callbacks"] == ["checkpoint", "progress", "throughput", "figures"]
+    assert composed.choices["callbacks"] == ["checkpoint", "progress", "throughput", "figures", "gradient_flow"]
 
 
 def test_torch_is_not_imported_by_composing_and_checking() -> None:

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from convarium.observe.tracker import Start, Tracker
 from convarium.wording import first_line
 
@@ -128,9 +130,8 @@ class Wandb(Tracker):
     def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
         import wandb
 
-        width = (high - low) / len(shares)
-        edges = [low + width * place for place in range(len(shares) + 1)]
-        self._run.log({name: wandb.Histogram(np_histogram=(list(shares), edges)), STEP: step})
+        edges = np.linspace(low, high, len(shares) + 1)
+        self._run.log({name: wandb.Histogram(np_histogram=(np.asarray(shares), edges)), STEP: step})
 
     def write_figures(self, files: Sequence[Path]) -> None:
         import wandb
