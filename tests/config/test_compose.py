@@ -108,7 +108,7 @@ def test_composing_here_equals_composing_by_hydra(conf: Conf) -> None:
         ("max_epoch=3", "'trainer.max_epochs'", "max_epoch"),
         ("optimiser=adam", "'optimizer'", "optimiser"),
         ("+optimizer.momentun=1", "", "Accepted: lr"),
-        ("callbacks=[progress,figurs]", "'figures'", "One of: checkpoint"),
+        ("callbacks=[progress,figurs]", "'figures'", "One of: activations, checkpoint"),
         ("lenet5", "arch=lenet5", "key=value"),
     ],
 )

@@ -54,6 +54,7 @@ def test_a_run_leaves_exactly_the_files_of_its_directory(default_run: RunDirecto
         "config.yaml",
         "overrides.yaml",
         "metrics.csv",
+        "gradient_flow.csv",
         "result.json",
         "train.log",
         "weights.safetensors",
@@ -62,6 +63,7 @@ def test_a_run_leaves_exactly_the_files_of_its_directory(default_run: RunDirecto
         "figures/learning_curves.png",
         "figures/confusion_matrix.png",
         "figures/training_images.png",
+        "figures/gradient_flow.png",
         "figures/worst_mistakes.png",
     }
     assert {path.name for path in default_run.path.parents[2].iterdir()} == {"runs", "log"}
