@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from convarium.commands.words import Verb
 
 VERBS = (
-    *("train", "evaluate", "predict", "look", "export", "figures", "list", "explain", "gallery"),
-    *("lr-find", "batch-find", "completion"),
+    *("train", "evaluate", "predict", "look", "export", "figures", "list", "anatomy", "explain"),
+    *("gallery", "lr-find", "batch-find", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status"),
 )
 """Each is a file of convarium.commands."""

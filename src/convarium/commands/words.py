@@ -25,6 +25,8 @@ class Option(NamedTuple):
     default: str | None = None
 
 
+TRUE_OR_FALSE = ("true", "false")
+"""An option that takes these may be written alone, with dashes: --effective."""
 FORMAT = Option("how the answer is printed; --json is format=json", ("text", "json"), "text")
 LEFT_OUT = ("choices", "config_dir", "parts", "resume", "sweep")  # nobody types these, or only to train
 EXPERIMENT = tuple(
@@ -111,7 +113,9 @@ class Verb:
             if word == "--json":
                 word = "format=json"
             elif word.startswith("--") and (key := key.replace("-", "_")) in self.options:  # --top 3, --top=3
-                if not equals and (value := next(rest, "")) == "":
+                if not equals and self.options[key].accepted == TRUE_OR_FALSE:
+                    value = "true"
+                elif not equals and (value := next(rest, "")) == "":
                     raise ConfigError(f"{word}: expected a value; write {key}=VALUE")
                 word = f"{key}={value}"
             elif word.startswith("--") and equals and self.overrides:

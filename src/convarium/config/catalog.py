@@ -80,6 +80,8 @@ class Architecture(NamedTuple):
     multiply_adds: int | None
     published: Published
     measured: Published  # the same of ours, where a run measured it
+    misquoted: str | None = None
+    """What is often said of it and is not so, with what is so."""
 
 
 ARCHITECTURE = re.compile(
@@ -113,7 +115,7 @@ def read_architecture(comments: list[str]) -> Architecture | None:
         stated[name] = stated[name] and int(stated[name].replace(",", ""))
     lines = dict(line.split(": ", 1) for line in comments[1:] if ": " in line)
     published, measured = (read_published(lines.get(name, "")) for name in ("Published", "Measured"))
-    return Architecture(**stated, published=published, measured=measured)
+    return Architecture(**stated, published=published, measured=measured, misquoted=lines.get("Misquoted"))
 
 
 def read_published(line: str) -> Published:

@@ -1,0 +1,166 @@
+"""A table of figures, and how it is written: for a terminal, as CSV, JSON, Markdown, and as a page of its own."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+FORMATS = ("text", "csv", "json", "md", "html")
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+HEIGHTS = "▁▂▃▄▅▆▇█"
+WIDE = 130  # characters from which on numbers are written out
+STYLE = """\
+:root { color-scheme: light dark; --ink: #1f2937; --paper: #fff; --quiet: #6b7280; --line: #e5e7eb; --bar: #4c78a844 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e5e7eb; --paper: #111827; --quiet: #9ca3af; --line: #374151; --bar: #4c78a8aa }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
+  padding: 0 1rem; max-width: 90rem }
+h1 { font-size: 1.4rem } p { max-width: 60rem } .notes { color: var(--quiet) }
+.wide { overflow-x: auto } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left }
+.number { text-align: right } tfoot { font-weight: bold }
+td.share { background: linear-gradient(var(--bar) 0 0) right / var(--share) 100% no-repeat }
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+class Column(NamedTuple):
+    """A figure that each row has, by its key there."""
+
+    key: str
+    heading: str
+    is_number: bool = False
+    is_share: bool = False  # from 0 to 1, written in percent
+    has_share: bool = False  # a bar shows `KEY_share` of the row
+
+
+class Sheet(NamedTuple):
+    """A table: a row holds its figures by key, None or no such key where it has none; the notes stand below it."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    total: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+
+def as_text(title: Sequence[str], sheet: Sheet, width: int, *, colored: bool) -> str:
+    """For a terminal so many characters wide: numbers are written out where there is room, else rounded."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=colored, highlight=False, emoji=False, markup=False)
+    for line in title:
+        console.print(line)
+    is_wide = width >= WIDE
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    columns = [column for column in sheet.columns if any(row.get(column.key) not in (None, "") for row in sheet.rows)]
+    for column in columns:
+        right, fixed = column.is_number or column.is_share, column.key != "name"
+        heading = column.heading if is_wide or not right else re.sub("[ -](?!\\d)", "\n", column.heading)
+        table.add_column(heading, justify="right" if right else "left", no_wrap=fixed or is_wide, overflow="fold")
+    for row in (*sheet.rows, *([sheet.total] if sheet.total else [])):
+        cells = []
+        for column in columns:
+            cell = Text(_shown(column, row.get(column.key), is_wide))
+            if column.has_share:
+                cell.append(_bar(row.get(f"{column.key}_share"), is_wide), "blue")
+            cells.append(cell)
+        table.add_row(*cells, style="bold" if row is sheet.total else None)
+    console.print(table)
+    for note in sheet.notes:
+        console.print(f"\n{note}", style="dim")
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def as_csv(sheet: Sheet) -> str:
+    """A line for each row and none for the totals, which are sums."""
+    stream = io.StringIO()
+    keys = list(dict.fromkeys(key for row in sheet.rows for key in row))
+    writer = csv.DictWriter(stream, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sheet.rows)
+    return stream.getvalue().rstrip("\n")
+
+
+def as_markdown(title: Sequence[str], sheet: Sheet) -> str:
+    """A heading, what is said of the network, and the table."""
+    heading, *facts = title
+    aligned = ["---:" if column.is_number or column.is_share else "---" for column in sheet.columns]
+    lines = [f"# {heading}", "", *(f"- {fact}" for fact in facts), ""]
+    lines += [_line([column.heading for column in sheet.columns]), _line(aligned)]
+    for row in (*sheet.rows, *([sheet.total] if sheet.total else [])):
+        lines.append(_line([_shown(column, row.get(column.key), True) for column in sheet.columns]))
+    return "\n".join([*lines, *(f"\n{note}" for note in sheet.notes)])
+
+
+def as_html(title: Sequence[str], sheet: Sheet, drawing: str = "") -> str:
+    """A page in one file, which loads nothing and runs nothing; drawing: an SVG that stands above the table."""
+    heading, *facts = map(escape, title)
+    head = "".join(f"<th{_class(column)}>{escape(column.heading)}</th>" for column in sheet.columns)
+    body = "".join(f"<tr>{_cells(sheet.columns, row)}</tr>\n" for row in sheet.rows)
+    foot = f"<tfoot><tr>{_cells(sheet.columns, sheet.total)}</tr></tfoot>" if sheet.total else ""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta name="viewport" content="width=device-width"><style>\n{STYLE}</style></head><body><main>\n'
+        f"<h1>{heading}</h1>\n{''.join(f'<p>{fact}</p>' for fact in facts)}\n"
+        f"{f'<figure>{drawing}</figure>' if drawing else ''}\n"
+        f'<div class="wide" role="region" aria-label="{heading}" tabindex="0"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n{foot}</table></div>\n"
+        f"{''.join(f'<p class=notes>{escape(note)}</p>' for note in sheet.notes)}\n</main></body></html>"
+    )
+
+
+def short(number: float) -> str:
+    """A number in five characters or fewer: 1.85G."""
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 999.5:
+            return f"{number:.0f}" if not unit else f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}P"
+
+
+def _shown(column: Column, value: Any, is_wide: bool) -> str:
+    if value is None or value == "":
+        return ""
+    if column.is_share:
+        return f"{100 * value:.0f}%"
+    if column.is_number and isinstance(value, int):
+        return f"{value:,}" if is_wide else short(value)
+    return str(value)
+
+
+def _bar(share: float | None, is_wide: bool) -> str:
+    """A share as a bar of eight characters, or one that is the higher, the more it is; none of less than 1 %."""
+    length = 8 if is_wide else 1
+    if share is None or share < 0.01:
+        return " " * (length + is_wide)
+    if not is_wide:
+        return HEIGHTS[min(7, int(share * 8))]
+    whole, part = divmod(round(share * 64), 8)
+    return f" {'█' * whole}{EIGHTHS[part] if part else ''}".ljust(9)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _class(column: Column) -> str:
+    return ' class="number"' if column.is_number or column.is_share else ""
+
+
+def _cells(columns: Sequence[Column], row: Mapping[str, Any]) -> str:
+    cells = ""
+    for column in columns:
+        text, share = escape(_shown(column, row.get(column.key), True)), row.get(f"{column.key}_share")
+        if column.has_share and share is not None:
+            cells += f'<td class="number share" style="--share:{100 * share:.1f}%">{text}</td>'
+        else:
+            cells += f"<td{_class(column)}>{text}</td>"
+    return cells

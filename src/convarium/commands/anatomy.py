@@ -1,0 +1,307 @@
+"""`convarium anatomy arch=...`: what each layer of a network costs and sees; several networks side by side."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from convarium.commands.words import TRUE_OR_FALSE, Option, Verb, Words, require
+from convarium.config.catalog import Architecture, architectures, members
+from convarium.config.compose import Conf
+from convarium.config.keys import NETWORK, TRAINING, has_part, names_with
+from convarium.config.overrides import keys_of, readable
+from convarium.errors import ConfigError
+from convarium.progress_bar import Progress, doing
+from convarium.wording import file_size, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convarium.anatomy.sheet import Sheet
+    from convarium.anatomy.trace import Layer
+
+OF_STEP = ("batch_size", "optimizer", "loss", "decay")  # these matter to the memory of a training step
+OF_VALUES = ("weights", "init", "seed")  # these to effective receptive fields
+OF_NETWORK = (*(name for name in names_with(NETWORK) if name not in (*OF_STEP, *OF_VALUES)), "dropout", "data")
+ACCEPTED = (*OF_NETWORK, *OF_STEP, *OF_VALUES)
+
+
+class Shown(NamedTuple):
+    """A network that is shown, and how it came about."""
+
+    name: str
+    config: dict[str, Any]
+    stated: Architecture | None
+    as_published: bool  # at its published size, channels and classes
+    layers: "tuple[Layer, ...]"
+    net: "nn.Module"  # without values
+    run: Path | None = None
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        data = self.config["data"]
+        return int(data["channels"]), int(data["image_size"]), int(data["image_size"])
+
+
+def run(words: Words) -> None:
+    """Print the table of one network, or a row for each of several."""
+    folder = VERB.run_folder(words) if words.positions else None
+    names, others = _names(words, folder)
+    _check_figure(words)
+    with doing("load torch"):
+        from convarium.anatomy import sheet as formats
+
+    conf = Conf()
+    if len(names) == 1:
+        with doing("trace the network"):
+            shown = [_traced(names[0], others, conf) if folder is None else _of_run(folder)]
+        title, sheet = _described(shown[0], words)
+    else:
+        shown = []
+        with Progress() as progress:
+            progress.begin(len(names), "networks", "trace")
+            for name in names:
+                shown.append(_traced(name, others, conf))
+                progress.advance(note=name)
+        title, sheet = _compared(shown)
+    drawn = _draw(shown, sheet, words)
+    format = words.value("format")
+    if format == "text":
+        is_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if is_terminal else 200
+        print(formats.as_text(title, sheet, width, colored=is_terminal))
+    elif format == "csv":
+        print(formats.as_csv(sheet))
+    elif format == "json":
+        answer = {"title": title, "rows": sheet.rows, "total": sheet.total, "notes": sheet.notes}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print((formats.as_markdown if format == "md" else formats.as_html)(title, sheet))
+    for path in drawn:
+        print(path, file=sys.stderr if format != "text" else sys.stdout)
+
+
+def _names(words: Words, folder: Path | None) -> tuple[list[str], list[str]]:
+    """The architectures that the words name, or a run's, and the words that change them. Raises ConfigError for a word
+    that names none, or has no part in what is shown."""
+    chosen = [word.partition("=")[2] for word in words.overrides if word.startswith("arch=")]
+    others = [word for word in words.overrides if not word.startswith("arch=")]
+    if folder is not None and words.overrides:
+        raise ConfigError(f"{words.overrides[0]}: a run has its network; without a run write arch=NAME")
+    if folder is None and not chosen:
+        raise VERB.misused("arch: none given")
+    known = members("arch")
+    names = list(known) if chosen == ["all"] else chosen[-1].split(",") if chosen else [str(folder)]
+    for name in names if folder is None else ():
+        require(f"arch={name}", name, list(known))
+    several, drawn = len(names) > 1, words.value("effective") == "true"
+    for option in ("level", "effective", "memory"):
+        if several and option in words.options:
+            raise ConfigError(f"{option}={words.options[option]}: of one network; here are {len(names)}")
+    if "figure" in words.options and not several and not drawn:
+        raise ConfigError(f"figure={words.options['figure']}: of several networks, or with effective=true")
+    has_step = not several and words.value("memory") == "true"
+    for key in keys_of(readable(others)):
+        group = key.partition(".")[0]
+        if group not in ACCEPTED or has_part(key, TRAINING):
+            raise ConfigError(
+                f"{key}: has no part in the anatomy{nearest(key, [*ACCEPTED, *VERB.options])}"
+                f" Accepted: {', '.join(ACCEPTED)}"
+            )
+        if group in OF_STEP and not has_step:
+            raise ConfigError(f"{key}: has a part in the memory of one network's training step only")
+        if group in OF_VALUES and not drawn:
+            raise ConfigError(f"{key}: has a part in effective=true only")
+    return names, others
+
+
+def _check_figure(words: Words) -> None:
+    """Raise ConfigError for a picture that cannot be written."""
+    path = Path(words.options.get("figure", "anatomy.png"))
+    if path.suffix != ".png" or path.is_dir():
+        raise ConfigError(f"figure={path}: accepted: a file NAME.png")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"figure={path}: no folder {path.parent}")
+
+
+def _traced(name: str, others: Sequence[str], conf: Conf) -> Shown:
+    """A network composed as for a training, at its published size, channels and classes unless words say otherwise."""
+    from convarium.anatomy.trace import trace
+    from convarium.run.devices import Placement
+    from convarium.run.preflight import check_net, without_values
+    from convarium.run.prepare import adapt_to_weights
+
+    words = readable(others)
+    with conf.explained(words):
+        typed = keys_of(words)
+    stated, published = architectures().get(name), []
+    if stated is not None and "data" not in typed:
+        keys = ("channels", "num_classes", "image_size")
+        published = [f"data.{key}={getattr(stated, key)}" for key in keys if f"data.{key}" not in typed]
+    composed = adapt_to_weights(conf, conf.compose([f"arch={name}", *words, *published], to_train=False))
+    config, net = composed.config, without_values(composed.config)
+    shown = Shown(name, config, stated, len(published) == 3, (), net)
+    try:
+        return shown._replace(layers=trace(net, shown.image))
+    except (RuntimeError, ValueError):
+        check_net(net, config, Placement("cpu", 1, 1))  # which says what the network does not take
+        raise
+
+
+def _of_run(folder: Path) -> Shown:
+    """The network of a run."""
+    from convarium.anatomy.trace import trace
+    from convarium.run.directory import RunDirectory
+    from convarium.run.preflight import without_values
+
+    config = RunDirectory.open(folder).config()
+    net, name = without_values(config), config["choices"]["arch"]
+    shown = Shown(name, config, architectures().get(name), False, (), net, folder)
+    return shown._replace(layers=trace(net, shown.image))
+
+
+def _described(shown: Shown, words: Words) -> tuple[list[str], "Sheet"]:
+    """What is said of one network above its table, and the table."""
+    from convarium.anatomy.table import sheet_of, totals
+
+    level, stated = words.value("level"), shown.stated
+    sheet = sheet_of(shown.net, shown.layers, shown.image, level)
+    total = totals(shown.layers, shown.image)
+    size = "x".join(map(str, shown.image))
+    how = "as published" if shown.as_published else f"of {shown.run}" if shown.run else "as the words say"
+    title = [f"{stated.title if stated else shown.name}: {size}, {_classes(shown)} ({how})"]
+    if stated:
+        paper = stated.published
+        said = [f"{total.parameters:,} parameters", f"{total.multiply_adds:,} multiply-adds"]
+        of_paper = [
+            f"{what} {value}"
+            for what, value in (("parameters", paper.parameters), ("multiply-adds", paper.multiply_adds))
+            if value
+        ]
+        whose = f"{stated.authors} {stated.year}"
+        title.append(f"ours: {', '.join(said)}; the paper's ({whose}): {', '.join(of_paper) or 'not given'}")
+        title += [f"often misquoted: {stated.misquoted}"] if stated.misquoted else []
+    title.append(
+        f"maps of one image: {total.forward_bytes // 4:,} numbers, {total.forward_bytes / 1e6:.2f} MB of single"
+        f" precision; kept for the backward pass {total.kept_bytes / 1e6:.2f} MB"
+    )
+    if words.value("memory") == "true":
+        title += _memory_lines(shown.config)
+    shown_rows = len(sheet.rows) - 1
+    if level != "layers" and shown_rows < len(shown.layers):
+        sheet.notes.append(f"{shown_rows} rows of {len(shown.layers)} layers; level=layers shows each.")  # type: ignore[attr-defined]
+    return title, sheet
+
+
+def _classes(shown: Shown) -> str:
+    number = int(shown.config["data"]["num_classes"])
+    return f"{number:,} class{'es' * (number != 1)}"
+
+
+def _memory_lines(config: dict[str, Any]) -> list[str]:
+    """What a training step takes at most, by precision."""
+    import torch
+
+    from convarium.anatomy.memory import training_memory
+    from convarium.config.instantiate import build
+    from convarium.learn.optimizers import build_optimizer
+
+    arch = {
+        **config["arch"],
+        **({"parts": {**config["arch"]["parts"], "init": None}} if "parts" in config["arch"] else {}),
+    }
+    data, batch = config["data"], int(config["batch_size"])
+    lines = []
+    for name, half in (("fp32", None), ("bf16, fp16", torch.bfloat16)):
+        with doing(f"predict the memory of a step in {name}"):
+            memory = training_memory(
+                lambda: build(arch, "arch"),
+                (batch, int(data["channels"]), int(data["image_size"]), int(data["image_size"])),
+                build(config["loss"], "loss"),
+                lambda net: build_optimizer(build(config["optimizer"], "optimizer"), net, config["decay"]),
+                half,
+            )
+        parts = {
+            "weights": memory.weights,
+            "gradients": memory.gradients,
+            "optimizer": memory.optimizer,
+            "batch": memory.batch,
+            "activations": memory.activations,
+            "largest transient": memory.transient,
+        }
+        text = ", ".join(f"{part} {file_size(size)}" for part, size in parts.items())
+        lines.append(f"training, batch_size={batch}, {name}: {file_size(memory.peak)} at most ({text})")
+    return lines
+
+
+def _compared(shown: Sequence[Shown]) -> tuple[list[str], "Sheet"]:
+    """What is said of several networks, and their table."""
+    from convarium.anatomy.sheet import Sheet
+    from convarium.anatomy.table import SIDE_BY_SIDE, SIDE_LEGEND, side_by_side
+
+    rows = []
+    for one in shown:
+        published = one.stated.published if one.stated else None
+        errors = {
+            key: float(value) if (value := getattr(published, key, None)) else None
+            for key in ("top1_error", "top5_error")
+        }
+        rows.append(side_by_side(one.name, one.layers, one.image, errors))
+    how = "as published" if all(one.as_published for one in shown) else "as the words say"
+    return [f"{len(shown)} networks, {how}"], Sheet(SIDE_BY_SIDE, rows, None, [SIDE_LEGEND])
+
+
+def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
+    """The pictures that were asked for, and written."""
+    asked = words.options.get("figure")
+    if len(shown) > 1:
+        if asked is None:
+            return []
+        from convarium.anatomy.picture import draw_errors
+
+        if not any(row["top1_error"] or row["top5_error"] for row in sheet.rows):
+            raise ConfigError(f"figure={asked}: none of these networks has a published error")
+        with doing("draw"):
+            return [draw_errors(sheet.rows, Path(asked))]
+    if words.value("effective") == "false":
+        return []
+    import torch
+
+    from convarium.anatomy.effective import draw_effective, measure
+    from convarium.config.instantiate import build
+    from convarium.run.pretrained import load_weights
+    from convarium.trained.load import load_run
+
+    one = shown[0]
+    with doing("measure the receptive fields"):
+        torch.manual_seed(one.config["seed"])
+        net = load_run(one.run) if one.run else build(one.config["arch"], "arch")
+        if one.config["weights"] and not one.run:
+            load_weights(net, one.config)
+        fields = measure(net, one.layers, one.image)
+        return [draw_effective(fields, one.name, one.image, Path(asked or f"{one.name}-effective.png"))]
+
+
+VERB = Verb(
+    name="anatomy",
+    meaning="show what each layer of a network costs and sees, or compare networks",
+    run=run,
+    positions="[RUN]",
+    required="arch=NAME[,NAME...]",
+    options={
+        "format": Option(
+            "how the answer is printed; --json is format=json", ("text", "csv", "json", "md", "html"), "text"
+        ),
+        "level": Option("a row for each of these", ("layers", "blocks", "stages"), "blocks"),
+        "memory": Option("whether the memory of a training step is predicted", TRUE_OR_FALSE, "true"),
+        "effective": Option(
+            "whether receptive fields are measured and drawn; also --effective", TRUE_OR_FALSE, "false"
+        ),
+        "figure": Option("the PNG to write: receptive fields, or of several networks the error against operations"),
+    },
+    overrides=f"keys of {', '.join(ACCEPTED)}; arch=all: every network",
+    example="convarium anatomy arch=vgg16 norm=batch data.image_size=64, or: convarium anatomy arch=vgg16,resnet50",
+    groups=ACCEPTED,
+)

@@ -1,0 +1,99 @@
+"""`convarium anatomy`: words in, a table, a page or a picture out."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archs.catalog import stated
+
+Convarium = Callable[..., Any]
+
+
+def test_a_network_is_shown_as_published_unless_words_say_otherwise(convarium: Convarium) -> None:
+    shown = json.loads(convarium("anatomy", "arch=resnet20", "memory=false", "--json").out)
+    assert shown["title"][0] == "ResNet-20: 3x32x32, 10 classes (as published)"
+    assert (shown["total"]["parameters"], shown["total"]["multiply_adds"]) == (269_722, 40_551_040)
+    assert "0.27 M" in shown["title"][1]
+    small = json.loads(
+        convarium("anatomy", "arch=resnet20", "memory=false", "norm=none", "data.image_size=16", "--json").out
+    )
+    assert small["title"][0] == "ResNet-20: 3x16x16, 10 classes (as the words say)"
+    assert small["total"]["parameters"] < 269_722
+    assert small["total"]["multiply_adds"] < 40_551_040
+    digits = json.loads(convarium("anatomy", "arch=resnet20", "memory=false", "data=mnist", "--json").out)
+    assert digits["rows"][0]["output"] == "1x32x32"
+
+
+def test_the_memory_of_a_step_is_of_the_experiments_batch_and_optimizer(convarium: Convarium) -> None:
+    def lines(*words: str) -> list[str]:
+        answer = convarium("anatomy", "arch=lenet5", "format=json", *words)
+        return [line for line in json.loads(answer.out)["title"] if line.startswith("training")]
+
+    own, other = lines(), lines("batch_size=64", "optimizer=sgd")
+    assert [line.partition(":")[0] for line in own] == [f"training, batch_size=32, {p}" for p in ("fp32", "bf16, fp16")]
+    assert "optimizer 494 kB" in own[0]
+    assert "batch_size=64" in other[0]
+    assert "optimizer 247 kB" in other[0]
+
+
+def test_networks_side_by_side_are_a_table_and_a_picture(convarium: Convarium, tmp_path: Path) -> None:
+    answer = convarium("anatomy", "arch=lenet5,resnet20", "format=csv", "figure=a.png")
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert [(row["name"], int(row["parameters"])) for row in rows] == [
+        (n, stated(n).parameters) for n in ("lenet5", "resnet20")
+    ]
+    assert (tmp_path / "a.png").is_file()
+    assert rows[1]["depth"] == "20"
+    assert not (tmp_path / "anatomy.png").exists()
+
+
+def test_a_page_is_whole_and_markdown_a_table(convarium: Convarium) -> None:
+    page = convarium("anatomy", "arch=lenet5", "memory=false", "format=html").out
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert "| conv | 5/1/0 | 6x28x28 |" in convarium("anatomy", "arch=lenet5", "memory=false", "format=md").out
+
+
+def test_effective_receptive_fields_are_drawn(convarium: Convarium, tmp_path: Path) -> None:
+    answer = convarium("anatomy", "arch=lenet5", "memory=false", "--effective", "seed=3")
+    assert answer.code == 0
+    assert answer.out.rstrip().endswith("lenet5-effective.png")
+    assert (tmp_path / "lenet5-effective.png").is_file()
+
+
+def test_the_network_of_a_run_is_shown(convarium: Convarium, digits_run: Any) -> None:
+    answer = json.loads(convarium("anatomy", digits_run.path, "memory=false", "--json").out)
+    assert answer["title"][0].endswith(f"(of {digits_run.path})")
+    assert answer["total"]["parameters"] == digits_run.result()["params"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["arch=lenet6"], "arch=lenet6: unknown; did you mean 'lenet5'?"),
+        ([], "arch: none given; usage: convarium anatomy"),
+        (["arch=lenet5", "nor=batch"], "nor: has no part in the anatomy; did you mean 'norm'?"),
+        (["arch=lenet5", "norm=bach"], "norm=bach: unknown; did you mean 'batch'?"),
+        (["arch=vgg16", "data.image_size=8"], "data.image_size=8: too small"),
+        (["arch=lenet5", "seed=1"], "seed: has a part in effective=true only"),
+        (
+            ["arch=lenet5,mlp", "batch_size=8"],
+            "batch_size: has a part in the memory of one network's training step only",
+        ),
+        (["arch=lenet5,mlp", "level=layers"], "level=layers: of one network; here are 2"),
+        (["arch=lenet5", "figure=a.png"], "figure=a.png: of several networks, or with effective=true"),
+        (["arch=lenet5,mlp", "figure=a.pdf"], "figure=a.pdf: accepted: a file NAME.png"),
+        (["arch=lenet5,mlp", "figure=no/a.png"], "figure=no/a.png: no folder no"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(convarium: Convarium, words: list[str], error: str, tmp_path: Path) -> None:
+    answer = convarium("anatomy", *words)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {error}")
+    assert answer.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
