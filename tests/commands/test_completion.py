@@ -64,6 +64,8 @@ def test_bash_completes_at_the_tab_key(line: str, becomes: str) -> None:
         ("convarium evaluate trainer.detect_anomaly=", []),
         *((f"convarium evaluate {word}", []) for word in ("optim", "init", "drop")),  # no keys of an evaluation
         ("convarium data fetch cifar", ["cifar10", "cifar100"]),
+        ("convarium anatomy arch=vgg16,resnet5", ["arch=vgg16,resnet50", "arch=vgg16,resnet56"]),
+        ("convarium anatomy eff", ["effective="]),
         ("convarium list trainer.max_e", ["trainer.max_epochs"]),
         ("convarium completion f", ["fish"]),
         ("convarium nonsense ", []),

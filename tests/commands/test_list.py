@@ -162,6 +162,7 @@ def test_records_are_numbers_and_complete() -> None:
             "top5_error": 18.2,
             "protocol": "10 views of val",
         },
+        "misquoted": None,
     }
     assert set(found["none"]["published"].values()) == {None}
 

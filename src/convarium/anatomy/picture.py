@@ -51,7 +51,8 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         axes.set_yticks([(level - ends[1][0]) / (ends[1][1] - ends[1][0]) * PLOT[1] for level in levels])
         axes.set_yticklabels([f"{level:g}" for level in levels])
         axes.set_xlabel("multiply-adds of one image")
-        axes.set_ylabel(f"published {'top-5' if key == 'top5_error' else 'top-1'} error, %")
+        error = f"published {'top-5' if key == 'top5_error' else 'top-1'} error"
+        axes.set_ylabel(f"{error}, %")
         for place, radius in zip(places, radii, strict=True):
             axes.add_patch(Ellipse(place, 2 * radius, 2 * radius, facecolor=TRAIN, alpha=0.45, edgecolor=TRAIN))
             axes.plot(*place, ".", color=TRAIN, markersize=3)
@@ -69,7 +70,7 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         without = [str(row["name"]) for row in rows if row[key] is None]
         if without:
             names = ", ".join(without[:8]) + (f" and {len(without) - 8} more" if len(without) > 8 else "")
-            figure.text(0.02, 0.02, f"without a published error: {names}", fontsize=7, color=QUIET)
+            figure.text(0.02, 0.02, f"without a {error}: {names}", fontsize=7, color=QUIET)
         with appearing(path) as temporary:
             save_png(figure, temporary, 150)
     return path
