@@ -87,6 +87,7 @@ def test_the_network_of_a_run_is_shown(convarium: Convarium, digits_run: Any) ->
         ),
         (["arch=lenet5,mlp", "level=layers"], "level=layers: of one network; here are 2"),
         (["arch=lenet5", "figure=a.png"], "figure=a.png: of several networks, or with effective=true"),
+        (["arch=mlp", "memory=false", "--effective"], "effective=true: mlp has no maps"),
         (["arch=lenet5,mlp", "figure=a.pdf"], "figure=a.pdf: accepted: a file NAME.png"),
         (["arch=lenet5,mlp", "figure=no/a.png"], "figure=no/a.png: no folder no"),
     ],

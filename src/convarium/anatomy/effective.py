@@ -31,7 +31,8 @@ class Effective(NamedTuple):
     @property
     def size(self) -> float:
         """The side of a square of as many pixels as matter at least 5 % as much as the one that matters most."""
-        return sqrt(int((self.gradient >= MATTERS * self.gradient.max()).sum()))
+        most = self.gradient.max()
+        return sqrt(int((self.gradient >= MATTERS * most).sum())) if most > 0 else 0.0
 
 
 def chosen(net: nn.Module, layers: Sequence[Layer]) -> list[Layer]:
@@ -53,8 +54,8 @@ def measure(net: nn.Module, layers: Sequence[Layer], image: tuple[int, int, int]
     given: dict[str, Tensor] = {}
     wanted = chosen(net, layers)
 
-    def note(name: str) -> Any:
-        return lambda module, inputs, output: given.__setitem__(name, output)
+    def note(name: str) -> Any:  # a clone, for the next layer may work in place
+        return lambda module, inputs, output: given.__setitem__(name, output.clone())
 
     handles = [modules[layer.name].register_forward_hook(note(layer.name)) for layer in wanted]
     sums = {layer.name: torch.zeros(image[1:]) for layer in wanted}

@@ -191,7 +191,8 @@ def _described(shown: Shown, words: Words) -> tuple[list[str], "Sheet"]:
         title += _memory_lines(shown.config)
     shown_rows = len(sheet.rows) - 1
     if level != "layers" and shown_rows < len(shown.layers):
-        sheet.notes.append(f"{shown_rows} rows of {len(shown.layers)} layers; level=layers shows each.")  # type: ignore[attr-defined]
+        more = f"{shown_rows} rows of {len(shown.layers)} layers; level=layers shows each."
+        sheet = sheet._replace(notes=[*sheet.notes, more])
     return title, sheet
 
 
@@ -208,17 +209,17 @@ def _memory_lines(config: dict[str, Any]) -> list[str]:
     from convarium.config.instantiate import build
     from convarium.learn.optimizers import build_optimizer
 
-    arch = {
-        **config["arch"],
-        **({"parts": {**config["arch"]["parts"], "init": None}} if "parts" in config["arch"] else {}),
-    }
+    arch = dict(config["arch"])
+    if "parts" in arch:
+        arch["parts"] = {**arch["parts"], "init": None}  # values play no part here
     data, batch = config["data"], int(config["batch_size"])
+    size = int(data["image_size"])
     lines = []
     for name, half in (("fp32", None), ("bf16, fp16", torch.bfloat16)):
         with doing(f"predict the memory of a step in {name}"):
             memory = training_memory(
                 lambda: build(arch, "arch"),
-                (batch, int(data["channels"]), int(data["image_size"]), int(data["image_size"])),
+                (batch, int(data["channels"]), size, size),
                 build(config["loss"], "loss"),
                 lambda net: build_optimizer(build(config["optimizer"], "optimizer"), net, config["decay"]),
                 half,
@@ -281,6 +282,8 @@ def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
         if one.config["weights"] and not one.run:
             load_weights(net, one.config)
         fields = measure(net, one.layers, one.image)
+        if not fields:
+            raise ConfigError(f"effective=true: {one.name} has no maps, whose units would see a part of the image")
         return [draw_effective(fields, one.name, one.image, Path(asked or f"{one.name}-effective.png"))]
 
 
