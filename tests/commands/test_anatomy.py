@@ -55,6 +55,7 @@ def test_networks_side_by_side_are_a_table_and_a_picture(convarium: Convarium, t
 def test_a_page_is_whole_and_markdown_a_table(convarium: Convarium) -> None:
     page = convarium("anatomy", "arch=lenet5", "memory=false", "format=html").out
     assert page.startswith("<!doctype html>")
+    assert page.index("diagram of lenet5") < page.index("<table>")
     assert page.rstrip().endswith("</html>")
     assert "| conv | 5/1/0 | 6x28x28 |" in convarium("anatomy", "arch=lenet5", "memory=false", "format=md").out
 

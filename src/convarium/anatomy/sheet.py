@@ -7,25 +7,15 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from convarium.anatomy.pages import page
+
 FORMATS = ("text", "csv", "json", "md", "html")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 HEIGHTS = "▁▂▃▄▅▆▇█"
 WIDE = 130  # characters from which on numbers are written out
-STYLE = """\
-:root { color-scheme: light dark; --ink: #1f2937; --paper: #fff; --quiet: #6b7280; --line: #e5e7eb; --bar: #4c78a844 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e5e7eb; --paper: #111827; --quiet: #9ca3af; --line: #374151; --bar: #4c78a8aa }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
-  padding: 0 1rem; max-width: 90rem }
-h1 { font-size: 1.4rem } p { max-width: 60rem } .notes { color: var(--quiet) }
-.wide { overflow-x: auto } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left }
-.number { text-align: right } tfoot { font-weight: bold }
-td.share { background: linear-gradient(var(--bar) 0 0) right / var(--share) 100% no-repeat }
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+STYLE = ".wide{overflow-x:auto}.wide td,.wide th{padding-left:10px;white-space:nowrap}tfoot{font-weight:bold}"
+"""Beside that of every page."""
+BAR = "linear-gradient(#4c78a866 0 0) right/"
 
 
 class Column(NamedTuple):
@@ -102,18 +92,18 @@ def as_markdown(title: Sequence[str], sheet: Sheet) -> str:
 def as_html(title: Sequence[str], sheet: Sheet, drawing: str = "") -> str:
     """A page in one file, which loads nothing and runs nothing; drawing: an SVG that stands above the table."""
     heading, *facts = map(escape, title)
-    head = "".join(f"<th{_class(column)}>{escape(column.heading)}</th>" for column in sheet.columns)
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.heading)}</th>' for column in sheet.columns)
     body = "".join(f"<tr>{_cells(sheet.columns, row)}</tr>\n" for row in sheet.rows)
     foot = f"<tfoot><tr>{_cells(sheet.columns, sheet.total)}</tr></tfoot>" if sheet.total else ""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f'<meta name="viewport" content="width=device-width"><style>\n{STYLE}</style></head><body><main>\n'
-        f"<h1>{heading}</h1>\n{''.join(f'<p>{fact}</p>' for fact in facts)}\n"
-        f"{f'<figure>{drawing}</figure>' if drawing else ''}\n"
-        f'<div class="wide" role="region" aria-label="{heading}" tabindex="0"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n{foot}</table></div>\n"
-        f"{''.join(f'<p class=notes>{escape(note)}</p>' for note in sheet.notes)}\n</main></body></html>"
+    bars = "".join(f".b{percent}{{background:{BAR}{percent}% 100% no-repeat}}" for percent in range(1, 101))
+    return page(
+        title[0],
+        f"<h1>{heading}</h1>{''.join(f'<p>{fact}</p>' for fact in facts)}"
+        f"{f'<figure>{drawing}</figure>' if drawing else ''}"
+        f'<div class="wide" role="region" aria-label="{heading}" tabindex="0"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+        f"{''.join(f'<p>{escape(note)}</p>' for note in sheet.notes)}",
+        style=STYLE + bars,
     )
 
 
@@ -151,16 +141,15 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _class(column: Column) -> str:
-    return ' class="number"' if column.is_number or column.is_share else ""
+def _class(column: Column, share: float | None = None) -> str:
+    bar = f" b{round(100 * share)}" if share is not None and share >= 0.005 else ""
+    return f' class="n{bar}"' if column.is_number or column.is_share else ""
 
 
 def _cells(columns: Sequence[Column], row: Mapping[str, Any]) -> str:
     cells = ""
     for column in columns:
         text, share = escape(_shown(column, row.get(column.key), True)), row.get(f"{column.key}_share")
-        if column.has_share and share is not None:
-            cells += f'<td class="number share" style="--share:{100 * share:.1f}%">{text}</td>'
-        else:
-            cells += f"<td{_class(column)}>{text}</td>"
+        tag = 'th scope="row"' if column is columns[0] else "td"
+        cells += f"<{tag}{_class(column, share if column.has_share else None)}>{text}</{tag[:2]}>"
     return cells

@@ -77,8 +77,10 @@ def run(words: Words) -> None:
     elif format == "json":
         answer = {"title": title, "rows": sheet.rows, "total": sheet.total, "notes": sheet.notes}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
+    elif format == "md":
+        print(formats.as_markdown(title, sheet))
     else:
-        print((formats.as_markdown if format == "md" else formats.as_html)(title, sheet))
+        print(formats.as_html(title, sheet, _diagram(shown[0]) if len(shown) == 1 else ""))
     for path in drawn:
         print(path, file=sys.stderr if format != "text" else sys.stdout)
 
@@ -235,6 +237,14 @@ def _memory_lines(config: dict[str, Any]) -> list[str]:
         text = ", ".join(f"{part} {file_size(size)}" for part, size in parts.items())
         lines.append(f"training, batch_size={batch}, {name}: {file_size(memory.peak)} at most ({text})")
     return lines
+
+
+def _diagram(shown: Shown) -> str:
+    """The drawing of a network, for its page."""
+    from convarium.anatomy.diagram.draw import scene
+    from convarium.anatomy.diagram.svg import svg
+
+    return svg(scene(shown.layers, shown.image), f"diagram of {shown.name}", alone=False)
 
 
 def _compared(shown: Sequence[Shown]) -> tuple[list[str], "Sheet"]:
