@@ -163,6 +163,7 @@ def test_records_are_numbers_and_complete() -> None:
             "protocol": "10 views of val",
         },
         "misquoted": None,
+        "measured": dict.fromkeys(Published._fields),
     }
     assert set(found["none"]["published"].values()) == {None}
 

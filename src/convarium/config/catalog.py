@@ -79,7 +79,7 @@ class Architecture(NamedTuple):
     num_classes: int
     multiply_adds: int | None
     published: Published
-    measured: Published  # the same of ours, where a run measured it
+    measured: Published = Published()  # the same of ours, where a run measured it
     misquoted: str | None = None
     """What is often said of it and is not so, with what is so."""
 
