@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from archs.catalog import NAMES, asked
 from archs.networks import make_published
-from convarium.anatomy.diagram.draw import KINDS, LEVELS, draw, scene
+from convarium.anatomy.diagram import KINDS
+from convarium.anatomy.diagram.draw import LEVELS, draw, scene
 from convarium.anatomy.diagram.glyphs import label, shape_text
 from convarium.anatomy.diagram.reasons import reason
 from convarium.anatomy.diagram.scene import Line, Scene, Shape, Text

@@ -99,3 +99,36 @@ def test_what_cannot_be_shown_is_one_line(convarium: Convarium, words: list[str]
     assert answer.err.startswith(f"error: {error}")
     assert answer.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_is_drawn_as_its_words_make_it(convarium: Convarium, tmp_path: Path) -> None:
+    answer = convarium(
+        "anatomy", "arch=lenet5", "norm=batch", "diagram=a.svg", "level=layers", "--explain", "memory=false"
+    )
+    assert answer.out.splitlines()[-1] == "a.svg"
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "LeNet-5, C3 dense: 1x32x32, 10 classes (as published)" in drawn
+    assert drawn.count(">BatchNorm2d<") == 3
+    assert "The same small window at all places" in drawn
+    convarium("anatomy", "arch=lenet5", "diagram=b.svg", "memory=false")
+    short = (tmp_path / "b.svg").read_text(encoding="utf-8")
+    assert "BatchNorm2d" not in short
+    assert "The same small window" not in short
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["arch=lenet5", "diagram=a.gif"], "diagram=a.gif: accepted: a file NAME.svg, NAME.png, NAME.pdf, NAME.html"),
+        (["arch=lenet5", "diagram=none/a.svg"], "diagram=none/a.svg: no folder none"),
+        (["arch=lenet5,mlp", "diagram=a.svg"], "diagram=a.svg: of one network; here are 2"),
+        (["arch=lenet5", "explain=true"], "explain=true: in a diagram; write diagram=NAME.svg beside it"),
+    ],
+)
+def test_a_diagram_that_cannot_be_is_refused_before_anything_is_made(
+    convarium: Convarium, tmp_path: Path, words: list[str], message: str
+) -> None:
+    answer = convarium("anatomy", *words)
+    assert answer.code == 2
+    assert message in answer.err
+    assert list(tmp_path.iterdir()) == []

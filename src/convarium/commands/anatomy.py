@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from convarium.anatomy.diagram import KINDS as DIAGRAMS
 from convarium.commands.words import TRUE_OR_FALSE, Option, Verb, Words, require
 from convarium.config.catalog import Architecture, architectures, members
 from convarium.config.compose import Conf
 from convarium.config.keys import NETWORK, TRAINING, has_part, names_with
 from convarium.config.overrides import keys_of, readable
 from convarium.errors import ConfigError
+from convarium.files import appearing
 from convarium.progress_bar import Progress, doing
 from convarium.wording import file_size, nearest
 
@@ -49,7 +51,7 @@ def run(words: Words) -> None:
     """Print the table of one network, or a row for each of several."""
     folder = VERB.run_folder(words) if words.positions else None
     names, others = _names(words, folder)
-    _check_figure(words)
+    _check_pictures(words)
     with doing("load torch"):
         from convarium.anatomy import sheet as formats
 
@@ -66,7 +68,7 @@ def run(words: Words) -> None:
                 shown.append(_traced(name, others, conf))
                 progress.advance(note=name)
         title, sheet = _compared(shown)
-    drawn = _draw(shown, sheet, words)
+    drawn = _draw(shown, title, sheet, words)
     format = words.value("format")
     if format == "text":
         is_terminal = sys.stdout.isatty()
@@ -99,11 +101,13 @@ def _names(words: Words, folder: Path | None) -> tuple[list[str], list[str]]:
     for name in names if folder is None else ():
         require(f"arch={name}", name, list(known))
     several, drawn = len(names) > 1, words.value("effective") == "true"
-    for option in ("level", "effective", "memory"):
+    for option in ("level", "effective", "memory", "diagram", "explain"):
         if several and option in words.options:
             raise ConfigError(f"{option}={words.options[option]}: of one network; here are {len(names)}")
     if "figure" in words.options and not several and not drawn:
         raise ConfigError(f"figure={words.options['figure']}: of several networks, or with effective=true")
+    if words.value("explain") == "true" and "diagram" not in words.options:
+        raise ConfigError("explain=true: in a diagram; write diagram=NAME.svg beside it")
     has_step = not several and words.value("memory") == "true"
     for key in keys_of(readable(others)):
         group = key.partition(".")[0]
@@ -119,13 +123,14 @@ def _names(words: Words, folder: Path | None) -> tuple[list[str], list[str]]:
     return names, others
 
 
-def _check_figure(words: Words) -> None:
+def _check_pictures(words: Words) -> None:
     """Raise ConfigError for a picture that cannot be written."""
-    path = Path(words.options.get("figure", "anatomy.png"))
-    if path.suffix != ".png" or path.is_dir():
-        raise ConfigError(f"figure={path}: accepted: a file NAME.png")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"figure={path}: no folder {path.parent}")
+    for option, kinds in {"figure": ("png",), "diagram": DIAGRAMS}.items():
+        path = Path(words.options.get(option, f"anatomy.{kinds[0]}"))
+        if path.suffix.removeprefix(".") not in kinds or path.is_dir():
+            raise ConfigError(f"{option}={path}: accepted: a file {', '.join(f'NAME.{kind}' for kind in kinds)}")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"{option}={path}: no folder {path.parent}")
 
 
 def _traced(name: str, others: Sequence[str], conf: Conf) -> Shown:
@@ -264,7 +269,7 @@ def _compared(shown: Sequence[Shown]) -> tuple[list[str], "Sheet"]:
     return [f"{len(shown)} networks, {how}"], Sheet(SIDE_BY_SIDE, rows, None, [SIDE_LEGEND])
 
 
-def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
+def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: Words) -> list[Path]:
     """The pictures that were asked for, and written."""
     asked = words.options.get("figure")
     if len(shown) > 1:
@@ -276,8 +281,19 @@ def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
             raise ConfigError(f"figure={asked}: none of these networks has a published error")
         with doing("draw"):
             return [draw_errors(sheet.rows, Path(asked))]
+    one, drawn = shown[0], list[Path]()
+    if "diagram" in words.options:
+        from convarium.anatomy.diagram.draw import draw
+
+        path = Path(words.options["diagram"])
+        level = "layers" if words.value("level") == "layers" else "stages"
+        explain = words.value("explain") == "true"
+        with doing("draw"), appearing(path) as file:
+            kind = path.suffix.removeprefix(".")
+            draw(one.layers, one.image, file, kind=kind, title=title[0], level=level, explain=explain)
+        drawn.append(path)
     if words.value("effective") == "false":
-        return []
+        return drawn
     import torch
 
     from convarium.anatomy.effective import draw_effective, measure
@@ -285,7 +301,6 @@ def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
     from convarium.run.pretrained import load_weights
     from convarium.trained.load import load_run
 
-    one = shown[0]
     with doing("measure the receptive fields"):
         torch.manual_seed(one.config["seed"])
         net = load_run(one.run) if one.run else build(one.config["arch"], "arch")
@@ -294,7 +309,7 @@ def _draw(shown: Sequence[Shown], sheet: "Sheet", words: Words) -> list[Path]:
         fields = measure(net, one.layers, one.image)
         if not fields:
             raise ConfigError(f"effective=true: {one.name} has no maps, whose units would see a part of the image")
-        return [draw_effective(fields, one.name, one.image, Path(asked or f"{one.name}-effective.png"))]
+        return [*drawn, draw_effective(fields, one.name, one.image, Path(asked or f"{one.name}-effective.png"))]
 
 
 VERB = Verb(
@@ -312,6 +327,8 @@ VERB = Verb(
         "effective": Option(
             "whether receptive fields are measured and drawn; also --effective", TRUE_OR_FALSE, "false"
         ),
+        "diagram": Option("the file to draw the network in, .svg, .png, .pdf or .html; each layer with level=layers"),
+        "explain": Option("whether the diagram says why each block is there; also --explain", TRUE_OR_FALSE, "false"),
         "figure": Option("the PNG to write: receptive fields, or of several networks the error against operations"),
     },
     overrides=f"keys of {', '.join(ACCEPTED)}; arch=all: every network",

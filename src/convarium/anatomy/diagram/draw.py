@@ -11,7 +11,6 @@ from convarium.anatomy.diagram.structure import parts
 from convarium.anatomy.diagram.svg import svg
 from convarium.anatomy.trace import Layer
 
-KINDS = ("svg", "png", "pdf", "html")
 LEVELS = ("stages", "layers")
 
 
