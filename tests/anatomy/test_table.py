@@ -26,7 +26,7 @@ def test_maps_of_vgg16_are_61_megabytes_and_not_96() -> None:
     assert "15,237,608" in misquoted
 
 
-@pytest.mark.parametrize("name", ["resnet20", "inception_v1", "lenet5_1998"])
+@pytest.mark.parametrize("name", ["resnet20", "inception_v1", "inception_v3", "lenet5_1998"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_rows_of_every_level_add_up_to_the_totals(name: str, level: str) -> None:
     table = sheet(name, level)

@@ -12,7 +12,7 @@ from torch import nn
 from convarium.anatomy.sheet import Column, Sheet
 from convarium.anatomy.trace import IMAGE, Layer, Window
 
-LEVELS = {"layers": r".+", "blocks": r"[^.]+(\.\d+)*", "stages": r"[^.]+(\.\d+)?"}
+LEVELS = {"layers": r".+", "blocks": r"[^.]+(\.\d\w*)*", "stages": r"[^.]+(\.\d\w*)?"}
 """What of a layer's name is the name of its row."""
 IN_PLACE = {"activation", "dropout"}  # they may write over what they read: no maps of their own are counted
 WEIGHTED = {"conv", "depthwise_conv", "linear"}
