@@ -111,6 +111,25 @@ def test_a_run_shows_the_images_it_trained_on(tmp_path: Path, monkeypatch: pytes
     assert torch.equal(torch.stack(seen), torch.stack(expected.seen))
 
 
+def test_the_worst_mistakes_may_be_drawn_with_what_speaks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Any, ...]] = []
+    draw = figures.gradcam_of_mistakes
+    monkeypatch.setattr(figures, "gradcam_of_mistakes", lambda *these: drawn.append(these) or draw(*these))
+    small = ("arch=resnet20", "arch.depth=8", "callbacks=[checkpoint,figures]")
+    run = experiment(*small, "callbacks.figures.gradcam=2")
+    assert (run.path / "figures" / "gradcam.png").is_file()
+    [(net, images, mistakes, names)] = drawn
+    assert len(images) == len(mistakes) == 2
+    for image, mistake in zip(images.clone(), mistakes, strict=True):  # which the network saw
+        with torch.no_grad():
+            probability = net.eval()(image[None]).softmax(1)[0, mistake.prediction]
+        assert float(probability) == pytest.approx(mistake.probability, rel=1e-4)
+    said = texts(draw(net, images, mistakes, names))
+    for mistake in mistakes:
+        assert f"is {names[mistake.truth]}" in said
+        assert sum(text.startswith(f"for {names[mistake.prediction]} (") for text in said) >= 1
+
+
 def test_training_images_that_cannot_be_had_cost_one_line(
     learner: type, squares: type, make_trainer: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -349,6 +349,7 @@ ROWS = (
     Key("*.refresh_seconds", "from one drawing of the bar to the next", SECONDS),
     Key("*.warmup_batches", "batches that the average speed leaves out", at_least(0)),
     Key("*.worst", "mistakes that are drawn", between(1, 1_000)),
+    Key("callbacks.figures.gradcam", "of the worst mistakes, how many are drawn with Grad-CAM; 0: none", between(0, 25)),
     Key("*.dpi", "dots per inch of the figures", between(10, 1_200)),
 )
 # fmt: on

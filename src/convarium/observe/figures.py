@@ -20,6 +20,7 @@ from convarium.files import appearing
 from convarium.machine import signals_wait
 from convarium.observe.charts import Mistake, confusion_matrix, learning_curves, worst_mistakes
 from convarium.observe.contact_sheet import contact_sheet
+from convarium.observe.look_sheet import gradcam_of_mistakes
 from convarium.observe.tracker import rows_of
 from convarium.observe.watched import lower_is_better, watched_metric
 from convarium.progress_bar import doing
@@ -34,15 +35,16 @@ SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
 
 
 class Figures(L.Callback):
-    """Write learning_curves, training_images, confusion_matrix and worst_mistakes.png into RUN/figures.
+    """Write learning_curves, training_images, confusion_matrix and worst_mistakes.png into RUN/figures; with `gradcam`
+    also gradcam.png: what speaks for so many of these mistakes, and for the truth.
 
     The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes, and
     `images` if those to be drawn are not the batch's; the batch has `images` (normalized), `targets` and `index`; the
     data module has `class_names`, `denormalize` and `samples`. A figure that cannot be drawn costs one line of log.
     """
 
-    def __init__(self, *, worst: int = 25, dpi: int = 150) -> None:
-        self.worst, self.dpi = worst, dpi
+    def __init__(self, *, worst: int = 25, gradcam: int = 0, dpi: int = 150) -> None:
+        self.worst, self.gradcam, self.dpi = worst, gradcam, dpi
         self.folder: Path | None = None
         """Where they go; None: into RUN/figures."""
         self.drawn: list[Path] = []
@@ -99,13 +101,13 @@ class Figures(L.Callback):
         classes, targets = logits.shape[1], batch.targets.long()
         if self._counts is None or self._mistakes is None:
             self._counts = torch.zeros(classes, classes, dtype=torch.int64, device=logits.device)
-            self._mistakes = _Worst(self.worst)
+            self._mistakes = _Worst(max(self.worst, self.gradcam))
         # torchmetrics' matrix takes N x C^2 numbers in deterministic mode: 2 TB for a batch of 256 and 1,000 classes
         cells = targets * classes + logits.argmax(1)
         self._counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
         self._mistakes.update(logits, losses, images, targets, batch.index)
 
-    def on_test_epoch_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Bring every rank's share to rank 0, in one collective that a rank enters even if it failed, and draw."""
         share = None
         if not self._broken and self._counts is not None and self._mistakes is not None:
@@ -127,13 +129,22 @@ class Figures(L.Callback):
         source = getattr(trainer.test_dataloaders, "source", None)
         called = "#{}".format if source is None else source.name
 
+        def shown(most: int) -> list[Mistake]:
+            return [replace(m, image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[:most]]
+
         def draw_mistakes() -> "Figure":
-            shown = [replace(m, image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[: self.worst]]
             total, right = int(counts.sum()), int(counts.trace())
-            return worst_mistakes(shown, names, total=total, wrong=total - right, called=called)
+            return worst_mistakes(shown(self.worst), names, total=total, wrong=total - right, called=called)
+
+        def draw_gradcam() -> "Figure":
+            images = torch.stack([mistake.image for mistake in mistakes[: self.gradcam]])
+            return gradcam_of_mistakes(pl_module.net, images, shown(self.gradcam), names)
 
         run = Path(trainer.default_root_dir)
-        self._draw(run, confusion_matrix=lambda: confusion_matrix(counts, names), worst_mistakes=draw_mistakes)
+        drawn = {"confusion_matrix": lambda: confusion_matrix(counts, names), "worst_mistakes": draw_mistakes}
+        if mistakes and self.gradcam:
+            drawn["gradcam"] = draw_gradcam
+        self._draw(run, **drawn)
 
     def _draw(self, run: Path, **figures: "Callable[[], Figure]") -> None:
         self.drawn += draw_all(self.folder or run / "figures", self.dpi, figures)

@@ -15,9 +15,9 @@ from convarium.errors import ConfigError
 from convarium.files import appearing
 from convarium.observe.charts import percent
 from convarium.observe.contact_sheet import legible, legible_end
+from convarium.observe.look_sheet import PER_INCH, SIDE, Legend, Picture, heat_strip, heated, scaled, sheet, signed
 from convarium.progress_bar import Progress
 from convarium.run.directory import RunDirectory
-from convarium.trained.look_sheet import PER_INCH, SIDE, Legend, Picture, heat_strip, heated, sheet, signed
 from convarium.trained.predict import Guess, probabilities
 from convarium.trained.subjects import Subject, Subjects
 from convarium.wording import counted, nearest
@@ -180,14 +180,14 @@ class _Look(Subjects):
             except ValueError as error:
                 raise ConfigError(str(error)) from error
             said = "" if cam.any() else "nothing speaks for it"
-            pictures.append(Picture(heated(subject.image, _scaled(cam)), f"for {_said(guess)}", below=said))
+            pictures.append(Picture(heated(subject.image, scaled(cam)), f"for {_said(guess)}", below=said))
         subject.found["gradcam"] = {"layer": self.layer.name}
         return pictures
 
     def saliency(self, subject: Subject) -> list[Picture]:
         gradients = [saliency(self.net, self.inputs(subject), self.number(guess))[0].cpu() for guess in subject.classes]
         return [
-            Picture(heated(subject.image, _scaled(gradient)), f"for {_said(guess)}")
+            Picture(heated(subject.image, scaled(gradient)), f"for {_said(guess)}")
             for gradient, guess in zip(gradients, subject.classes, strict=True)
         ]
 
@@ -214,7 +214,7 @@ class _Look(Subjects):
         said, after = f"{legible(best.name, 13)} {falls} {percent(part.lowest)}", self.data.denormalize(image)[0].cpu()
         wrong = then.number != best.number
         return [
-            Picture(heated(subject.image, _scaled(part.falls)), f"for {legible(best.name, 13)}", most),
+            Picture(heated(subject.image, scaled(part.falls)), f"for {legible(best.name, 13)}", most),
             Picture(after, _said(then), said, "the patch that matters most", wrong, frame),
         ]
 
@@ -239,7 +239,7 @@ class _Look(Subjects):
             maps = found[layer.name][0].float().cpu()
             order = maps.abs().mean((1, 2)).argsort(descending=True)[:MOST_MAPS].tolist()
             left_out = f", the {len(order)} strongest" if len(maps) > len(order) else ""
-            drawn = zip(order, _scaled(maps[order]), strict=True)
+            drawn = zip(order, scaled(maps[order]), strict=True)
             rows.append((f"{layer}{left_out}", [Picture(signed(one), plain=f"#{number}") for number, one in drawn]))
         legend = Legend(_strip(1), "negative", "0", "the strongest of a row")
         return sheet(f"Feature maps of what is seen as {_said(subject.classes[0])}", rows, legend, side=SMALL)
@@ -251,7 +251,7 @@ class _Look(Subjects):
             return None
         name, weights, are_classes = kernels
         count, channels, *size = weights.shape
-        scale, shown = _largest(weights), _scaled(weights[:MOST_KERNELS].float().cpu())
+        scale, shown = _largest(weights), scaled(weights[:MOST_KERNELS].float().cpu())
         said = [str(number) for number in range(len(shown))]
         if are_classes:
             said = [legible(each, 18) for each in (self.names if count > 1 else self.names[1:])]
@@ -317,11 +317,6 @@ def _said(guess: Guess) -> str:
 
 def _largest(values: Tensor) -> float:
     return float(values.abs().max())
-
-
-def _scaled(values: Tensor) -> Tensor:
-    """So that the largest is 1 or -1; zeros stay zeros."""
-    return torch.nan_to_num(values / max(_largest(values), 1e-30))
 
 
 def _pixels(image: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convarium.anatomy.attribution import grad_cam
+from convarium.anatomy.feature_maps import map_layers
 from convarium.drawing import INK, QUIET, WRONG, axes_at
-from convarium.observe.contact_sheet import cell, colors, draw_pixels, fitted, margins
+from convarium.observe.charts import Mistake, percent
+from convarium.observe.contact_sheet import cell, colors, draw_pixels, fitted, legible, margins
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,3 +145,36 @@ def sheet(title: str, rows: Sequence[Row], legend: Legend | None, *, side: float
     for share, words, ha in ((0.0, legend.left, "left"), (0.5, legend.middle, "center"), (1.0, legend.right, "right")):
         bar.text(share, -0.4, words, ha=ha, va="top", fontsize=8, color=INK, transform=bar.transAxes)
     return figure
+
+
+def gradcam_of_mistakes(net: nn.Module, images: Tensor, mistakes: Sequence[Mistake], names: Sequence[str]) -> "Figure":
+    """A row for each mistake: the picture, and what of it speaks for the answer and for the truth.
+
+    images: what the network saw of each, normalized, (N, C, H, W). Raises ValueError for a network without maps.
+    """
+    # Lightning tests in inference mode, which knows no gradient; compiled code does not see the hooks
+    with torch.inference_mode(False), torch.compiler.set_stance("force_eager"):
+        seen = images.clone().to(next(net.parameters()).device)
+        layers, _ = map_layers(net, seen[:1])
+        if not layers:
+            raise ValueError("the network has no maps")
+        rows = []
+        for place, mistake in enumerate(mistakes):
+            answers = ((mistake.prediction, mistake.probability), (mistake.truth, mistake.truth_probability))
+            pictures = []
+            for number, probability in answers:
+                cam = grad_cam(
+                    net, seen[place : place + 1], layers[-1].name, torch.tensor([number], device=seen.device)
+                )
+                said = f"{legible(names[number], 13)} ({percent(probability)})"
+                pictures.append(Picture(heated(mistake.image, scaled(cam[0].cpu())), f"for {said}"))
+            guess = f"{legible(names[mistake.prediction], 13)} ({percent(mistake.probability)})"
+            truth = f"is {legible(names[mistake.truth], 18)}"
+            rows.append(("", [Picture(mistake.image, guess, truth, is_wrong=True), *pictures]))
+    legend = Legend(heat_strip(0.0), "nothing", "", "speaks most for the class")
+    return sheet(f"Grad-CAM at {layers[-1]}: the worst mistakes", rows, legend)
+
+
+def scaled(values: Tensor) -> Tensor:
+    """So that the largest is 1 or -1; zeros stay zeros."""
+    return torch.nan_to_num(values / max(float(values.abs().max()), 1e-30))
