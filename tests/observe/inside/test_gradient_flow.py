@@ -231,7 +231,7 @@ def test_twenty_layers_of_sigmoids_are_told_as_vanishing_and_either_remedy_train
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     deep = {"depth": 20, "width": 32}
-    run = of_digits("activation=sigmoid", "trainer.max_steps=24", **deep, folder="sigmoid")
+    run = of_digits("activation=sigmoid", "trainer.max_steps=8", **deep, folder="sigmoid")
     [note] = notes(run)
     assert note.startswith("gradients fall 10^")
     assert note.endswith(
@@ -241,9 +241,9 @@ def test_twenty_layers_of_sigmoids_are_told_as_vanishing_and_either_remedy_train
     assert (run.path / "figures" / "gradient_flow.png").is_file()
     assert loss(run) > 2.29
     for words in (["activation=relu"], ["activation=sigmoid", "norm=batch"]):
-        cured = of_digits(*words, **deep, folder="-".join(words))
-        assert (notes(cured), loss(cured) < 2.0) == ([], True)
-    assert notes(of_digits("activation=relu", "norm=batch", "trainer.max_steps=24", **deep, folder="both")) == []
+        cured = of_digits(*words, "trainer.max_steps=60", **deep, folder="-".join(words))
+        assert (notes(cured), loss(cured) < 2.1) == ([], True)
+    assert notes(of_digits("activation=relu", "norm=batch", "trainer.max_steps=8", **deep, folder="both")) == []
 
 
 def test_a_deep_plain_net_at_a_high_rate_is_told_as_exploding_before_it_diverges_and_clipping_cures_it(
