@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anatomy.traces import OTHER, image, layers_of, network
-from archs.catalog import NAMES, REPRESENTATIVES, asked, stated
+from archs.catalog import EACH_TRACED, stated
 from archs.networks import images, make, member
 from convarium.anatomy.trace import IMAGE, Layer, trace
 from convarium.layers import Parts
 
-EACH_ANATOMY = asked(NAMES, REPRESENTATIVES)
 Shapes = dict[str, list[tuple[int, ...]]]
 
 
@@ -43,7 +42,7 @@ def compare_shapes(layers: tuple[Layer, ...], shapes: Shapes) -> None:
 
 
 @pytest.mark.parametrize("size", ["published", "other"])
-@pytest.mark.parametrize("name", EACH_ANATOMY)
+@pytest.mark.parametrize("name", EACH_TRACED)
 def test_each_layers_counts_and_shapes_are_those_of_torchs_counter_and_of_the_modules(name: str, size: str) -> None:
     pixels = stated(name).image_size if size == "published" else OTHER
     net, layers = network(name, pixels).train(), layers_of(name, pixels)
