@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,13 @@ def seen(path: Path) -> list[dict[str, Any]]:
     return answer
 
 
-def check(path: Path) -> list[dict[str, Any]]:
+def check(path: Path, opens: int = 1) -> list[dict[str, Any]]:
     light, dark = views = seen(path)
     assert light["paper"] != dark["paper"]
     for view in views:
         assert view["errors"] == []
         assert view["serious"] == []
-        assert view["opened"] == 1
+        assert view["opened"] == opens
     return views
 
 
@@ -56,6 +57,12 @@ def test_a_diagram_opens_by_keyboard_and_has_no_fault(name: str, tmp_path: Path)
     path = tmp_path / "diagram.html"
     draw(layers_of(name), image_of(name), path, kind="html", title=name, explain=True)
     check(path)
+
+
+def test_the_table_of_a_network_has_no_fault(convarium: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "table.html"
+    path.write_text(convarium("anatomy", "arch=inception_v1", "format=html").out, encoding="utf-8")
+    check(path, opens=0)
 
 
 def test_the_gallery_is_searched_and_has_no_fault(tmp_path: Path) -> None:
