@@ -119,6 +119,17 @@ def test_networks_of_torchvision_are_traced_as_ours_are(name: str) -> None:
     assert not any(layer.is_auxiliary for layer in layers)
 
 
+def test_named_outputs_of_another_kind_are_read_and_nameless_ones_refused() -> None:
+    with torch.device("meta"):
+        net = torchvision.models.googlenet(num_classes=7, init_weights=False)
+    layers = trace(net, (3, 64, 64))
+    assert sum(layer.is_auxiliary for layer in layers) == 16
+    assert [layer.name for layer in layers if layer.kind == "linear" and not layer.is_auxiliary] == ["fc"]
+    net.transform_input, net.forward = False, lambda x: (x, x)
+    with pytest.raises(ValueError, match="gives a tuple; accepted: logits"):
+        trace(net, (3, 64, 64))
+
+
 def test_vgg16_keeps_what_autograd_saves_of_each_map_once() -> None:
     layers = layers_of("vgg16", 224)
     maps = {

@@ -20,7 +20,6 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convarium.layers.norm import LocalResponse
-from convarium.layers.outputs import Outputs
 
 IMAGE = -1  # the source that is no layer
 BATCH = 2  # images: of one value a batch norm knows no spread
@@ -102,7 +101,10 @@ def trace(net: nn.Module, image: tuple[int, int, int]) -> tuple[Layer, ...]:
             outputs = net.train()(images)
     finally:
         net.train(was_training)
-    return recorder.finished(outputs.logits if isinstance(outputs, Outputs) else outputs)
+    logits = getattr(outputs, "logits", outputs)
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"the network gives a {type(outputs).__name__}; accepted: logits, or a tuple that names them")
+    return recorder.finished(logits)
 
 
 @dataclass
