@@ -83,7 +83,7 @@ def train_signalled(signum: int, moment: str, count: int, *overrides: str) -> in
         "epoch end": (learner.Learner, "on_train_epoch_end"),
         "rename": (checkpoint_file.os, "replace"),
         "loading": (module.ImageData, "on_after_batch_transfer"),
-        "drawing": (figures, "_save"),
+        "drawing": (figures, "save_png"),
     }[moment]
     original = getattr(owner, name)
     calls = 0

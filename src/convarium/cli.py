@@ -21,6 +21,9 @@ VERBS = (
 )
 """Each is a file of convarium.commands."""
 
+TOGETHER = {"data": "what there is to do with datasets", "sweep": "what there is to do with a sweep"}
+"""What the help says of verbs of two words; that of each: `convarium data --help`."""
+
 HELP = """convarium: an experiment platform for convolutional networks
 
   convarium train arch=resnet20 data=cifar10   train a network (convarium train --help: all there is to choose)
@@ -129,7 +132,7 @@ def run_verb(words: Sequence[str]) -> int:
     actions = _actions(words[0])
     if actions and words[1:2] and words[1] in HELPS:
         verbs = [_load(f"{words[0]} {action}") for action in actions]
-        print("\n".join(f"{verb.usage}\n    example: {verb.example}" for verb in verbs))
+        print("\n".join(f"{verb.usage}\n    {verb.meaning}\n    example: {verb.example}" for verb in verbs))
         return 0
     verb, rest = find_verb(words)
     return verb(rest)
@@ -166,5 +169,11 @@ def _load(name: str) -> "Verb":
 
 
 def _help() -> str:
-    verbs = [_load(name) for name in VERBS if name != "train"]
-    return HELP.format(verbs="\n".join(f"  {verb.synopsis:43}  {verb.meaning}" for verb in verbs))
+    lines = {}
+    for name in VERBS[1:]:  # train stands above
+        if (first := name.split()[0]) in TOGETHER:
+            lines[f"convarium {first} {'|'.join(_actions(first))} ..."] = f"{TOGETHER[first]}: convarium {first} --help"
+        else:
+            verb = _load(name)
+            lines[verb.synopsis] = verb.meaning
+    return HELP.format(verbs="\n".join(f"  {synopsis:43}  {meaning}" for synopsis, meaning in lines.items()))

@@ -14,6 +14,7 @@ from convarium.find.tries import memory_of, trier
 from convarium.learn.learner import Learner
 from convarium.run.prepare import Prepared, prepare
 from experiments import config_of
+from processes import run
 
 # much memory and little to compute: a third of a megabyte for an image as float32 numbers, and four units
 LARGE = ("arch.hidden=[4]", "data.image_size=256", "data.train_size=1024", "data.test_size=16")
@@ -24,9 +25,10 @@ def prepared() -> Prepared:
     return prepare(config_of(*LARGE))
 
 
-def test_the_batch_that_is_found_fits_with_a_tenth_of_air_and_a_larger_one_does_not(prepared: Prepared) -> None:
-    measure = trier(prepared, 2, math.inf)
-    memory = measure(400).peak / (1 - AIR)  # so that about 400 images fit
+def search_with_a_limit() -> None:
+    """The largest batch where about 400 images fit, in a process as small as that of a command."""
+    measure = trier(prepare(config_of(*LARGE)), 2, math.inf)
+    memory = measure(400).peak / (1 - AIR)
     bounds = Bounds((1 - AIR) * memory, 1024, multiple=64)
     found = search(measure, bounds)
     assert found is not None
@@ -34,6 +36,11 @@ def test_the_batch_that_is_found_fits_with_a_tenth_of_air_and_a_larger_one_does_
     assert found.largest.peak <= (1 - AIR) * memory
     assert measure(found.largest.size * 5 // 4).peak > (1 - AIR) * memory
     assert all(each.peak < 1.1 * memory for each in found.tries)
+
+
+def test_the_batch_that_is_found_fits_with_a_tenth_of_air_and_a_larger_one_does_not(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert run(search_with_a_limit, log=log) == 0, log.read_text()
 
 
 def test_a_try_leaves_nothing_behind(prepared: Prepared) -> None:
