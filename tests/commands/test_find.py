@@ -70,7 +70,7 @@ def test_batch_find_prints_a_row_for_each_try_and_two_commands(convarium: Callab
     assert heading == ["batch", "peak", "memory", "s/step", "images/s"]
     assert [row[0] for row in rows] == ["32", "64", "96"]
     assert all(float(row[1]) * {"MB": 1, "GB": 1000}[row[2]] > 50 for row in rows)
-    assert "96  the largest that was tried and fits; limited by max=100" in out
+    assert "96  the largest that fits; limited by max=100" in out
     assert "optimizer.lr=0.001 for a batch of 64 becomes 0.0015 for 96" in " ".join(out.split())
     command = f"convarium train {shlex.join([*SMALL, 'trainer.accumulate_grad_batches=2'])} batch_size="
     assert next(line for line in out.splitlines() if line.startswith("convarium train")) == f"{command}96"
@@ -89,11 +89,11 @@ def test_batch_find_answers_programs_and_says_what_would_be_refused(convarium: C
     ("words", "says"),
     [
         (("lr-find", "arch=lenet55"), "arch=lenet55: unknown; did you mean 'lenet5'?"),
-        (("lr-find", "low=1", "high=0.1"), "low=1: accepted is less than high=0.1\n"),
-        (("lr-find", "steps=1"), "steps=1: accepted are 10 to 100,000 steps\n"),
+        (("lr-find", "low=1", "high=0.1"), "low=1: accepted: less than high=0.1\n"),
+        (("lr-find", "steps=1"), "steps=1: accepted: 10 to 100,000 steps\n"),
         (("lr-find", "high=nan"), "high=nan: expected a number above 0\n"),
-        (("lr-find", "smoothing=1"), "smoothing=1: accepted is less than 1\n"),
-        (("lr-find", "diverged=1"), "diverged=1: accepted is more than 1\n"),
+        (("lr-find", "smoothing=1"), "smoothing=1: accepted: less than 1\n"),
+        (("lr-find", "diverged=1"), "diverged=1: accepted: more than 1\n"),
         (("lr-find", "rise=cosine"), "rise=cosine: unknown. One of: exponential, linear\n"),
         (("lr-find", "optimizer.lr=0"), "optimizer.lr=0: a range test raises it; accepted: more than 0\n"),
         (("lr-find", "resume=runs"), "resume="),
@@ -101,10 +101,10 @@ def test_batch_find_answers_programs_and_says_what_would_be_refused(convarium: C
         (("batch-find", "memory=much"), "memory=much: expected a size such as 8G, 800M or 8GiB\n"),
         (
             ("batch-find", "memory=1M"),
-            "multiple=8: not even a batch of 8 fits into 900 kB; accepted: a smaller one, or",
+            "multiple=8: not even a batch of 8 fits into 900 kB, for it takes ",
         ),
         (("batch-find", "max=7"), "multiple=8: a device has at most 7 images at a time\n"),
-        (("batch-find", "steps=1"), "steps=1: accepted are 2 to 1,000 steps\n"),
+        (("batch-find", "steps=1"), "steps=1: accepted: 2 to 1,000 steps\n"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_made(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST = 10**9  # images, without max=
 POWERS = dict(zip("KMGT", range(1, 5), strict=True))
 LIMITS = {
-    "memory": "memory, of which a tenth is left free",
+    "memory": "memory (a tenth is left free)",
     "seconds": "the seconds of a step; seconds= allows more",
 }
 ADVICE = (
@@ -33,8 +33,8 @@ ADVICE = (
 
 def run(words: Words) -> int:
     """Print a row for each try, what limits the batch, and the commands that train by it."""
-    steps = words.whole("steps", accepted=range(2, 1_001), expected="accepted are 2 to 1,000 steps")
-    multiple = words.whole("multiple", accepted=range(1, 65_537), expected="accepted are 1 to 65,536 images")
+    steps = words.whole("steps", accepted=range(2, 1_001), expected="accepted: 2 to 1,000 steps")
+    multiple = words.whole("multiple", accepted=range(1, 65_537), expected="accepted: 1 to 65,536 images")
     largest = words.whole("max", expected="expected a number of images") if "max" in words.options else MOST
     seconds, asked = words.number("seconds"), memory_of_word(words.options.get("memory"))
     with doing("load torch"):
@@ -63,9 +63,12 @@ def run(words: Words) -> int:
         say(f"\n{'batch':>9}  {'peak memory':>11}  {'s/step':>8}  {'images/s':>9}")
         measure = trier(prepared, steps, memory)
 
+        peaks: list[float] = []
+
         def told(size: int) -> Try:
             with doing(f"try a batch of {parts * size:,}"):
                 tried = measure(size)
+            peaks.append(tried.peak)
             peak = file_size(tried.peak) if tried.peak < math.inf else "-"
             over = "  too much" if tried.peak > bounds.room else ""
             say(f"{parts * size:9,}  {peak:>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}{over}")
@@ -73,16 +76,18 @@ def run(words: Words) -> int:
 
         found = search(told, bounds)
     if found is None:
+        taken = f", for it takes {file_size(peaks[0])}" if peaks[0] < math.inf else ""
         raise ConfigError(
             f"multiple={multiple}: not even a batch of {parts * bounds.rounded(multiple)} fits into"
-            f" {file_size(bounds.room)}; accepted: a smaller one, or more memory than {file_size(memory)}"
+            f" {file_size(bounds.room)}{taken}; accepted: more memory than {file_size(memory)}, or a smaller multiple"
+            " where the images take it"
         )
     limits = LIMITS | {"most": f"max={largest}" if largest < images else f"the {images:,} training images"}
     batch, refused = parts * found.largest.size, objection(prepared, words.overrides, parts * found.largest.size)
     if words.as_json:
         print(json.dumps(_fields(found, prepared, words.overrides, parts) | {"memory": memory, "refused": refused}))
         return 0
-    say(f"\n{batch:9,}  the largest that was tried and fits; limited by {limits[found.limit]}")
+    say(f"\n{batch:9,}  the largest that fits; limited by {limits[found.limit]}")
     if found.limit == "seconds":
         say(f"{parts * found.predicted:9,}  would fit by the line through the last two, and was not tried")
     say(f"{parts * found.enough.size:9,}  the smallest with 95 % of the best images/s")

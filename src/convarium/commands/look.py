@@ -78,11 +78,17 @@ def run(words: Words) -> int:
 def _lines(subject: Any) -> list[str]:
     """The answer for an image, and what was found of it."""
     best = subject.classes[0]
-    lines = [f"{best.probability:.4f}  {best.name}"]
+    is_wrong = subject.truth not in (None, best.name)
+    lines = [f"{best.probability:.4f}  {best.name}{f', is {subject.truth}' if is_wrong else ''}"]
     if part := subject.found.get("occlusion"):
-        side, at = f"{part['patch']}x{part['patch']}", f"{part['x']}, {part['y']}"
-        lines.append(f"{part['probability']:.4f}  without the {side} pixels at {at}")
-    if change := subject.found.get("nudge"):
+        side = f"{part['patch']}x{part['patch']}"
+        if part["then"] is None:
+            lines.append(f"{part['probability']:.4f}  whichever {side} pixels are hidden")
+        else:
+            lines.append(f"{part['probability']:.4f}  without the {side} pixels at {part['x']}, {part['y']}")
+    if "nudge" in subject.found and subject.found["nudge"] is None:
+        lines.append("no nudge was found that changes the answer")
+    elif change := subject.found.get("nudge"):
         lines.append(f"{change['then']['name']} if each pixel changes by {change['levels']:.2g} of 255 levels")
     return lines
 

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 WHY = """\
-  The tenth keeps away from where the loss turns; the steepest descent is one noisy
-  point of the curve, and where both agree either will do."""
+  The tenth keeps away from where the loss turns; the steepest descent is one
+  noisy point of the curve. Where both agree either will do."""
 
 
 def run(words: Words) -> int:
     """Print the rates and the command that trains by the suggested one; 1 if there is none, else 0."""
     low, high, diverged, smoothing = (words.number(name) for name in ("low", "high", "diverged", "smoothing"))
-    steps = words.whole("steps", accepted=range(10, 100_001), expected="accepted are 10 to 100,000 steps")
+    steps = words.whole("steps", accepted=range(10, 100_001), expected="accepted: 10 to 100,000 steps")
     if low >= high:
-        raise ConfigError(f"low={low:g}: accepted is less than high={high:g}")
+        raise ConfigError(f"low={low:g}: accepted: less than high={high:g}")
     if smoothing >= 1:
-        raise ConfigError(f"smoothing={smoothing:g}: accepted is less than 1")
+        raise ConfigError(f"smoothing={smoothing:g}: accepted: less than 1")
     if diverged <= 1:
-        raise ConfigError(f"diverged={diverged:g}: accepted is more than 1")
+        raise ConfigError(f"diverged={diverged:g}: accepted: more than 1")
     with doing("load torch"):
         from convarium.find.range_test import Range, range_test
         from convarium.find.trial import prepared_from

@@ -2,10 +2,13 @@
 
 import math
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import exists  # of a word longer than any file's name False; Path's raises
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import NamedTuple
 
 from convarium.config.habits import undashed
@@ -168,8 +171,11 @@ class Verb:
         if self.overrides:
             rows["key=value"] = self.overrides
         width = min(max(map(len, rows), default=0), 38)
-        lines = [f"usage: {self.usage}", "", f"  {self.meaning}", ""]
-        lines += [f"  {word:{width}}  {meaning}" for word, meaning in rows.items()]
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        whole = TextWrapper(columns, break_long_words=False, break_on_hyphens=False)
+        lines = [f"usage: {self.usage}", "", *whole.wrap(f"  {self.meaning}"), ""]
+        whole.subsequent_indent = " " * (width + 4)
+        lines += [line for word, meaning in rows.items() for line in whole.wrap(f"  {word:{width}}  {meaning}")]
         return "\n".join([*lines, *([""] if rows else []), f"example: {self.example}"])
 
 

@@ -31,6 +31,7 @@ DPI = 150
 ON_A_SHEET = 6  # images; more of them are on further sheets
 MOST_KERNELS, MOST_MAPS, MOST_FILTERS, MOST_IMAGES = 96, 8, 8, 7
 PATCHES = 4  # on a side, of those that hide a part of the image; their step is a quarter of one
+STEADY = 5e-4  # of a probability: a change that is below what is printed
 FEWEST = 4  # positions on a side of a map; of fewer the sheet says that they tell little
 SMALL, SMALLEST = 128 / PER_INCH, 72 / PER_INCH  # inches, of pictures of which there are many
 
@@ -90,6 +91,8 @@ def look(
     with Progress() as looking.progress:
         if set(kinds) - {"kernels", "filters"}:
             looking.read(images, of)
+            if images and not looking.subjects:  # there is nothing but errors to be told
+                kinds = ()
         for kind in kinds:
             looking.draw(kind)
     return Looked(looking.blocks, looking.subjects, looking.files, looking.notes, looking.bad)
@@ -209,12 +212,15 @@ class _Look(Subjects):
         }  # fmt: skip
         size = self.shape[1]
         frame = (x / size, y / size, min(patch, size - x) / size, min(patch, size - y) / size)
-        most = f"full color: {100 * _largest(part.falls):.2g} points"
+        heat, most = scaled(part.falls), f"full color: {100 * _largest(part.falls):.2g} points"
+        if _largest(part.falls) < STEADY:
+            subject.found["occlusion"] = {"patch": patch, "probability": part.lowest, "then": None}
+            return [Picture(heated(subject.image, 0 * heat), f"for {legible(best.name, 13)}", "nothing changes it")]
         falls = "stays at" if percent(part.lowest) == percent(best.probability) else "falls to"
         said, after = f"{legible(best.name, 13)} {falls} {percent(part.lowest)}", self.data.denormalize(image)[0].cpu()
         wrong = then.number != best.number
         return [
-            Picture(heated(subject.image, scaled(part.falls)), f"for {legible(best.name, 13)}", most),
+            Picture(heated(subject.image, heat), f"for {legible(best.name, 13)}", most),
             Picture(after, _said(then), said, "the patch that matters most", wrong, frame),
         ]
 

@@ -38,6 +38,7 @@ def test_local_response_is_torchs_where_it_says_so(answer: Answer, n: int, k: fl
     torch.testing.assert_close(
         tensor(found["normalized"]), norm.LocalResponse(9, n=n, k=k, alpha=alpha, beta=beta)(x).flatten()
     )
+    torch.testing.assert_close(tensor(found["pytorch_same"]), tensor(found["normalized"]))
     torch.testing.assert_close(tensor(found["pytorch_alpha_times_n"]), torchs(n, alpha * n))
     torch.testing.assert_close(tensor(found["pytorch_alpha_as_printed"]), torchs(n, alpha))
 

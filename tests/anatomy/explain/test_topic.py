@@ -130,7 +130,7 @@ def test_any_other_value_is_refused_with_what_is_accepted(kind: Any, text: str, 
         ("pooling", {"image": "[[1,2],[3]]"}, "image: expected rows of one length"),
         ("pooling", {"image": "[[1,2]]"}, "image: 1 pixels and 0 zeros on each side have no room for a window of 2"),
         ("convolution", {"groups": "2"}, "groups=2: does not divide in_channels=3"),
-        ("perceptron", {"inputs": "[1]"}, "weights: 3 numbers, but inputs has 1; expected as many"),
+        ("perceptron", {"inputs": "[1]"}, "weights: 3 numbers, but inputs has 1; expected as many, also of defaults"),
         ("network", {"size": "20"}, "size: 2 pixels and 0 zeros on each side have no room for a window of 3"),
     ],
 )

@@ -87,7 +87,7 @@ def bottleneck(
     more affordable. "GoogLeNet has 1x1 convolutions instead of fully connected layers"; they reduce channels, and
     global average pooling is what came instead.
 
-    Source: Szegedy et al. 2014, sections 3 and 4 (the numbers: module 4a, its 5x5 branch); He et al. 2015, section
+    Source: Szegedy et al. 2014, sections 3 and 4 (the defaults: module 4a, its 5x5 branch); He et al. 2015, section
     4.1
     """
     why.step("multiply-adds of the wide one alone", "size**2 * kernel_size**2 * in_channels * out_channels", "direct")
@@ -111,7 +111,7 @@ def depthwise(
 ) -> None:
     """Separable convolution: one filter a channel, then 1x1
 
-    Why: where to look and how to mix channels are learnt apart. EfficientNet's blocks are so (the numbers: B0, stage
+    Why: where to look and how to mix channels are learnt apart. EfficientNet's blocks are so (the defaults: B0, stage
     6). It is the grouped convolution of AlexNet's two GPUs at its end, as many groups as channels.
 
     Often quoted: "GoogLeNet's first convolution has 2.7K parameters", in its own table; a dense one of 7x7 has 9,408,

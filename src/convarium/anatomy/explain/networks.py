@@ -64,8 +64,8 @@ def network(
     Why: most parameters lie where maps are flattened, most multiply-adds where maps are large. One more pair of
     convolution and pooling makes fewer parameters, since less is flattened.
 
-    Often quoted: "the network has 617,249 parameters"; Keras counts the running statistics of batch normalization,
-    PyTorch does not: 616,993.
+    Often quoted: "it has 617,249 parameters", of the default network; Keras counts the running statistics of batch
+    normalization, PyTorch does not: 616,993.
 
     Source: tutorials of Keras; on pairs: Deotte, "How to choose CNN architecture MNIST"
     """
@@ -130,7 +130,7 @@ def global_average_pooling(
     """Why the mean of each map replaced fully connected layers
 
     Why: these have weights for each place of each map, most of a network's, and overfit. The mean of a map has none,
-    and fits any image size. The numbers are VGG's; GoogLeNet's (maps=1024) made its top-1 accuracy 0.6 % better.
+    and fits any image size. The defaults are VGG's; GoogLeNet's (maps=1024) made its top-1 accuracy 0.6 % better.
 
     Often quoted: "ResNet introduced it, and has no fully connected layer"; Network in Network and GoogLeNet had it
     before, and one linear layer is left.

@@ -34,9 +34,14 @@ def lrn(
     why.result("all maps", "normalized", normalized)
     why.step("the same in PyTorch has the size", "2 * floor(n / 2) + 1", "pytorch_size")
     why.step("and alpha", "alpha * pytorch_size", "pytorch_alpha")
-    for name, scaled in (("pytorch_alpha_times_n", alpha * n), ("pytorch_alpha_as_printed", alpha)):
-        call = f"nn.LocalResponseNorm({n}, alpha={scaled:g}, beta={beta:g}, k={k:g})"
-        why.result(f"{call} gives", name, _as_pytorch(maps, n, k, scaled, beta))
+    size, same = 2 * half + 1, alpha * (2 * half + 1)
+    for name, maps_of, scaled in (
+        ("pytorch_same", size, same),
+        ("pytorch_alpha_times_n", n, alpha * n),
+        ("pytorch_alpha_as_printed", n, alpha),
+    ):
+        call = f"nn.LocalResponseNorm({maps_of}, alpha={scaled:g}, beta={beta:g}, k={k:g})"
+        why.result(f"{call} gives", name, _as_pytorch(maps, maps_of, k, scaled, beta))
 
 
 def _as_pytorch(maps: list[float], size: int, k: float, alpha: float, beta: float) -> list[float]:

@@ -144,7 +144,9 @@ def require_one_a_layer(**lists: Sequence[float]) -> None:
     (first, one), *others = lists.items()
     for name, other in others:
         if len(other) != len(one):
-            raise ConfigError(f"{name}: {len(other)} numbers, but {first} has {len(one)}; expected as many")
+            raise ConfigError(
+                f"{name}: {len(other)} numbers, but {first} has {len(one)}; expected as many, also of defaults"
+            )
 
 
 def require_room(size: int, span: int, padding: int = 0, key: str = "size") -> None:

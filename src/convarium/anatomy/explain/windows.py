@@ -122,7 +122,7 @@ def receptive_field(why: Reasoning, *, kernels: Kernels = VGG16[0], strides: Str
     """How much of the image one value sees: VGG-16, 212 pixels
 
     Why: what a layer does not see it cannot know. Each adds its window less 1, times all strides before it, so that
-    early strides count most. The numbers are VGG-16's last pooling.
+    early strides count most. The defaults are those of VGG-16, to its last pooling.
 
     Source: Simonyan & Zisserman 2014, section 2.3; Araujo et al. 2019, section 2
     """
