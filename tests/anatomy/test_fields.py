@@ -161,3 +161,32 @@ def chains(draw: st.DrawFn) -> nn.Module:
 @given(net=chains())
 def test_units_of_any_chain_see_the_pixels_that_have_a_gradient(net: nn.Module) -> None:
     check_fields(net, (1, 80, 80), has_holes=True)
+
+
+class Shuffled(nn.Module):
+    """Channels of two groups in turns, as ShuffleNet has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels, height, width = x.shape
+        return x.view(count, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+
+
+class Mixed(nn.Module):
+    """Channels that are mixed at each place by a linear layer, as ConvNeXt does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mixes", [Shuffled, Mixed])
+def test_mixing_channels_at_each_place_lets_units_see_no_more(mixes: type[nn.Module]) -> None:
+    layers = trace(nn.Sequential(nn.Conv2d(1, 4, 3), mixes(), nn.Conv2d(4, 4, 5, stride=2)), (1, 20, 20))
+    assert layers[-1].field == (Span(0, 6, 2), Span(0, 6, 2))
+    linear = [layer for layer in layers if layer.kind == "linear"]
+    assert [(layer.outputs, layer.macs, layer.field[0]) for layer in linear] == (
+        [((18, 18, 4), 18 * 18 * 4 * 4, Span(0, 2, 1))] if mixes is Mixed else []
+    )

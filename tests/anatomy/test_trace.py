@@ -106,7 +106,7 @@ def test_layers_of_other_parts_are_counted_as_their_modules_and_by_torchs_counte
     assert ("max_pool" in kinds) == (group != "pool")
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "convnext_tiny"])
 def test_networks_of_torchvision_are_traced_as_ours_are(name: str) -> None:
     with torch.device("meta"):
         net = getattr(torchvision.models, name)(num_classes=7).train()

@@ -214,8 +214,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         window = _window(function, args)
         seen = _field(function, args, window, maps, output)
         if function in VIEWS:
-            self._know(result, _Origin(maps[0][1].layer, seen, parameters))
-            return maps[0][1].layer
+            source = maps[0][1].layer
+            assert source is not None
+            if source == self.stack[-1].layer and self.stack[-1].is_leaf and output.numel() == maps[0][0].numel():
+                self.layers[source] = replace(self.layers[source], outputs=tuple(output.shape[1:]))
+            self._know(result, _Origin(source, seen, parameters))
+            return source
         number = self._layer(function, window, maps, output)
         layer = self.layers[number]
         if layer.kind == "norm":
@@ -331,7 +335,7 @@ def _window(function: str, args: Sequence[Any]) -> Window | None:
 
 def _macs(function: str, args: Sequence[Any], output: Tensor) -> int:
     """Multiply-adds for one image."""
-    of_one = output[0].numel()
+    of_one = output.numel() // BATCH  # a linear layer at each position has more rows than there are images
     if function == "convolution":
         return of_one * int(args[1][0].numel())
     if function in ("mm", "addmm", "bmm"):
@@ -350,6 +354,8 @@ def _field(function: str, args: Sequence[Any], window: Window | None, maps: Maps
         left, above = ([*args[1], 0, 0, 0, 0][k] for k in (0, 2))
         return rows.windowed(1, 1, above), columns.windowed(1, 1, left)
     before, after = _sides(inputs), _sides(output)
+    if function in ("permute", "transpose") or (function in VIEWS and len(output) != BATCH):  # each place by itself
+        return rows, columns
     if function == "slice" and before is not None:
         dim, start, _, step = (*args[1:], 0, None, None, 1)[:4] if len(args) > 1 else (0, 0, None, 1)
         spans = [rows, columns]
@@ -362,7 +368,7 @@ def _field(function: str, args: Sequence[Any], window: Window | None, maps: Maps
         spans = []
         for span, size, left in zip((rows, columns), before, after or (1, 1), strict=True):
             stride = max(1, size // left)
-            spans.append(span.windowed(size - (left - 1) * stride, stride))
+            spans.append(span.windowed(max(1, size - (left - 1) * stride), stride))
         return spans[0], spans[1]
     whole = [origin.field for tensor, origin in maps if _sides(tensor) == after]  # a gate has one value for a map
     return _joined(whole or [origin.field for _, origin in maps])
@@ -376,8 +382,8 @@ def _joined(fields: Iterable[Field]) -> Field:
 
 
 def _sides(tensor: Tensor) -> tuple[int, int] | None:
-    """Rows and columns of maps; None for what has none."""
-    return (tensor.shape[2], tensor.shape[3]) if tensor.ndim == 4 else None
+    """Rows and columns of maps, also of channels in groups; None for what has none."""
+    return (tensor.shape[-2], tensor.shape[-1]) if tensor.ndim in (4, 5) else None
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
