@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -135,6 +136,9 @@ def test_gradients_of_scaled_losses_are_logged_unscaled_and_overflows_not_at_all
             scale = scaler.get_scale() if fused == "true" else 1.0
             seen[trainer.global_step + 1] = float(pl_module.net.classifier.weight.grad.norm()) / scale
 
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            assert not any(module._forward_hooks for module in pl_module.net.modules())  # of a skipped step neither
+
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**22)  # too large: the first steps overflow
     trainer: Any = parts.trainer
     trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
@@ -146,6 +150,28 @@ def test_gradients_of_scaled_losses_are_logged_unscaled_and_overflows_not_at_all
     assert [row.step for row in rows] == finite
     assert [row.values["gradient"] for row in rows] == pytest.approx([seen[step] for step in finite], rel=1e-5)
     assert all(row.values["update"] > 0 for row in rows)
+
+
+def test_gradients_are_those_before_an_optimizer_that_writes_to_them() -> None:
+    class Foreach(L.Callback):
+        """SGD by foreach adds Nesterov's momentum to the gradients themselves."""
+
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            for group in trainer.optimizers[0].param_groups:
+                group.update(foreach=True, fused=False)
+
+    tables = []
+    for folder, others in {"foreach": [Foreach()], "fused": []}.items():
+        words = ("optimizer=nesterov", "optimizer.weight_decay=0", "clip=none", "trainer.max_steps=6")
+        prepared = prepare(config_of(*WATCHED, *words))
+        run = RunDirectory(Path(folder))
+        run.make(prepared.config, [])
+        parts = assemble(run, prepared)
+        trainer: Any = parts.trainer
+        trainer.callbacks += others
+        trainer.fit(parts.learner, datamodule=prepared.data)
+        tables.append(column(run, "gradient"))
+    assert tables[0] == pytest.approx(tables[1], rel=1e-4)
 
 
 def test_a_frozen_layer_has_no_row_and_an_unused_one_no_units() -> None:

@@ -114,6 +114,9 @@ class GradientFlow(L.Callback):
             self._alive.setdefault(activation, []).append(most > 0)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
+        for hook in self._unit_hooks:
+            hook.remove()
+        self._unit_hooks = []
         if self._step_hook is not None:  # of a step that the scaler has skipped
             self._step_hook.remove()
             self._step_hook = None
@@ -124,12 +127,10 @@ class GradientFlow(L.Callback):
         if not layers:
             return
         weights = [layer.weight.detach() for layer in layers]
-        before = None
-        if pl_module.clip is not None:
-            before = _norms(_gradients(layers))
-            scaler = _scaler(trainer)
-            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-                before = before / scaler.scale(torch.ones_like(before[:1]))  # not unscaled yet
+        before = _norms(_gradients(layers))  # now, for an optimizer may write to them: SGD by foreach with nesterov does
+        scaler = _scaler(trainer)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            before = before / scaler.scale(torch.ones_like(before[:1]))  # not unscaled yet
         weight_norms, copies = _norms(weights), [weight.clone() for weight in weights]
 
         @torch.no_grad()
@@ -137,18 +138,15 @@ class GradientFlow(L.Callback):
             assert self._step_hook is not None
             self._step_hook.remove()
             self._step_hook = None
-            after = _norms(_gradients(layers))
+            after = before if pl_module.clip is None else _norms(_gradients(layers))
             torch._foreach_sub_(copies, weights)
-            self._observe(step, layers, [after if before is None else before, after, weight_norms, _norms(copies)])
+            self._observe(step, layers, [before, after, weight_norms, _norms(copies)])
             if step % trainer.log_every_n_steps == 0 or step < self.every_n_steps:
                 self._bring(trainer, pl_module)
 
         self._step_hook = optimizer.register_step_post_hook(measure)
 
     def _observe(self, step: int, layers: list[Layer], norms: list[Tensor]) -> None:
-        for hook in self._unit_hooks:
-            hook.remove()
-        self._unit_hooks = []
         dead = {}
         for layer in layers:
             alive = [units for activation in layer.activations for units in self._alive.get(activation, ())]
