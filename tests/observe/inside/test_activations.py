@@ -87,6 +87,13 @@ def test_saturated_is_where_the_slope_is_a_tenth_of_the_steepest(activation: nn.
     assert float(numbers[3:].sum()) == pytest.approx(1)
 
 
+def test_the_slope_of_a_random_activation_draws_no_numbers_and_keeps_its_mode() -> None:
+    activation, generator = nn.RReLU(), torch.get_rng_state()
+    assert slope(activation, torch.tensor([-1.0, 1.0])).tolist() == pytest.approx([(1 / 8 + 1 / 3) / 2, 1])
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert activation.training
+
+
 @pytest.mark.parametrize(
     "words",
     [

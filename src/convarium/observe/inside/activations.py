@@ -155,7 +155,10 @@ def measured(module: nn.Module, inputs: Tensor, steepest: float | None) -> Tenso
 
 @torch.enable_grad()
 def slope(activation: nn.Module, inputs: Tensor) -> Tensor:
-    """The size of an activation's derivative at each input."""
-    inputs = inputs.detach().requires_grad_()
-    outputs = activation.forward(inputs.clone())  # which an activation in place would write to; without its hooks
+    """The size of an activation's derivative at each input, as it evaluates: a random one draws no numbers."""
+    inputs, was_training = inputs.detach().requires_grad_(), activation.training
+    try:
+        outputs = activation.eval().forward(inputs.clone())  # a clone for one in place; forward calls no hooks
+    finally:
+        activation.train(was_training)
     return torch.autograd.grad(outputs.sum(), inputs)[0].abs()
