@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from convarium.errors import RunError
+from convarium.errors import ConfigError, RunError
 from convarium.wording import file_size
 
 LARGEST = 1 << 31  # bytes; what is read as a whole is shorter
@@ -146,6 +146,15 @@ def is_held(lock: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextmanager
+def writing(word: str) -> Iterator[None]:
+    """Raise ConfigError where what the word of a person names cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{word}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager

@@ -73,6 +73,31 @@ def test_the_network_of_a_run_is_shown(convarium: Convarium, digits_run: Any) ->
     assert answer["total"]["parameters"] == digits_run.result()["params"]
 
 
+def test_a_network_that_the_loss_does_not_fit_is_shown_all_the_same(convarium: Convarium) -> None:
+    answer = convarium("anatomy", "arch=lenet5", "data.num_classes=1", "--json")
+    [line] = [line for line in json.loads(answer.out)["title"] if line.startswith("training")]
+    assert line.startswith("training: no memory predicted; loss=cross_entropy: ")
+    assert line.endswith("loss=bce is its form for binary data")
+
+
+def test_what_is_no_config_of_a_run_is_said_in_a_line(convarium: Convarium, digits_run: Any) -> None:
+    Path("other").mkdir()
+    text = digits_run.config_file.read_text()
+    Path("other/config.yaml").write_text(text.replace("\ndata:", "\ndates:", 1))
+    answer = convarium("anatomy", "other")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "config.yaml: not the config of a run (it lacks data)" in answer.err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder in which nobody may write")
+@pytest.mark.parametrize("word", ["diagram=/proc/a.svg", "figure=/proc/a.png"])
+def test_a_picture_that_cannot_be_written_is_one_line(convarium: Convarium, word: str) -> None:
+    effective = ["--effective"] if word.startswith("figure") else []
+    answer = convarium("anatomy", "arch=lenet5", "memory=false", word, *effective)
+    assert answer.code == 2
+    assert answer.err == f"error: {word}: cannot be written (No such file or directory)\n"
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

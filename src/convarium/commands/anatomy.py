@@ -14,7 +14,7 @@ from convarium.config.compose import Conf
 from convarium.config.keys import NETWORK, TRAINING, has_part, names_with
 from convarium.config.overrides import keys_of, readable
 from convarium.errors import ConfigError
-from convarium.files import appearing
+from convarium.files import appearing, writing
 from convarium.progress_bar import Progress, doing
 from convarium.wording import file_size, nearest
 
@@ -162,8 +162,9 @@ def _of_run(folder: Path) -> Shown:
     from convarium.anatomy.trace import trace
     from convarium.run.directory import RunDirectory
     from convarium.run.preflight import without_values
+    from convarium.run.resume import read_config
 
-    config = RunDirectory.open(folder).config()
+    config = read_config(RunDirectory.open(folder))
     net, name = without_values(config), config["choices"]["arch"]
     shown = Shown(name, config, architectures().get(name), False, (), net, folder)
     return shown._replace(layers=trace(net, shown.image))
@@ -195,7 +196,10 @@ def _described(shown: Shown, words: Words) -> tuple[list[str], "Sheet"]:
         f" precision; kept for the backward pass {total.kept_bytes / 1e6:.2f} MB"
     )
     if words.value("memory") == "true":
-        title += _memory_lines(shown.config)
+        try:
+            title += _memory_lines(shown.config)
+        except ValueError as error:  # the loss is none for such a network
+            title.append(f"training: no memory predicted; loss={shown.config['choices']['loss']}: {error}")
     shown_rows = len(sheet.rows) - 1
     if level != "layers" and shown_rows < len(shown.layers):
         more = f"{shown_rows} rows of {len(shown.layers)} layers; level=layers shows each."
@@ -279,7 +283,7 @@ def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: W
 
         if not any(row["top1_error"] or row["top5_error"] for row in sheet.rows):
             raise ConfigError(f"figure={asked}: none of these networks has a published error")
-        with doing("draw"):
+        with doing("draw"), writing(f"figure={asked}"):
             return [draw_errors(sheet.rows, Path(asked))]
     one, drawn = shown[0], list[Path]()
     if "diagram" in words.options:
@@ -288,7 +292,7 @@ def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: W
         path = Path(words.options["diagram"])
         level = "layers" if words.value("level") == "layers" else "stages"
         explain = words.value("explain") == "true"
-        with doing("draw"), appearing(path) as file:
+        with doing("draw"), writing(f"diagram={path}"), appearing(path) as file:
             kind = path.suffix.removeprefix(".")
             draw(one.layers, one.image, file, kind=kind, title=title[0], level=level, explain=explain)
         drawn.append(path)
@@ -309,7 +313,9 @@ def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: W
         fields = measure(net, one.layers, one.image)
         if not fields:
             raise ConfigError(f"effective=true: {one.name} has no maps, whose units would see a part of the image")
-        return [*drawn, draw_effective(fields, one.name, one.image, Path(asked or f"{one.name}-effective.png"))]
+        path = Path(asked or f"{Path(one.name).name}-effective.png")  # a name may be that of a file in a folder
+        with writing(f"figure={path}"):
+            return [*drawn, draw_effective(fields, one.name, one.image, path)]
 
 
 VERB = Verb(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from convarium.commands.words import Option, Verb, Words
 from convarium.config.catalog import Architecture, architectures
 from convarium.errors import ConfigError
-from convarium.files import write_atomically
+from convarium.files import write_atomically, writing
 from convarium.progress_bar import Progress, doing
 from convarium.wording import counted, file_size
 
@@ -30,7 +30,7 @@ def run(words: Words) -> None:
         for name, architecture in stated:
             entries.append(_entry(name, architecture))
             progress.advance(note=name)
-    with doing("draw"):
+    with doing("draw"), writing(f"out={out}"):
         write_atomically(path, gallery(entries))
     print(f"{path}: {counted(len(entries), 'network')}, {file_size(path.stat().st_size)}")
 

@@ -12,7 +12,7 @@ from convarium.anatomy import feature_maps as fm
 from convarium.anatomy.attribution import corners, grad_cam, nudge, occlusion, saliency
 from convarium.drawing import STYLE, save_png
 from convarium.errors import ConfigError
-from convarium.files import appearing
+from convarium.files import appearing, writing
 from convarium.observe.charts import percent
 from convarium.observe.contact_sheet import legible, legible_end
 from convarium.observe.look_sheet import PER_INCH, SIDE, Legend, Picture, heat_strip, heated, scaled, sheet, signed
@@ -296,15 +296,12 @@ class _Look(Subjects):
     def save(self, name: str, figure: "Figure") -> None:
         import matplotlib
 
-        path = self.folder / f"{name}.png"
-        try:
-            with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
-                warnings.simplefilter("ignore")  # a class name in a script that the font lacks
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with appearing(path) as temporary:
-                    save_png(figure, temporary, DPI)
-        except OSError as error:
-            raise ConfigError(f"out={self.folder}: cannot be written ({error.strerror or error})") from error
+        path, style = self.folder / f"{name}.png", matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
+        with writing(f"out={self.folder}"), style, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class name in a script that the font lacks
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with appearing(path) as temporary:
+                save_png(figure, temporary, DPI)
         self.files.append(path)
 
 

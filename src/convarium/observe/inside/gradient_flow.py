@@ -127,7 +127,7 @@ class GradientFlow(L.Callback):
         if not layers:
             return
         weights = [layer.weight.detach() for layer in layers]
-        before = _norms(_gradients(layers))  # now, for an optimizer may write to them: SGD by foreach with nesterov does
+        before = _norms(_gradients(layers))  # an optimizer may write to them, as SGD by foreach does
         scaler = _scaler(trainer)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             before = before / scaler.scale(torch.ones_like(before[:1]))  # not unscaled yet
