@@ -60,10 +60,19 @@ def is_share(metric: str, values: Iterable[float]) -> bool:
     return not metric.endswith("loss") and all(0 <= value <= 1 for value in values)
 
 
+def compact(number: float, space: str = " ") -> str:
+    """ "61.1 M" of 61,100,840."""
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 999.5:
+            return f"{number:.3g}{space}{unit}".rstrip()
+        number /= 1000
+    return f"{number:.3g}{space}P"
+
+
 def file_size(number: float) -> str:
     """A number of bytes as "1.23 GB", by powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
+        if number < 999.5:  # which three digits would round up
             return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
         number /= 1000
     return f"{number:,.1f} TB"

@@ -8,7 +8,7 @@ import pytest
 
 from anatomy.traces import image, layers_of, network
 from archs.catalog import stated
-from convarium.anatomy.sheet import Column, Sheet, as_csv, as_html, as_markdown, as_text, short
+from convarium.anatomy.sheet import Column, Sheet, as_csv, as_html, as_markdown, as_text
 from convarium.anatomy.table import LEVELS, depth, last_maps, sees, sheet_of, side_by_side, totals
 
 
@@ -103,7 +103,6 @@ def test_a_narrow_terminal_gets_rounded_numbers_and_a_wide_one_all_digits() -> N
     assert max(map(len, narrow.splitlines())) <= 60
     assert ("1.85G▅" in narrow, "26%" in narrow, "1,849,688,064" in narrow) == (True, True, False)
     assert "1,849,688,064 ████" in wide
-    assert [short(n) for n in (0, 999, 1000, 999_600, 15_237_608, 2.5e12)] == ["0", "999", "1k", "1M", "15.2M", "2.5T"]
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "inception_v1", "alexnet"])

@@ -83,10 +83,10 @@ def test_a_network_that_the_loss_does_not_fit_is_shown_all_the_same(convarium: C
 def test_what_is_no_config_of_a_run_is_said_in_a_line(convarium: Convarium, digits_run: Any) -> None:
     Path("other").mkdir()
     text = digits_run.config_file.read_text()
-    Path("other/config.yaml").write_text(text.replace("\ndata:", "\ndates:", 1))
+    Path("other/config.yaml").write_text(text.replace("\nloss:", "\nlost:", 1))
     answer = convarium("anatomy", "other")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "config.yaml: not the config of a run (it lacks data)" in answer.err
+    assert "config.yaml: not the config of a run (it lacks loss)" in answer.err
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder in which nobody may write")

@@ -7,6 +7,7 @@ from typing import Any
 
 from convarium.drawing import INK, QUIET, STYLE, TRAIN, axes_at, save_png
 from convarium.files import appearing
+from convarium.wording import compact
 
 WIDTH, HEIGHT = 9.0, 5.5  # inches
 LEFT, BELOW, PLOT = 0.8, 0.75, (7.9, 4.1)
@@ -46,7 +47,7 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         ticks = [log10(step) + exponent for exponent in exponents for step in (1, 2, 5)]
         ticks = [tick for tick in ticks if ends[0][0] <= tick <= ends[0][1]]
         axes.set_xticks([(tick - ends[0][0]) / (ends[0][1] - ends[0][0]) * PLOT[0] for tick in ticks])
-        axes.set_xticklabels([_count(10**tick) for tick in ticks])
+        axes.set_xticklabels([compact(10**tick) for tick in ticks])
         levels = _levels(*ends[1])
         axes.set_yticks([(level - ends[1][0]) / (ends[1][1] - ends[1][0]) * PLOT[1] for level in levels])
         axes.set_yticklabels([f"{level:g}" for level in levels])
@@ -58,7 +59,7 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
             axes.plot(*place, ".", color=TRAIN, markersize=3)
         taken: list[tuple[float, float, float, float]] = []
         for row, place, radius in zip(known, places, radii, strict=True):
-            text = f"{row['name']} {_count(row['parameters'])}"
+            text = f"{row['name']} {compact(row['parameters'])}"
             left, below = _free(place, radius, LETTER * len(text), taken, places)
             taken.append((left, below, left + LETTER * len(text), below + LINE))
             at = (left, below + LINE / 2)
@@ -87,13 +88,6 @@ def _padded(values: Sequence[float], length: float) -> tuple[float, float]:
 def _levels(low: float, high: float) -> list[float]:
     step = next(step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if (high - low) / step <= 10)
     return [k * step for k in range(max(0, int(low / step)), int(high / step) + 1) if low <= k * step <= high]
-
-
-def _count(number: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size * 0.9995:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.3g}"
 
 
 def _free(

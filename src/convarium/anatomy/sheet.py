@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from convarium.anatomy.pages import page
+from convarium.wording import compact
 
 FORMATS = ("text", "csv", "json", "md", "html")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -107,22 +108,13 @@ def as_html(title: Sequence[str], sheet: Sheet, drawing: str = "") -> str:
     )
 
 
-def short(number: float) -> str:
-    """A number in five characters or fewer: 1.85G."""
-    for unit in ("", "k", "M", "G", "T"):
-        if number < 999.5:
-            return f"{number:.0f}" if not unit else f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g}P"
-
-
 def _shown(column: Column, value: Any, is_wide: bool) -> str:
     if value is None or value == "":
         return ""
     if column.is_share:
         return f"{100 * value:.0f}%"
     if column.is_number and isinstance(value, int):
-        return f"{value:,}" if is_wide else short(value)
+        return f"{value:,}" if is_wide else compact(value, "")
     return str(value)
 
 

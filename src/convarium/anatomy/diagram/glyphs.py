@@ -6,6 +6,7 @@ from convarium.anatomy.diagram.scene import INK, QUIET, Line, Scene, Shape, move
 from convarium.anatomy.diagram.structure import Box
 from convarium.anatomy.palette import look
 from convarium.anatomy.trace import Layer
+from convarium.wording import compact
 
 SMALL, TEXT = 10, 11  # letters
 STRIP, THIN = 14, 4  # heights of what stands at the foot of a box: with its name, without
@@ -13,14 +14,6 @@ EDGE, DEPTH = 2.0, 0.6  # pixels for the root of a map's side, for the root of t
 SLAB = ("#cbd5e1", "#e2e8f0", "#94a3b8", "#475569")  # front, top, side, outline
 JOIN = {"add": "+", "multiply": "×", "concat": "‖"}
 RADIUS = 8
-
-
-def compact(number: int) -> str:
-    """ "61.1 M" of 61,100,840."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -9,7 +9,6 @@ from convarium.anatomy.diagram.glyphs import (
     SMALL,
     TEXT,
     body,
-    compact,
     frame,
     full,
     join,
@@ -22,6 +21,7 @@ from convarium.anatomy.diagram.scene import QUIET, Scene, Shape, text_width, wra
 from convarium.anatomy.diagram.structure import Fork, Part, Row, walk
 from convarium.anatomy.palette import LOOKS, OTHER
 from convarium.anatomy.trace import Layer
+from convarium.wording import compact
 
 WIDEST = 1200  # pixels of a diagram, if its widest part allows
 GAP, BETWEEN = 22, 34  # between parts of a column; between columns
