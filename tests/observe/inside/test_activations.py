@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
 from torch import nn
@@ -122,6 +123,23 @@ def test_a_module_that_is_called_twice_has_a_row_for_each_call_and_is_observed_i
         (step, f"hidden.1.activation{call}") for step in (1, 2) for call in ("", "#2")
     ]
     assert hidden[1].activation._forward_pre_hooks == {}
+
+
+def test_what_led_to_a_failure_is_written() -> None:
+    class Fails(L.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 5:
+                raise FloatingPointError
+
+    prepared = prepare(config_of(*WATCHED, "callbacks.activations.every_n_steps=2", "trainer.log_every_n_steps=100"))
+    run = RunDirectory(Path("run"))
+    run.make(prepared.config, [])
+    parts = assemble(run, prepared)
+    trainer: Any = parts.trainer
+    trainer.callbacks.append(Fails())
+    with pytest.raises(FloatingPointError):
+        trainer.fit(parts.learner, datamodule=prepared.data)
+    assert steps_of(table(run)) == [1, 2, 4]
 
 
 def test_hooks_are_there_on_observed_steps_alone_and_a_resumed_run_has_the_table_of_a_whole_one() -> None:

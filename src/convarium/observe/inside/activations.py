@@ -5,6 +5,7 @@ Measured in hooks, which are there on observed steps alone, on the device.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,6 +136,12 @@ class Activations(L.Callback):
         self._bring(trainer)
         if trainer.is_global_zero:
             draw_table(self._folder, NAME, least=WORTH_DRAWING)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """What led there is written and drawn, unless somebody is in a hurry."""
+        if trainer.training and isinstance(exception, Exception):
+            with suppress(RuntimeError):  # a device that has failed gives nothing more
+                self.on_fit_end(trainer, pl_module)
 
 
 @torch.no_grad()
