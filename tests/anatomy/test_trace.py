@@ -82,6 +82,15 @@ def test_a_network_with_values_is_left_as_it_is() -> None:
     assert not net.training
 
 
+def test_the_mode_of_each_module_stays_and_a_transposed_convolution_is_counted() -> None:
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 6, 3, stride=2))
+    net[1].eval()
+    layers = trace(net, (1, 27, 27))
+    assert [module.training for module in net.modules()] == [True, True, False, True]
+    assert [layer.macs for layer in layers if layer.macs] == [13 * 13 * 4 * 9, 13 * 13 * 4 * 6 * 9]
+
+
 def test_layers_say_what_they_read() -> None:
     layers = trace(make("resnet20"), (1, 32, 32))
     number = {layer.name: k for k, layer in enumerate(layers)}

@@ -93,14 +93,15 @@ def trace(net: nn.Module, image: tuple[int, int, int]) -> tuple[Layer, ...]:
     """
     if any(not tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
         net = copy.deepcopy(net).to("meta")
-    was_training = net.training
+    modes = {module: module.training for module in net.modules()}  # a norm may evaluate in a network that trains
     images = torch.empty(BATCH, *image, device="meta")
     recorder = _Recorder(net, images)
     try:
         with recorder.following(net), recorder, saved_tensors_hooks(recorder.keep, lambda saved: saved):
             outputs = net.train()(images)
     finally:
-        net.train(was_training)
+        for module, is_training in modes.items():
+            module.training = is_training
     logits = getattr(outputs, "logits", outputs)
     if not isinstance(logits, Tensor):
         raise ValueError(f"the network gives a {type(outputs).__name__}; accepted: logits, or a tuple that names them")
@@ -337,6 +338,8 @@ def _macs(function: str, args: Sequence[Any], output: Tensor) -> int:
     """Multiply-adds for one image."""
     of_one = output.numel() // BATCH  # a linear layer at each position has more rows than there are images
     if function == "convolution":
+        if args[6]:  # transposed: each value that comes in meets the weights
+            of_one = args[0].numel() // BATCH
         return of_one * int(args[1][0].numel())
     if function in ("mm", "addmm", "bmm"):
         return of_one * int(args[-2].shape[-1])
