@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from convarium.layers.norm import LocalResponse
 
@@ -179,7 +180,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             self.stack.pop()
 
-        handles = [handle for module in names for handle in _hooks(module, enter, leave)]
+        handles: list[RemovableHandle] = [module.register_forward_pre_hook(enter) for module in names]
+        handles += [module.register_forward_hook(leave) for module in names]
         try:
             yield
         finally:
@@ -200,7 +202,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _record(self, function: str, args: Sequence[Any], result: Any) -> int | _Call | None:
         """Follow a call from what it is given to what it gives; the layer that it belongs to, or else the module."""
-        given = [(tensor, self._origin(tensor)) for tensor in _tensors(args)]
+        given = [self.origins.get(id(tensor), (tensor, _Origin())) for tensor in _tensors(args)]
         output = next(_tensors((result,)), None)
         if output is None or not self.stack:
             return None
@@ -271,9 +273,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         )
         return call.layer
-
-    def _origin(self, tensor: Tensor) -> _Origin:
-        return self.origins[id(tensor)][1] if id(tensor) in self.origins else _Origin()
 
     def _know(self, result: Any, origin: _Origin) -> None:
         for tensor in _tensors((result,)):
@@ -400,7 +399,3 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
-
-
-def _hooks(module: nn.Module, enter: Any, leave: Any) -> tuple[Any, Any]:
-    return module.register_forward_pre_hook(enter), module.register_forward_hook(leave)
