@@ -65,7 +65,7 @@ def run(words: Words) -> int:
 
         peaks: list[float] = []
 
-        def told(size: int) -> Try:
+        def measure_and_print(size: int) -> Try:
             with doing(f"try a batch of {parts * size:,}"):
                 tried = measure(size)
             peaks.append(tried.peak)
@@ -74,7 +74,7 @@ def run(words: Words) -> int:
             say(f"{parts * size:9,}  {peak:>11}  {tried.seconds:8.3f}  {tried.images_per_second:9,.0f}{over}")
             return tried
 
-        found = search(told, bounds)
+        found = search(measure_and_print, bounds)
     if found is None:
         taken = f", for it takes {file_size(peaks[0])}" if peaks[0] < math.inf else ""
         raise ConfigError(

@@ -192,7 +192,7 @@ def _write(answer: Answer, name: str, digest: str) -> None:
     lines = [f"{step},{rate!r},{loss!r},{smooth!r}" for step, (rate, loss, smooth) in enumerate(columns)]
     write_atomically(answer.folder / "lr_find.csv", "\n".join(["step,rate,loss,smoothed", *lines]) + "\n")
     save_chart(answer.folder / "lr_find.png", name, answer.rates, answer.losses, answer.smooth, answer.suggestion)
-    told = {
+    record = {
         "status": "ok",
         "config_hash": digest,
         "name": name,
@@ -201,4 +201,4 @@ def _write(answer: Answer, name: str, digest: str) -> None:
         "suggestion": answer.suggestion and answer.suggestion._asdict(),
         "losses": answer.losses,
     }
-    write_atomically(answer.folder / ANSWER, json.dumps(told, indent=2) + "\n")
+    write_atomically(answer.folder / ANSWER, json.dumps(record, indent=2) + "\n")

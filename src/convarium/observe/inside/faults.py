@@ -97,13 +97,13 @@ def is_compiled(net: nn.Module) -> bool:
 
 
 class Faults:
-    """Looks at one observed step after the other; each kind of fault is told once."""
+    """Looks at one observed step after the other; each kind of fault is said once."""
 
     def __init__(self, layers: Sequence[str], thresholds: Thresholds, setup: Setup) -> None:
         self._layers, self._limits, self._setup = layers, thresholds, setup
         self._first: float | None = None  # norm of all gradients
         self._seen: Counter[str] = Counter()  # observations in a row
-        self._told: set[str] = set()
+        self._said_kinds: set[str] = set()
 
     def look(self, rows: Iterable[Row]) -> list[str]:
         """New sentences by further rows, whole steps in their order."""
@@ -129,7 +129,7 @@ class Faults:
         return [sentence for sentence in sentences if sentence]
 
     def overflow(self, step: int) -> list[str]:
-        """What is said of gradients that are no numbers any more, unless they were told to explode."""
+        """What is said of gradients that are no numbers any more, unless it was said that they explode."""
         said = f"gradients are not finite any more by step {step:,}: exploding"
         return [said for said in [self._tell("exploding", True, said, self._setup.for_steps(), patience=1)] if said]
 
@@ -169,9 +169,9 @@ class Faults:
 
     def _tell(self, kind: str, is_so: bool, said: str, remedies: list[str], patience: int = PATIENCE) -> str:
         self._seen[kind] = self._seen[kind] + 1 if is_so else 0
-        if self._seen[kind] < patience or kind in self._told:
+        if self._seen[kind] < patience or kind in self._said_kinds:
             return ""
-        self._told.add(kind)
+        self._said_kinds.add(kind)
         return f"{said}; try {' or '.join(remedies)}"
 
     def _called(self, name: str) -> str:
