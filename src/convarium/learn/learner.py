@@ -70,6 +70,8 @@ class Learner(L.LightningModule):
         """The last logged value under each name."""
         self.notes: list[str] = []
         """What callbacks saw go wrong in the training, a sentence each; it comes into result.json."""
+        self.after_clipping: Callable[[], None] | None = None
+        """Called between clipping and the optimizer's step, where Lightning has no hook."""
         self.images_per_second: float | None = None
         """Of the training so far, without its first batches."""
         self._make_optimizer = optimizer
@@ -149,6 +151,8 @@ class Learner(L.LightningModule):
         sums = torch.stack((stats.norm, stats.clipped, torch.ones_like(stats.norm)))
         # float16 overflows now and then; the scaler skips such a step, and so do the figures
         self._clip_sums += sums if scaler is None else torch.where(stats.norm.isfinite(), sums, 0.0)
+        if self.after_clipping is not None:
+            self.after_clipping()
 
     def on_train_epoch_end(self) -> None:
         seen = int(self._over_ranks(self.train_tally.sums)[-1])

@@ -162,7 +162,7 @@ def test_gradients_are_those_before_an_optimizer_that_writes_to_them() -> None:
 
     tables = []
     for folder, others in {"foreach": [Foreach()], "fused": []}.items():
-        words = ("optimizer=nesterov", "optimizer.weight_decay=0", "clip=none", "trainer.max_steps=6")
+        words = ("optimizer=nesterov", "optimizer.weight_decay=0", "clip.max_norm=0.05", "trainer.max_steps=6")
         prepared = prepare(config_of(*WATCHED, *words))
         run = RunDirectory(Path(folder))
         run.make(prepared.config, [])
@@ -170,8 +170,29 @@ def test_gradients_are_those_before_an_optimizer_that_writes_to_them() -> None:
         trainer: Any = parts.trainer
         trainer.callbacks += others
         trainer.fit(parts.learner, datamodule=prepared.data)
-        tables.append(column(run, "gradient"))
-    assert tables[0] == pytest.approx(tables[1], rel=1e-4)
+        tables.append({name: column(run, name) for name in ("gradient", "clipped")})
+    assert tables[0]["gradient"] == pytest.approx(tables[1]["gradient"], rel=1e-4)
+    assert tables[0]["clipped"] == pytest.approx(tables[1]["clipped"], abs=1e-4)
+    assert 0 < max(tables[0]["clipped"]) < 1
+
+
+@pytest.mark.parametrize("callback", ["gradient_flow", "activations"])
+def test_what_is_observed_is_written_at_the_next_step_that_is_logged(callback: str) -> None:
+    written: dict[int, int] = {}
+
+    class Rows(L.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            written[trainer.global_step] = len({row.step for row in read_rows(Path("run") / f"{callback}.csv")})
+
+    words = (f"callbacks=[{callback}]", f"callbacks.{callback}.every_n_steps=3", "trainer.log_every_n_steps=4")
+    prepared = prepare(config_of(*words, "trainer.max_steps=9"))
+    run = RunDirectory(Path("run"))
+    run.make(prepared.config, [])
+    parts = assemble(run, prepared)
+    trainer: Any = parts.trainer
+    trainer.callbacks.append(Rows())
+    trainer.fit(parts.learner, datamodule=prepared.data)
+    assert [written[step] for step in (3, 4, 7, 8)] == [2, 3, 3, 4]
 
 
 def test_a_frozen_layer_has_no_row_and_an_unused_one_no_units() -> None:

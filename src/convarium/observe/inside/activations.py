@@ -102,7 +102,11 @@ class Activations(L.Callback):
             return
         step = trainer.global_step + 1
         self._waiting.append(Observation(step, [*calls], torch.stack([*calls.values()])))
-        if step % trainer.log_every_n_steps == 0 or step < self.every_n_steps:
+        if step < self.every_n_steps:
+            self._bring(trainer)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # the host waits for the device there anyway
             self._bring(trainer)
 
     def _bring(self, trainer: Any) -> None:

@@ -117,6 +117,7 @@ class GradientFlow(L.Callback):
         for hook in self._unit_hooks:
             hook.remove()
         self._unit_hooks = []
+        pl_module.after_clipping = None
         if self._step_hook is not None:  # of a step that the scaler has skipped
             self._step_hook.remove()
             self._step_hook = None
@@ -132,19 +133,24 @@ class GradientFlow(L.Callback):
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             before = before / scaler.scale(torch.ones_like(before[:1]))  # not unscaled yet
         weight_norms, copies = _norms(weights), [weight.clone() for weight in weights]
+        clipped: list[Tensor] = []
+        pl_module.after_clipping = lambda: clipped.append(_norms(_gradients(layers)))
 
         @torch.no_grad()
         def measure(*_: Any) -> None:
             assert self._step_hook is not None
             self._step_hook.remove()
             self._step_hook = None
-            after = before if pl_module.clip is None else _norms(_gradients(layers))
             torch._foreach_sub_(copies, weights)
-            self._observe(step, layers, [before, after, weight_norms, _norms(copies)])
+            self._observe(step, layers, [before, clipped[0] if clipped else before, weight_norms, _norms(copies)])
             if step % trainer.log_every_n_steps == 0 or step < self.every_n_steps:
                 self._bring(trainer, pl_module)
 
         self._step_hook = optimizer.register_step_post_hook(measure)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # the host waits for the device there anyway
+            self._bring(trainer, pl_module)
 
     def _observe(self, step: int, layers: list[Layer], norms: list[Tensor]) -> None:
         dead = {}
