@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from convarium.anatomy.trace import trace
+
 Scored = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) to logits (N, classes): a network, or one behind a normalization."""
 
@@ -118,10 +120,12 @@ def feature_maps(net: nn.Module, images: Tensor, names: Iterable[str]) -> dict[s
     return found
 
 
-def first_kernels(net: nn.Module, shape: Sequence[int]) -> Kernels | None:
-    """The kernels of the first convolution; where a linear layer sees the image before any, its weights as images of
-    `shape` (C, H, W); None if there is neither."""
-    weighted = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+def first_kernels(net: nn.Module, shape: tuple[int, int, int]) -> Kernels | None:
+    """The kernels of the convolution that is called first; where a linear layer sees the image before any, its weights
+    as images of `shape` (C, H, W); None if there is neither."""
+    modules = dict(net.named_modules())
+    called = [(layer.name, modules.get(layer.name)) for layer in trace(net, shape)]
+    weighted = [(name, module) for name, module in called if isinstance(module, nn.Conv2d | nn.Linear)]
     for name, module in weighted:
         weights = module.weight.detach()
         if isinstance(module, nn.Conv2d):

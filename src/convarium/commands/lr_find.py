@@ -21,7 +21,8 @@ WHY = """\
 
 def run(words: Words) -> int:
     """Print the rates and the command that trains by the suggested one; 1 if there is none, else 0."""
-    low, high, diverged, smoothing = (words.number(name) for name in ("low", "high", "diverged", "smoothing"))
+    low, high, diverged = (words.number(name) for name in ("low", "high", "diverged"))
+    smoothing = words.number("smoothing", zero=True)
     steps = words.whole("steps", accepted=range(10, 100_001), expected="accepted: 10 to 100,000 steps")
     if low >= high:
         raise ConfigError(f"low={low:g}: accepted: less than high={high:g}")

@@ -62,14 +62,14 @@ class Words:
             raise ConfigError(f"{name}={text}: {expected}")
         return int(text)
 
-    def number(self, name: str) -> float:
-        """The value of an option as a number. Raises ConfigError for any other, and for one that is not above 0."""
+    def number(self, name: str, *, zero: bool = False) -> float:
+        """The value of an option as a number above 0, or 0 where that is one. Raises ConfigError for any other."""
         try:
             number = float(self.value(name))
         except ValueError:
-            number = 0.0
-        if not 0 < number < math.inf:
-            raise ConfigError(f"{name}={self.value(name)}: expected a number above 0")
+            number = math.nan
+        if not (0 < number < math.inf or (zero and number == 0)):
+            raise ConfigError(f"{name}={self.value(name)}: expected a number {'from' if zero else 'above'} 0")
         return number
 
 
