@@ -5,9 +5,10 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convarium.files import write_atomically
+from convarium.yaml_text import parse
 
 PLACE = ["step", "layer"]
 TABLES = ("gradient_flow", "activations")
@@ -69,6 +70,23 @@ def cut_back(path: Path, step: int) -> None:
         write_atomically(path, _text(kept, headed=True))
     else:
         path.unlink(missing_ok=True)
+
+
+def words_of(folder: Path) -> list[str]:
+    """The words that were typed to train the run of a folder; none where a folder is no run's."""
+    words = _read(folder / "overrides.yaml")
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def name_of(folder: Path) -> str:
+    """The name of the run of a folder, that of the folder where it is no run's."""
+    config = _read(folder / "config.yaml")
+    name = config.get("name") if isinstance(config, dict) else None
+    return str(name or folder.resolve().name)
+
+
+def _read(path: Path) -> Any:
+    return parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def steps_of(rows: Iterable[Row]) -> list[int]:

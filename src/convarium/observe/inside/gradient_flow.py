@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from convarium.observe.inside.faults import CAN_DIE, Faults, Setup, Thresholds, is_compiled
 from convarium.observe.inside.heat_maps import WORTH_DRAWING, draw_table
-from convarium.observe.layer_table import Row, append_rows, is_observed, read_rows, rounded
+from convarium.observe.layer_table import Row, append_rows, is_observed, read_rows, rounded, words_of
 from convarium.observe.tracker import Tracker
 
 NAME = "gradient_flow"
@@ -92,8 +92,9 @@ class GradientFlow(L.Callback):
             return
         self._folder = Path(trainer.default_root_dir)
         self._layers = layers_of(pl_module.net)
-        names = [layer.name for layer in self._layers]
-        self._faults = Faults(names, self.thresholds, Setup.of(pl_module, trainer.optimizers[0]))
+        by_he = {layer.name: (2 * layer.weight.shape[0]) ** 0.5 for layer in self._layers}
+        setup = Setup.of(pl_module, trainer.optimizers[0], words_of(self._folder))
+        self._faults = Faults(by_he, self.thresholds, setup)
         pl_module.notes.extend(self._faults.look(read_rows(self._table)))  # of the run that goes on, said then
 
     @property

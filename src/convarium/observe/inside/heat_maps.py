@@ -12,7 +12,7 @@ from torch import Tensor
 from convarium.drawing import INK, QUIET, WRONG, axes_at
 from convarium.observe.contact_sheet import colors, draw_pixels, legible_end
 from convarium.observe.figures import draw_all
-from convarium.observe.layer_table import BINS, Row, read_rows, steps_of
+from convarium.observe.layer_table import BINS, Row, name_of, read_rows, steps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ UNKNOWN = 232  # gray
 MOST_COLUMNS = 400  # of more steps every second, third, ... is drawn
 MOST_NAMED = 40  # layers; of more every second, third, ... has its name
 LONGEST_NAME = 26
+TICK_LETTER, TICK_GAP = 0.071, 0.09  # inches
 DPI = 150
 WORTH_DRAWING = 10  # observed steps; of a shorter run the table says as much, and drawing may take longer than training
 
@@ -40,7 +41,7 @@ class Panel(NamedTuple):
     values: Tensor
     """(layers, columns); nan: not known."""
     ticks: Sequence[tuple[float, str]]
-    """Where something is written below, in columns."""
+    """What may be written below, and where, in columns: evenly spaced; of more than fit every n-th is."""
     below: str
     colors: tuple[str, ...]
     ends: tuple[float, float]
@@ -54,11 +55,15 @@ def draw_table(folder: Path, name: str, notes: Sequence[str] = (), *, least: int
     rows = read_rows(folder / f"{name}.csv")
     if len(steps_of(rows)) < least:
         return []
-    figures = {"gradient_flow": lambda: gradient_figure(rows, notes), "activations": lambda: activation_figure(rows)}
+    heading = name_of(folder)
+    figures = {
+        "gradient_flow": lambda: gradient_figure(rows, heading, notes),
+        "activations": lambda: activation_figure(rows, heading),
+    }
     return draw_all(folder / "figures", DPI, {name: figures[name]})
 
 
-def gradient_figure(rows: Sequence[Row], notes: Sequence[str] = ()) -> "Figure":
+def gradient_figure(rows: Sequence[Row], heading: str, notes: Sequence[str] = ()) -> "Figure":
     """The norms of the gradients, the size of the updates, and dead units where there are any; below, `notes`."""
     panels = [
         _over_time(rows, "gradient", "Norm of the gradient", SIZES, log=True),
@@ -66,10 +71,10 @@ def gradient_figure(rows: Sequence[Row], notes: Sequence[str] = ()) -> "Figure":
     ]
     if any(row.values["dead"] >= 0.005 for row in rows):
         panels.append(_over_time(rows, "dead", "Dead units", SHARES, (0.0, 100.0), unit=" %"))
-    return heat_maps(_layers(rows), panels, notes)
+    return heat_maps(_layers(rows), panels, heading, notes)
 
 
-def activation_figure(rows: Sequence[Row]) -> "Figure":
+def activation_figure(rows: Sequence[Row], heading: str) -> "Figure":
     """Mean, spread, saturation and shift over time, and the histogram of the last observed step."""
     most = max((abs(row.values["mean"]) for row in rows if math.isfinite(row.values["mean"])), default=0.0) or 1.0
     layers, last = _layers(rows), {row.layer: row.values for row in rows}
@@ -87,6 +92,7 @@ def activation_figure(rows: Sequence[Row]) -> "Figure":
             _over_time(rows, "shift", "Shift of the mean", SIZES, (0.001, 1.0), log=True),
             at_end,
         ],
+        heading,
     )
 
 
@@ -108,8 +114,7 @@ def _over_time(
     values *= 100 if unit else 1
     known = values[values.isfinite() & ((values > 0) | (not log))]
     ends = ends or ((float(known.min()), float(known.max())) if len(known) else (1.0, 1.0))
-    marks = sorted({round(place * (len(steps) - 1) / 4) for place in range(5)})  # the first and the last among them
-    ticks = [(mark + 0.5, f"{steps[mark]:,}") for mark in marks]
+    ticks = [(place + 0.5, f"{step:,}") for place, step in enumerate(steps)]
     return Panel(title, values, ticks, "step", colors, ends, log, unit)
 
 
@@ -117,8 +122,15 @@ def _layers(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.layer for row in rows))
 
 
-def heat_maps(layers: Sequence[str], panels: Sequence[Panel], notes: Sequence[str] = ()) -> "Figure":
-    """Panels side by side, with the names of the layers at the left and `notes` below."""
+def legible_ticks(panel: Panel, width: float) -> list[tuple[float, str]]:
+    """Every n-th of the ticks of a panel of this width in inches, from the first on, as many as stay apart."""
+    apart = width / panel.values.shape[1] * (panel.ticks[1][0] - panel.ticks[0][0]) if len(panel.ticks) > 1 else width
+    longest = max(len(text) for _, text in panel.ticks)
+    return list(panel.ticks[:: math.ceil((TICK_GAP + TICK_LETTER * longest) / apart)])
+
+
+def heat_maps(layers: Sequence[str], panels: Sequence[Panel], heading: str, notes: Sequence[str] = ()) -> "Figure":
+    """Panels side by side below a heading, with the names of the layers at the left and `notes` below."""
     from matplotlib.figure import Figure
 
     names = [legible_end(name, LONGEST_NAME) for name in layers]
@@ -127,13 +139,16 @@ def heat_maps(layers: Sequence[str], panels: Sequence[Panel], notes: Sequence[st
     lines = [line for note in notes for line in wrap(f"{note}.", int(13 * across))]
     below = 0.95 + 0.2 * len(lines)
     height = min(max(0.2 * len(layers), 1.4), 8.0)
-    figure = Figure(figsize=(across, below + height + 0.45))
+    tall = below + height + 0.75
+    figure = Figure(figsize=(across, tall))
+    figure.text(0.15 / across, 1 - 0.2 / tall, heading, color=INK, fontsize=11, va="center")
     named = range(0, len(layers), math.ceil(len(layers) / MOST_NAMED))
     for place, panel in enumerate(panels):
         axes = axes_at(figure, left + place * (width + gap), below, width, height)
         _draw(axes, panel)
         axes.set_title(panel.title, y=1.0)
-        axes.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks], fontsize=8)
+        ticks = legible_ticks(panel, width)
+        axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks], fontsize=8)
         axes.set_xlabel(panel.below)
         texts = [f"{names[k]}  {k + 1}" for k in named] if place == 0 else []
         axes.set_yticks([k + 0.5 for k in named] if place == 0 else [], texts, fontsize=8)
@@ -141,7 +156,7 @@ def heat_maps(layers: Sequence[str], panels: Sequence[Panel], notes: Sequence[st
         axes.spines[:].set_visible(False)
         _key(axes_at(figure, left + place * (width + gap), below - 0.62, width, 0.1), panel)
     for number, line in enumerate(lines):
-        y = (0.2 * (len(lines) - number) - 0.05) / (below + height + 0.45)
+        y = (0.2 * (len(lines) - number) - 0.05) / tall
         figure.text(0.15 / across, y, line, color=WRONG, fontsize=9, va="center")
     return figure
 
