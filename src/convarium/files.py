@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -89,6 +90,15 @@ def appearing(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(temporary)
         raise
+
+
+def require_room(word: str, path: Path) -> None:
+    """Raise ConfigError, which begins with `word`, unless a file can be made in the folder of `path`."""
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{word}: cannot be written: {error.strerror}") from error
 
 
 def remove(path: Path) -> None:

@@ -48,6 +48,7 @@ def test_pictures_are_written_and_names_hide_neither_names_nor_points(tmp_path: 
             "multiply_adds": 10**9 + k,
             "top1_error": None,
             "top5_error": 5.0,
+            "errors_on": "imagenet",
         }
         for k in range(8)
     ]

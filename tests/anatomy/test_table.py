@@ -105,11 +105,31 @@ def test_a_narrow_terminal_gets_rounded_numbers_and_a_wide_one_all_digits() -> N
     assert "1,849,688,064 ████" in wide
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "inception_v1", "alexnet"])
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "inception_v1", "alexnet", "alexnet_one_tower"])
 def test_tables_fit_into_80_columns(name: str) -> None:
     text = as_text([name], sheet(name), 80, colored=False)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
+    assert all(row["name"] in text for row in sheet(name).rows)  # each in one line
+
+
+def test_a_narrow_terminal_lacks_the_least_columns_and_says_so() -> None:
+    text = as_text(["b0"], sheet("efficientnet_b0"), 80, colored=False)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(row["name"] in text for row in sheet("efficientnet_b0").rows)
+    assert "Left out for want of room: kept; a wider terminal or format=csv has them." in text
+    each = as_text(["b0"], sheet("efficientnet_b0", "layers"), 80, colored=False)
+    assert max(map(len, each.splitlines())) <= 80
+    assert "Left out" not in as_text(["b0"], sheet("efficientnet_b0"), 140, colored=False)
+
+
+def test_names_break_at_their_dots_and_a_depth_is_written_out() -> None:
+    table = Sheet(
+        (Column("name", "layer"), Column("n", "depth", is_number=True, is_exact=True)),
+        [{"name": "stages.10.excite", "n": 1202}],
+    )
+    lines = as_text(["x"], table, 16, colored=False).splitlines()
+    assert [line.split() for line in lines[2:]] == [["stages.10.", "1202"], ["excite"]]
 
 
 def test_files_hold_what_the_table_holds() -> None:

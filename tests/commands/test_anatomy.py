@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from archs.catalog import stated
+from convarium.config.catalog import architectures, members
 
 Convarium = Callable[..., Any]
 
@@ -22,7 +23,8 @@ def test_a_network_is_shown_as_published_unless_words_say_otherwise(convarium: C
     small = json.loads(
         convarium("anatomy", "arch=resnet20", "memory=false", "norm=none", "data.image_size=16", "--json").out
     )
-    assert small["title"][0] == "ResNet-20: 3x16x16, 10 classes (as the words say)"
+    assert small["title"][0] == "resnet20: 3x16x16, 10 classes (changed: norm=none)"
+    assert "; the paper's ResNet-20 (He et al. 2015), at 3x32x32, 10 classes: parameters 0.27 M" in small["title"][1]
     assert small["total"]["parameters"] < 269_722
     assert small["total"]["multiply_adds"] < 40_551_040
     digits = json.loads(convarium("anatomy", "arch=resnet20", "memory=false", "data=mnist", "--json").out)
@@ -50,6 +52,34 @@ def test_networks_side_by_side_are_a_table_and_a_picture(convarium: Convarium, t
     assert (tmp_path / "a.png").is_file()
     assert rows[1]["depth"] == "20"
     assert not (tmp_path / "anatomy.png").exists()
+
+
+def test_what_is_not_the_papers_network_does_not_stand_beside_its_numbers(convarium: Convarium, tmp_path: Path) -> None:
+    def title(*words: str) -> list[str]:
+        answer: list[str] = json.loads(convarium("anatomy", "memory=false", "--json", *words).out)["title"]
+        return answer
+
+    small = title("arch=alexnet", "data.image_size=32", "data.num_classes=10")
+    assert small[0] == "alexnet: 3x32x32, 10 classes (as the words say)"
+    assert "the paper's AlexNet (Krizhevsky et al. 2012), at 3x224x224, 1,000 classes: parameters 60 M" in small[1]
+    assert small[2] == "not the paper's stem but the small one: arch.stem=auto at up to 64 pixels"
+    other = title("arch=mlp", "arch.hidden=[50,20]")
+    assert other[0] == "mlp: 1x28x28, 10 classes (changed: arch.hidden=[50,20])"
+    assert not any("paper" in line for line in (*other, *title("arch=lenet5")))
+    answer = json.loads(convarium("anatomy", "arch=lenet5_1998,resnet20", "norm=batch", "--json").out)
+    assert [row["top1_error"] for row in answer["rows"]] == [None, None]
+    assert answer["notes"][-1] == "Not as published, so without the paper's errors: lenet5_1998, resnet20."
+
+
+def test_errors_stand_beside_the_data_set_they_are_of(convarium: Convarium) -> None:
+    rows = json.loads(convarium("anatomy", "arch=lenet5,lenet5_1998,resnet20,alexnet", "--json").out)["rows"]
+    assert [row["errors_on"] for row in rows] == [None, "mnist", "cifar10", "imagenet"]
+
+
+def test_every_published_error_names_its_data_set() -> None:
+    for name, one in architectures().items():
+        if one.published.top1_error or one.published.top5_error:
+            assert one.published.data_set(members("data")), name
 
 
 def test_a_page_is_whole_and_markdown_a_table(convarium: Convarium) -> None:
@@ -116,6 +146,9 @@ def test_a_picture_that_cannot_be_written_is_one_line(convarium: Convarium, word
         (["arch=mlp", "memory=false", "--effective"], "effective=true: mlp has no maps"),
         (["arch=lenet5,mlp", "figure=a.pdf"], "figure=a.pdf: accepted: a file NAME.png"),
         (["arch=lenet5,mlp", "figure=no/a.png"], "figure=no/a.png: no folder no"),
+        (["arch=lenet5,mlp", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written: "),
+        (["arch=lenet5", "--effective", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written: "),
+        (["arch=lenet5", "diagram=/proc/a.svg"], "diagram=/proc/a.svg: cannot be written: "),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(convarium: Convarium, words: list[str], error: str, tmp_path: Path) -> None:
@@ -132,7 +165,7 @@ def test_a_network_is_drawn_as_its_words_make_it(convarium: Convarium, tmp_path:
     )
     assert answer.out.splitlines()[-1] == "a.svg"
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert "LeNet-5, C3 dense: 1x32x32, 10 classes (as published)" in drawn
+    assert "lenet5: 1x32x32, 10 classes (changed: norm=batch)" in drawn
     assert drawn.count(">BatchNorm2d<") == 3
     assert "The same small window at all places" in drawn
     convarium("anatomy", "arch=lenet5", "diagram=b.svg", "memory=false")

@@ -24,6 +24,7 @@ def test_a_network_has_its_counts_its_papers_results_and_ours(page: str) -> None
     lenet, mlp = re.findall(r"<article.*?</article>", page)[:2]
     assert "61,706" in lenet
     assert "416,520" in lenet
+    assert re.search(r"depth</t\w><td[^>]*>5<", lenet)
     assert "0.93 %" in lenet
     assert "Here: MNIST, mean of 3 seeds" in lenet
     assert "3.05 %" in mlp
@@ -60,6 +61,11 @@ def test_measured_errors_are_those_of_the_readme() -> None:
 def test_a_place_that_is_none_is_refused(out: str) -> None:
     with pytest.raises(ConfigError, match=f"out={out}: expected a folder"):
         VERB([f"out={out}"])
+
+
+def test_a_place_that_takes_no_file_is_refused_before_anything_is_drawn() -> None:
+    with pytest.raises(ConfigError, match=r"out=/proc/a.html: cannot be written: "):
+        VERB(["out=/proc/a.html"])
 
 
 @pytest.mark.slow

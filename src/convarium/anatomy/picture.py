@@ -1,5 +1,6 @@
 """Networks as discs in a picture: the error against the operations, an area as large as the parameters."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import log10, sqrt
 from pathlib import Path
@@ -18,16 +19,21 @@ LETTER, LINE = 0.064, 0.15  # inches
 def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """Write a PNG of the rows of a comparison that have a published error; the path.
 
-    It is the top-5 error where each of these has one, else the top-1. Raises ValueError if none has an error.
+    It is the error, top-5 or top-1, on the data set for which most rows have it: errors on several are not to be
+    compared. The others are named below. Raises ValueError if none has an error.
     """
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
 
-    key = max(("top5_error", "top1_error"), key=lambda key: sum(row[key] is not None for row in rows))
-    known = sorted((row for row in rows if row[key] is not None), key=lambda row: -row["parameters"])
-    if not known:
+    each = Counter(
+        (key, row["errors_on"]) for key in ("top5_error", "top1_error") for row in rows if row[key] is not None
+    )
+    if not each:
         raise ValueError("no published error")
+    key, data = each.most_common(1)[0][0]
+    known = [row for row in rows if row[key] is not None and row["errors_on"] == data]
+    known.sort(key=lambda row: -row["parameters"])
     most = known[0]["parameters"]
     x = [log10(row["multiply_adds"]) for row in known]
     y = [row[key] for row in known]
@@ -52,7 +58,7 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         axes.set_yticks([(level - ends[1][0]) / (ends[1][1] - ends[1][0]) * PLOT[1] for level in levels])
         axes.set_yticklabels([f"{level:g}" for level in levels])
         axes.set_xlabel("multiply-adds of one image")
-        error = f"published {'top-5' if key == 'top5_error' else 'top-1'} error"
+        error = f"published {'top-5' if key == 'top5_error' else 'top-1'} error{f' on {data}' if data else ''}"
         axes.set_ylabel(f"{error}, %")
         for place, radius in zip(places, radii, strict=True):
             axes.add_patch(Ellipse(place, 2 * radius, 2 * radius, facecolor=TRAIN, alpha=0.45, edgecolor=TRAIN))
@@ -68,7 +74,7 @@ def draw_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
                 arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
             )  # fmt: skip
         axes.set_title("Error against operations; areas are parameters")
-        without = [str(row["name"]) for row in rows if row[key] is None]
+        without = [str(row["name"]) for row in rows if row not in known]
         if without:
             names = ", ".join(without[:8]) + (f" and {len(without) - 8} more" if len(without) > 8 else "")
             figure.text(0.02, 0.02, f"without a {error}: {names}", fontsize=7, color=QUIET)

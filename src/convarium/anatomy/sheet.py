@@ -27,6 +27,8 @@ class Column(NamedTuple):
     is_number: bool = False
     is_share: bool = False  # from 0 to 1, written in percent
     has_share: bool = False  # a bar shows `KEY_share` of the row
+    is_exact: bool = False  # never rounded
+    spared: int = 0  # left out for want of room; those with higher numbers later, those with 0 never
 
 
 class Sheet(NamedTuple):
@@ -39,32 +41,54 @@ class Sheet(NamedTuple):
 
 
 def as_text(title: Sequence[str], sheet: Sheet, width: int, *, colored: bool) -> str:
-    """For a terminal so many characters wide: numbers are written out where there is room, else rounded."""
+    """For a terminal so many characters wide: numbers are written out where there is room, else rounded; where there is
+    still too little, columns are left out, which is said, and last of all names take several lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=colored, highlight=False, emoji=False, markup=False)
+    console = Console(
+        file=stream, width=width, height=25, force_terminal=colored, highlight=False, emoji=False, markup=False
+    )
     for line in title:
         console.print(line)
     is_wide = width >= WIDE
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    rows = [*sheet.rows, *([sheet.total] if sheet.total else [])]
     columns = [column for column in sheet.columns if any(row.get(column.key) not in (None, "") for row in sheet.rows)]
+    cells = {
+        column.key: [
+            (_shown(column, row.get(column.key), is_wide), _bar(row.get(f"{column.key}_share"), is_wide))
+            if column.has_share
+            else (_shown(column, row.get(column.key), is_wide), "")
+            for row in rows
+        ]
+        for column in columns
+    }
+    headings = {
+        column.key: column.heading if is_wide else re.sub("[ -](?!\\d)", "\n", column.heading) for column in columns
+    }
+
+    def wide(column: Column) -> int:
+        return max(map(len, [*headings[column.key].split("\n"), *(text + bar for text, bar in cells[column.key])]))
+
+    left_out = []
+    for column in sorted((column for column in columns if column.spared), key=lambda column: column.spared):
+        if sum(map(wide, columns)) + len(columns) - 1 > width:
+            columns.remove(column)
+            left_out.append(column.heading)
+    room = width - sum(1 + wide(column) for column in columns[1:])
     for column in columns:
-        right, fixed = column.is_number or column.is_share, column.key != "name"
-        heading = column.heading if is_wide or not right else re.sub("[ -](?!\\d)", "\n", column.heading)
-        table.add_column(heading, justify="right" if right else "left", no_wrap=fixed or is_wide, overflow="fold")
-    for row in (*sheet.rows, *([sheet.total] if sheet.total else [])):
-        cells = []
-        for column in columns:
-            cell = Text(_shown(column, row.get(column.key), is_wide))
-            if column.has_share:
-                cell.append(_bar(row.get(f"{column.key}_share"), is_wide), "blue")
-            cells.append(cell)
-        table.add_row(*cells, style="bold" if row is sheet.total else None)
+        right = column.is_number or column.is_share
+        table.add_column(headings[column.key], justify="right" if right else "left", no_wrap=True)
+    for k, row in enumerate(rows):
+        texts = [Text.assemble(text, (bar, "blue")) for text, bar in (cells[column.key][k] for column in columns)]
+        texts[0] = Text(_broken(texts[0].plain, room))
+        table.add_row(*texts, style="bold" if row is sheet.total else None)
     console.print(table)
-    for note in sheet.notes:
+    more = f"Left out for want of room: {', '.join(left_out)}; a wider terminal or format=csv has them."
+    for note in (*sheet.notes, *([more] if left_out else [])):
         console.print(f"\n{note}", style="dim")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
@@ -114,8 +138,18 @@ def _shown(column: Column, value: Any, is_wide: bool) -> str:
     if column.is_share:
         return f"{100 * value:.0f}%"
     if column.is_number and isinstance(value, int):
-        return f"{value:,}" if is_wide else compact(value, "")
+        return f"{value:,}" if is_wide else str(value) if column.is_exact else compact(value, "")
     return str(value)
+
+
+def _broken(name: str, room: int) -> str:
+    """A name in lines of so many characters, which end after a dot, dash or underscore where one does."""
+    lines = [""]
+    for part in re.findall(r"[^._-]*[._-]?", name):
+        if lines[-1] and len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _bar(share: float | None, is_wide: bool) -> str:

@@ -19,12 +19,12 @@ WEIGHTED = {"conv", "depthwise_conv", "linear"}
 COLUMNS = (
     Column("name", "layer"),
     Column("kind", "kind"),
-    Column("window", "k/s/p"),
+    Column("window", "k/s/p", spared=3),
     Column("output", "output"),
     Column("parameters", "params", is_number=True, has_share=True),
     Column("multiply_adds", "mult-adds", is_number=True, has_share=True),
-    Column("forward_bytes", "bytes out", is_number=True, has_share=True),
-    Column("kept_bytes", "kept", is_number=True),
+    Column("forward_bytes", "bytes out", is_number=True, has_share=True, spared=2),
+    Column("kept_bytes", "kept", is_number=True, spared=1),
     Column("field", "sees"),
 )
 LEGEND = (
@@ -160,28 +160,29 @@ def _window(window: Window) -> str:
 
 SIDE_BY_SIDE = (
     Column("name", "network"),
-    Column("image_size", "px", is_number=True),
+    Column("image_size", "px", is_number=True, is_exact=True),
     Column("parameters", "params", is_number=True),
     Column("multiply_adds", "mult-adds", is_number=True),
     Column("forward_bytes", "bytes out", is_number=True),
-    Column("depth", "depth", is_number=True),
+    Column("depth", "depth", is_number=True, is_exact=True),
     Column("field", "sees", is_number=True),
     Column("top1_error", "top-1", is_number=True),
     Column("top5_error", "top-5", is_number=True),
-    Column("linear_parameters", "in fc", is_share=True),
-    Column("early_parameters", "early params", is_share=True),
-    Column("early_bytes", "early bytes", is_share=True),
+    Column("errors_on", "errors on"),
+    Column("linear_parameters", "in fc", is_share=True, spared=3),
+    Column("early_parameters", "early params", is_share=True, spared=1),
+    Column("early_bytes", "early bytes", is_share=True, spared=2),
 )
 SIDE_LEGEND = (
     "px: side of the image. bytes out: maps of one image in float32. depth: layers with weights on the longest path,"
     " gates included. sees: pixels that a unit of the last maps sees, before a mean of all. top-1, top-5: the paper's"
-    " error in %. in fc: share of the parameters in fully connected layers. early: share of parameters, and of bytes,"
+    " error in %, on the data set beside it. in fc: share of the parameters in fully connected layers. early: share of parameters, and of bytes,"
     " in the first half of the layers with weights."
 )
 
 
 def side_by_side(name: str, layers: Sequence[Layer], image: Sequence[int], errors: dict[str, Any]) -> dict[str, Any]:
-    """The row of a network in a comparison; errors: the published ones by their columns."""
+    """The row of a network in a comparison; errors: the published ones by their columns, and on which data set."""
     main = [layer for layer in layers if not layer.is_auxiliary]
     total = totals(layers, image)
     parameters = total.parameters or 1

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convarium.anatomy.diagram import KINDS as DIAGRAMS
 from convarium.commands.words import TRUE_OR_FALSE, Option, Verb, Words, require
-from convarium.config.catalog import Architecture, architectures, members
+from convarium.config.catalog import Architecture, Published, architectures, members
 from convarium.config.compose import Conf
 from convarium.config.keys import NETWORK, TRAINING, has_part, names_with
 from convarium.config.overrides import keys_of, readable
 from convarium.errors import ConfigError
-from convarium.files import appearing, writing
+from convarium.files import appearing, require_room, writing
 from convarium.progress_bar import Progress, doing
+from convarium.sizes import takes_small_stem
 from convarium.wording import file_size, nearest
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Shown(NamedTuple):
     name: str
     config: dict[str, Any]
     stated: Architecture | None
-    as_published: bool  # at its published size, channels and classes
+    changed: list[str]  # words by which it differs from its yaml's own: arch.hidden=[50], norm=group
     layers: "tuple[Layer, ...]"
     net: "nn.Module"  # without values
     run: Path | None = None
@@ -45,6 +46,15 @@ class Shown(NamedTuple):
     def image(self) -> tuple[int, int, int]:
         data = self.config["data"]
         return int(data["channels"]), int(data["image_size"]), int(data["image_size"])
+
+    @property
+    def at(self) -> str:
+        return _at(*self.image[:2], int(self.config["data"]["num_classes"]))
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the paper's numbers are of this network, at this size and with these classes."""
+        return self.stated is not None and not self.changed and self.at == _published_at(self.stated)
 
 
 def run(words: Words) -> None:
@@ -131,6 +141,8 @@ def _check_pictures(words: Words) -> None:
             raise ConfigError(f"{option}={path}: accepted: a file {', '.join(f'NAME.{kind}' for kind in kinds)}")
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"{option}={path}: no folder {path.parent}")
+        if option in words.options or (option == "figure" and words.value("effective") == "true"):
+            require_room(f"{option}={path}", path)
 
 
 def _traced(name: str, others: Sequence[str], conf: Conf) -> Shown:
@@ -149,7 +161,8 @@ def _traced(name: str, others: Sequence[str], conf: Conf) -> Shown:
         published = [f"data.{key}={getattr(stated, key)}" for key in keys if f"data.{key}" not in typed]
     composed = adapt_to_weights(conf, conf.compose([f"arch={name}", *words, *published], to_train=False))
     config, net = composed.config, without_values(composed.config)
-    shown = Shown(name, config, stated, len(published) == 3, (), net)
+    changed = _changed(name, config, conf) if others else []
+    shown = Shown(name, config, stated, changed, (), net)
     try:
         return shown._replace(layers=trace(net, shown.image))
     except (RuntimeError, ValueError):
@@ -166,31 +179,41 @@ def _of_run(folder: Path) -> Shown:
 
     config = read_config(RunDirectory.open(folder))
     net, name = without_values(config), config["choices"]["arch"]
-    shown = Shown(name, config, architectures().get(name), False, (), net, folder)
+    stated = architectures().get(name)
+    shown = Shown(name, config, stated, _changed(name, config, Conf()) if stated else [], (), net, folder)
     return shown._replace(layers=trace(net, shown.image))
+
+
+def _changed(name: str, config: dict[str, Any], conf: Conf) -> list[str]:
+    """The words by which a network differs from its yaml's own; size, channels, classes and initial values aside."""
+    own, arch = conf.compose([f"arch={name}"], to_train=False).config["arch"], config["arch"]
+    shape = ("parts", "in_channels", "num_classes", "image_size")
+    words = [f"arch.{key}={value}" for key, value in arch.items() if key not in shape and value != own.get(key)]
+    for key, value in arch.get("parts", {}).items():
+        if key != "init" and value != own["parts"].get(key):
+            words.append(f"{key}={config['choices'].get(key, value)}")
+    return [word.replace(", ", ",") for word in words]
 
 
 def _described(shown: Shown, words: Words) -> tuple[list[str], "Sheet"]:
     """What is said of one network above its table, and the table."""
     from convarium.anatomy.table import sheet_of, totals
 
-    level, stated = words.value("level"), shown.stated
+    level = words.value("level")
     sheet = sheet_of(shown.net, shown.layers, shown.image, level)
     total = totals(shown.layers, shown.image)
-    size = "x".join(map(str, shown.image))
-    how = "as published" if shown.as_published else f"of {shown.run}" if shown.run else "as the words say"
-    title = [f"{stated.title if stated else shown.name}: {size}, {_classes(shown)} ({how})"]
-    if stated:
-        paper = stated.published
-        said = [f"{total.parameters:,} parameters", f"{total.multiply_adds:,} multiply-adds"]
-        of_paper = [
-            f"{what} {value}"
-            for what, value in (("parameters", paper.parameters), ("multiply-adds", paper.multiply_adds))
-            if value
-        ]
-        whose = f"{stated.authors} {stated.year}"
-        title.append(f"ours: {', '.join(said)}; the paper's ({whose}): {', '.join(of_paper) or 'not given'}")
-        title += [f"often misquoted: {stated.misquoted}"] if stated.misquoted else []
+    how = [f"of {shown.run}"] if shown.run else ["as published"] if shown.as_published else []
+    how += [f"changed: {' '.join(shown.changed)}"] if shown.changed else []
+    name = shown.stated.title if shown.stated and shown.as_published else shown.name
+    ours = f"ours: {total.parameters:,} parameters, {total.multiply_adds:,} multiply-adds"
+    title = [f"{name}: {shown.at} ({'; '.join(how) or 'as the words say'})", ours + _papers(shown)]
+    if shown.as_published and shown.stated and shown.stated.misquoted:
+        title.append(f"often misquoted: {shown.stated.misquoted}")
+    if takes_small_stem(shown.config["arch"].get("stem", "paper"), shown.image[1]):
+        stem = shown.config["arch"]["stem"]
+        title.append(
+            f"not the paper's stem but the small one: arch.stem={stem}{' at up to 64 pixels' * (stem == 'auto')}"
+        )
     title.append(
         f"maps of one image: {total.forward_bytes // 4:,} numbers, {total.forward_bytes / 1e6:.2f} MB of single"
         f" precision; kept for the backward pass {total.kept_bytes / 1e6:.2f} MB"
@@ -207,9 +230,25 @@ def _described(shown: Shown, words: Words) -> tuple[list[str], "Sheet"]:
     return title, sheet
 
 
-def _classes(shown: Shown) -> str:
-    number = int(shown.config["data"]["num_classes"])
-    return f"{number:,} class{'es' * (number != 1)}"
+def _papers(shown: Shown) -> str:
+    """What the paper counts, and of what, where that is not what is shown; empty if it does not say, and where keys of
+    the architecture make it another network."""
+    stated = shown.stated
+    if stated is None or any(word.startswith("arch.") for word in shown.changed):
+        return ""
+    counts = {"parameters": stated.published.parameters, "multiply-adds": stated.published.multiply_adds}
+    said = ", ".join(f"{what} {value}" for what, value in counts.items() if value)
+    whose = f"{stated.authors} {stated.year}"
+    of = f"({whose})" if shown.as_published else f"{stated.title} ({whose}), at {_published_at(stated)}"
+    return f"; the paper's {of}: {said}" if said else ""
+
+
+def _at(channels: int, size: int, classes: int) -> str:
+    return f"{channels}x{size}x{size}, {classes:,} class{'es' * (classes != 1)}"
+
+
+def _published_at(stated: Architecture) -> str:
+    return _at(stated.channels, stated.image_size, stated.num_classes)
 
 
 def _memory_lines(config: dict[str, Any]) -> list[str]:
@@ -261,16 +300,20 @@ def _compared(shown: Sequence[Shown]) -> tuple[list[str], "Sheet"]:
     from convarium.anatomy.sheet import Sheet
     from convarium.anatomy.table import SIDE_BY_SIDE, SIDE_LEGEND, side_by_side
 
-    rows = []
+    rows, data = [], list(members("data"))
     for one in shown:
-        published = one.stated.published if one.stated else None
+        published = one.stated.published if one.stated and one.as_published else Published()
         errors = {
-            key: float(value) if (value := getattr(published, key, None)) else None
-            for key in ("top1_error", "top5_error")
+            key: float(value) if (value := getattr(published, key)) else None for key in ("top1_error", "top5_error")
         }
-        rows.append(side_by_side(one.name, one.layers, one.image, errors))
-    how = "as published" if all(one.as_published for one in shown) else "as the words say"
-    return [f"{len(shown)} networks, {how}"], Sheet(SIDE_BY_SIDE, rows, None, [SIDE_LEGEND])
+        errors_on = published.data_set(data) if any(errors.values()) else None
+        rows.append(side_by_side(one.name, one.layers, one.image, {**errors, "errors_on": errors_on}))
+    changed = [one.name for one in shown if not one.as_published]
+    how = "as the words say" if changed else "as published"
+    notes = [SIDE_LEGEND]
+    if changed:
+        notes.append(f"Not as published, so without the paper's errors: {', '.join(changed)}.")
+    return [f"{len(shown)} networks, {how}"], Sheet(SIDE_BY_SIDE, rows, None, notes)
 
 
 def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: Words) -> list[Path]:

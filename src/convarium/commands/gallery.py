@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from convarium.commands.words import Option, Verb, Words
 from convarium.config.catalog import Architecture, architectures
 from convarium.errors import ConfigError
-from convarium.files import write_atomically, writing
+from convarium.files import require_room, write_atomically, writing
 from convarium.progress_bar import Progress, doing
 from convarium.wording import counted, file_size
 
@@ -20,6 +20,7 @@ def run(words: Words) -> None:
     path = out / "gallery.html" if out.is_dir() else out
     if path.suffix != ".html" or not path.parent.is_dir():
         raise ConfigError(f"out={out}: expected a folder that exists, or the name of a file in one that ends in .html")
+    require_room(f"out={out}", path)
     with doing("load torch"):
         from convarium.anatomy.gallery import gallery
 
@@ -37,6 +38,7 @@ def run(words: Words) -> None:
 
 def _entry(name: str, stated: Architecture) -> "Entry":
     from convarium.anatomy.gallery import Entry
+    from convarium.anatomy.table import depth
     from convarium.anatomy.trace import trace
     from convarium.config.compose import Conf
     from convarium.run.preflight import without_values
@@ -50,7 +52,7 @@ def _entry(name: str, stated: Architecture) -> "Entry":
     figures = [
         ["weights", f"{stated.parameters:,}", paper.parameters or ""],
         ["multiply-adds", f"{stated.multiply_adds or 0:,}", paper.multiply_adds or ""],
-        ["layers with weights", str(sum(layer.macs > 0 and not layer.is_auxiliary for layer in layers)), ""],
+        ["depth", str(depth(layers)), ""],
     ]
     for layer in [layer for layer in layers if layer.window and not layer.is_auxiliary][-1:]:
         rows, columns = layer.field

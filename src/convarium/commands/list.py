@@ -75,7 +75,9 @@ def table(stated: Mapping[str, Architecture], width: int | None = None) -> str:
         for name, network in networks:
             numbers, protocol = _line(rows[name], widths, gap), network.published.protocol or ""
             if beside:
-                first, *others = wrap(protocol, width - before) if width and protocol else [protocol]
+                first, *others = (
+                    wrap(protocol, width - before, break_on_hyphens=False) if width and protocol else [protocol]
+                )
                 lines += [numbers + gap + first, *(" " * before + text for text in others)]
             else:
                 lines += [numbers, *wrap(protocol, width or 0, initial_indent=INDENT, subsequent_indent=INDENT)]

@@ -1,10 +1,12 @@
 """What conf/ has to offer, read as plain files: neither Hydra nor torch is needed to list it."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from convarium.config.trust import trust
+from convarium.wording import plain
 
 
 def conf_dir() -> Path:
@@ -60,6 +62,12 @@ class Published(NamedTuple):
     top1_error: str | None = None
     top5_error: str | None = None
     protocol: str | None = None
+
+    def data_set(self, among: Iterable[str]) -> str | None:
+        """Which of these data sets, by their names here, the protocol names: the longest, as imagenette has imagenet
+        in it; None if none."""
+        named = [name for name in among if plain(name) in plain(self.protocol or "")]
+        return max(named, key=len, default=None)
 
 
 class Architecture(NamedTuple):
