@@ -94,11 +94,8 @@ def appearing(path: Path) -> Iterator[Path]:
 
 def require_room(word: str, path: Path) -> None:
     """Raise ConfigError, which begins with `word`, unless a file can be made in the folder of `path`."""
-    try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{word}: cannot be written: {error.strerror}") from error
+    with writing(word), tempfile.TemporaryFile(dir=path.absolute().parent):
+        pass
 
 
 def remove(path: Path) -> None:

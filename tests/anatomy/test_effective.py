@@ -7,9 +7,9 @@ from PIL import Image
 from torch import nn
 
 from archs.networks import make
-from convarium.anatomy.effective import draw_effective, measure
+from convarium.anatomy.effective import Effective, draw_effective, measure
 from convarium.anatomy.picture import LETTER, LINE, _free, draw_errors
-from convarium.anatomy.trace import trace
+from convarium.anatomy.trace import Span, trace
 
 
 def test_nothing_outside_the_theoretical_field_matters_and_all_of_one_layer_does() -> None:
@@ -36,9 +36,17 @@ def test_the_field_of_a_linear_chain_is_that_of_its_kernels_folded() -> None:
     assert field.field[0].size == 7
 
 
+def test_a_field_larger_than_the_image_is_said() -> None:
+    small, large = (Effective("c", (Span(0, last),) * 2, (0, 0), torch.eye(4)) for last in (3, 4))
+    assert small.said == ("theoretical 4x4", "measured 2x2")
+    assert large.said == ("theoretical 5x5, larger than the image", "measured 2x2")
+
+
 def test_pictures_are_written_and_names_hide_neither_names_nor_points(tmp_path: Path) -> None:
     net = make("lenet5")
-    path = draw_effective(measure(net, trace(net, (1, 32, 32)), (1, 32, 32)), "lenet5", (1, 32, 32), tmp_path / "a.png")
+    path = draw_effective(
+        measure(net, trace(net, (1, 32, 32)), (1, 32, 32)), "lenet5", "initial", (1, 32, 32), tmp_path / "a.png"
+    )
     with Image.open(path) as image:
         assert image.size[0] > 600
     rows = [

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,12 @@ def test_effective_receptive_fields_are_drawn(convarium: Convarium, tmp_path: Pa
     answer = convarium("anatomy", "arch=lenet5", "memory=false", "--effective", "seed=3")
     assert answer.code == 0
     assert answer.out.rstrip().endswith("lenet5-effective.png")
+    assert "receptive fields of units in the middle, weights: initial, not trained, seed=3" in answer.out
+    assert re.search(r"\n  c1.activation: theoretical 5x5, measured [1-5]x[1-5]\n", answer.out)
+    found = json.loads(convarium("anatomy", "arch=lenet5", "memory=false", "--effective", "seed=3", "--json").out)
+    first = found["effective"]["fields"][0]
+    assert (first["layer"], first["theoretical"]) == ("c1.activation", [5, 5])
+    assert 0 < first["measured"] <= 5
     assert (tmp_path / "lenet5-effective.png").is_file()
 
 
@@ -136,6 +143,8 @@ def test_a_picture_that_cannot_be_written_is_one_line(convarium: Convarium, word
         (["arch=lenet5", "nor=batch"], "nor: has no part in the anatomy; did you mean 'norm'?"),
         (["arch=lenet5", "norm=bach"], "norm=bach: unknown; did you mean 'batch'?"),
         (["arch=vgg16", "data.image_size=8"], "data.image_size=8: too small"),
+        (["arch=lenet5", "optimizer.lr=3"], "optimizer.lr: has no part in the anatomy"),
+        (["arch=lenet5", "--effectiv"], "--effectiv: unknown option; did you mean '--effective'? Accepted: --memory, "),
         (["arch=lenet5", "seed=1"], "seed: has a part in effective=true only"),
         (
             ["arch=lenet5,mlp", "batch_size=8"],
@@ -146,9 +155,9 @@ def test_a_picture_that_cannot_be_written_is_one_line(convarium: Convarium, word
         (["arch=mlp", "memory=false", "--effective"], "effective=true: mlp has no maps"),
         (["arch=lenet5,mlp", "figure=a.pdf"], "figure=a.pdf: accepted: a file NAME.png"),
         (["arch=lenet5,mlp", "figure=no/a.png"], "figure=no/a.png: no folder no"),
-        (["arch=lenet5,mlp", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written: "),
-        (["arch=lenet5", "--effective", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written: "),
-        (["arch=lenet5", "diagram=/proc/a.svg"], "diagram=/proc/a.svg: cannot be written: "),
+        (["arch=lenet5,mlp", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written ("),
+        (["arch=lenet5", "--effective", "figure=/proc/a.png"], "figure=/proc/a.png: cannot be written ("),
+        (["arch=lenet5", "diagram=/proc/a.svg"], "diagram=/proc/a.svg: cannot be written ("),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(convarium: Convarium, words: list[str], error: str, tmp_path: Path) -> None:

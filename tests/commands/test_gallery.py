@@ -64,7 +64,7 @@ def test_a_place_that_is_none_is_refused(out: str) -> None:
 
 
 def test_a_place_that_takes_no_file_is_refused_before_anything_is_drawn() -> None:
-    with pytest.raises(ConfigError, match=r"out=/proc/a.html: cannot be written: "):
+    with pytest.raises(ConfigError, match=r"out=/proc/a.html: cannot be written "):
         VERB(["out=/proc/a.html"])
 
 

@@ -71,7 +71,7 @@ def test_an_option_may_be_written_with_dashes() -> None:
     [
         (["weights=bets"], "weights=bets: unknown; did you mean 'best'? One of: best, last"),
         (["outptu=a"], "outptu: not accepted; did you mean 'output'? One of: weights, output, format"),
-        (["--fast"], "--fast: unknown option; accepted: --json, --help"),
+        (["--fast"], "--fast: unknown option. Accepted: --json, --help"),
         (["run", "other"], "other: one too many; usage: convarium try RUN [key=value ...]"),
     ],
 )

@@ -229,7 +229,7 @@ VERBS = [
     Wrong("evaluate run", "run:", lambda cwd: (cwd / "run").mkdir()),
     Wrong("predict run", "no images given", a_run),
     Wrong("predict run nothing.png", "nothing.png: no such image", a_run),
-    Wrong("export run --fast", "--fast: unknown option; accepted: --json", a_run),
+    Wrong("export run --fast", "--fast: unknown option. Accepted: --normalize, --help", a_run),
     Wrong("list archs", "archs: unknown group; did you mean 'arch'?"),
     Wrong("data fetch mnits", "mnits: unknown dataset; did you mean 'mnist'?"),
     Wrong("data", "usage: convarium data fetch|check|show|pack"),

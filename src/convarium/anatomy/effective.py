@@ -29,10 +29,27 @@ class Effective(NamedTuple):
     gradient: Tensor  # (H, W): of the unit's sum over channels, its absolute value averaged over images and channels
 
     @property
+    def theoretical(self) -> tuple[int, int]:
+        """Rows and columns of the receptive field."""
+        return self.field[0].size, self.field[1].size
+
+    @property
+    def is_larger(self) -> bool:
+        """Whether the receptive field is larger than the image."""
+        return any(size > side for size, side in zip(self.theoretical, self.gradient.shape, strict=True))
+
+    @property
     def size(self) -> float:
         """The side of a square of as many pixels as matter at least 5 % as much as the one that matters most."""
         most = self.gradient.max()
         return sqrt(int((self.gradient >= MATTERS * most).sum())) if most > 0 else 0.0
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """Both sizes in words: the theoretical, the measured."""
+        rows, columns = self.theoretical
+        more = ", larger than the image" if self.is_larger else ""
+        return f"theoretical {rows}x{columns}{more}", f"measured {self.size:.0f}x{self.size:.0f}"
 
 
 def chosen(net: nn.Module, layers: Sequence[Layer]) -> list[Layer]:
@@ -75,21 +92,27 @@ def measure(net: nn.Module, layers: Sequence[Layer], image: tuple[int, int, int]
     return [Effective(layer.name, layer.field, units[layer.name], sums[layer.name]) for layer in wanted]
 
 
-def draw_effective(fields: Sequence[Effective], name: str, image: tuple[int, int, int], path: Path) -> Path:
-    """Write a PNG of fields, each with the square that its unit could see; the path."""
+def draw_effective(
+    fields: Sequence[Effective], name: str, weights: str, image: tuple[int, int, int], path: Path
+) -> Path:
+    """Write a PNG of fields, each with the square that its unit could see; the path. weights: which they are."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
 
     across, side, gap = min(3, max(2, len(fields))), 2.6, 0.35
     down = -(-len(fields) // across)
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        size = (gap + across * (side + gap), 0.5 + down * (side + 0.7))
+        size = (gap + across * (side + gap), 0.95 + down * (side + 0.8))
         figure = Figure(size)
         figure.text(gap / size[0], 1 - 0.3 / size[1], f"{name}: what a unit in the middle sees", weight="bold", size=12)
+        figure.text(gap / size[0], 1 - 0.52 / size[1], f"weights: {weights}", size=8, color=QUIET)
+        key = Line2D([], [], color=WRONG, label="theoretical receptive field; the darker a pixel, the more it matters")
+        figure.legend(handles=[key], loc=(gap / size[0], 1 - 0.78 / size[1]), fontsize=8, borderpad=0, borderaxespad=0)
         for k, field in enumerate(fields):
             row, column = divmod(k, across)
-            below = size[1] - 0.4 - (row + 1) * (side + 0.7)
+            below = size[1] - 0.8 - (row + 1) * (side + 0.8)
             axes = axes_at(figure, gap + column * (side + gap), below, side, side)
             shown = field.gradient / field.gradient.max().clamp(min=1e-30)
             axes.imshow(shown.sqrt().numpy(), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
@@ -101,9 +124,8 @@ def draw_effective(fields: Sequence[Effective], name: str, image: tuple[int, int
             axes.spines[:].set_visible(True)
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(field.layer, fontsize=9, color=INK, pad=16)
-            text = f"could {wide} x {high}, does {field.size:.0f} x {field.size:.0f}"
-            axes.text(0, 1.02, text, transform=axes.transAxes, fontsize=8, color=QUIET, va="bottom")
+            axes.set_title(field.layer, fontsize=9, color=INK, pad=26)
+            axes.text(0, 1.02, "\n".join(field.said), transform=axes.transAxes, fontsize=8, color=QUIET, va="bottom")
         with appearing(path) as temporary:
             save_png(figure, temporary, 150)
     return path

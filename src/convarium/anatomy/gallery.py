@@ -82,7 +82,7 @@ def gallery(entries: Sequence[Entry]) -> str:
     body = (
         f"<h1>The gallery: {len(entries)} networks</h1>"
         "<p>Each at the size of its paper, drawn and counted from the network itself; how an error was measured stands "
-        "below it. Depth is the number of layers with weights on the longest path; no count has auxiliary classifiers.</p>"
+        "below it. Depth counts the layers with weights on the longest path; no count has auxiliary classifiers.</p>"
         '<p id="search" hidden><label for="find">Find a network: </label><input id="find" type="search"> '
         f'<span id="count" role="status">{len(entries)} of {len(entries)}</span></p>'
         f'<nav aria-label="networks"><ul>{listed}</ul></nav>'

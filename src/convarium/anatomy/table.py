@@ -176,8 +176,8 @@ SIDE_BY_SIDE = (
 SIDE_LEGEND = (
     "px: side of the image. bytes out: maps of one image in float32. depth: layers with weights on the longest path,"
     " gates included. sees: pixels that a unit of the last maps sees, before a mean of all. top-1, top-5: the paper's"
-    " error in %, on the data set beside it. in fc: share of the parameters in fully connected layers. early: share of parameters, and of bytes,"
-    " in the first half of the layers with weights."
+    " error in %, on the data set beside it. in fc: share of the parameters in fully connected layers. early: share of"
+    " parameters, and of bytes, in the first half of the layers with weights."
 )
 
 

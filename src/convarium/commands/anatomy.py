@@ -22,10 +22,12 @@ from convarium.wording import file_size, nearest
 if TYPE_CHECKING:
     from torch import nn
 
+    from convarium.anatomy.effective import Effective
     from convarium.anatomy.sheet import Sheet
     from convarium.anatomy.trace import Layer
 
 OF_STEP = ("batch_size", "optimizer", "loss", "decay")  # these matter to the memory of a training step
+OF_RESULT = ("optimizer.lr", "optimizer.weight_decay")  # these to no figure that is shown
 OF_VALUES = ("weights", "init", "seed")  # these to effective receptive fields
 OF_NETWORK = (*(name for name in names_with(NETWORK) if name not in (*OF_STEP, *OF_VALUES)), "dropout", "data")
 ACCEPTED = (*OF_NETWORK, *OF_STEP, *OF_VALUES)
@@ -63,6 +65,7 @@ def run(words: Words) -> None:
     names, others = _names(words, folder)
     _check_pictures(words)
     with doing("load torch"):
+        from convarium.anatomy import effective
         from convarium.anatomy import sheet as formats
 
     conf = Conf()
@@ -78,7 +81,17 @@ def run(words: Words) -> None:
                 shown.append(_traced(name, others, conf))
                 progress.advance(note=name)
         title, sheet = _compared(shown)
-    drawn = _draw(shown, title, sheet, words)
+    fields, drawn = [], list[Path]()
+    if words.value("effective") == "true":
+        weights = _weights(shown[0])
+        fields = _fields(shown[0])
+        title.append(f"receptive fields of units in the middle, weights: {weights}")
+        title += [f"  {field.layer}: {', '.join(field.said)}" for field in fields]
+        own = f"{Path(shown[0].name).name}-effective.png"  # a name may be that of a file in a folder
+        path = Path(words.options.get("figure", own))
+        with writing(f"figure={path}"):
+            drawn = [effective.draw_effective(fields, shown[0].name, weights, shown[0].image, path)]
+    drawn = _draw(shown, title, sheet, words) + drawn
     format = words.value("format")
     if format == "text":
         is_terminal = sys.stdout.isatty()
@@ -88,6 +101,11 @@ def run(words: Words) -> None:
         print(formats.as_csv(sheet))
     elif format == "json":
         answer = {"title": title, "rows": sheet.rows, "total": sheet.total, "notes": sheet.notes}
+        if fields:
+            answer["effective"] = {
+                "weights": weights,
+                "fields": [{"layer": f.layer, "theoretical": f.theoretical, "measured": f.size} for f in fields],
+            }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     elif format == "md":
         print(formats.as_markdown(title, sheet))
@@ -121,7 +139,7 @@ def _names(words: Words, folder: Path | None) -> tuple[list[str], list[str]]:
     has_step = not several and words.value("memory") == "true"
     for key in keys_of(readable(others)):
         group = key.partition(".")[0]
-        if group not in ACCEPTED or has_part(key, TRAINING):
+        if group not in ACCEPTED or has_part(key, TRAINING) or key in OF_RESULT:
             raise ConfigError(
                 f"{key}: has no part in the anatomy{nearest(key, [*ACCEPTED, *VERB.options])}"
                 f" Accepted: {', '.join(ACCEPTED)}"
@@ -308,8 +326,8 @@ def _compared(shown: Sequence[Shown]) -> tuple[list[str], "Sheet"]:
         }
         errors_on = published.data_set(data) if any(errors.values()) else None
         rows.append(side_by_side(one.name, one.layers, one.image, {**errors, "errors_on": errors_on}))
-    changed = [one.name for one in shown if not one.as_published]
-    how = "as the words say" if changed else "as published"
+    changed = [one.name for one in shown if one.stated and not one.as_published]
+    how = "as published" if all(one.as_published for one in shown) else "as the words say"
     notes = [SIDE_LEGEND]
     if changed:
         notes.append(f"Not as published, so without the paper's errors: {', '.join(changed)}.")
@@ -339,26 +357,35 @@ def _draw(shown: Sequence[Shown], title: Sequence[str], sheet: "Sheet", words: W
             kind = path.suffix.removeprefix(".")
             draw(one.layers, one.image, file, kind=kind, title=title[0], level=level, explain=explain)
         drawn.append(path)
-    if words.value("effective") == "false":
-        return drawn
+    return drawn
+
+
+def _weights(shown: Shown) -> str:
+    """Whose values a network has whose receptive fields are measured."""
+    config = shown.config
+    if shown.run:
+        return f"trained, of {shown.run}"
+    return str(config["weights"]) if config["weights"] else f"initial, not trained, seed={config['seed']}"
+
+
+def _fields(shown: Shown) -> "list[Effective]":
+    """The receptive fields of a network with values. Raises ConfigError if it has no maps."""
     import torch
 
-    from convarium.anatomy.effective import draw_effective, measure
+    from convarium.anatomy.effective import measure
     from convarium.config.instantiate import build
     from convarium.run.pretrained import load_weights
     from convarium.trained.load import load_run
 
     with doing("measure the receptive fields"):
-        torch.manual_seed(one.config["seed"])
-        net = load_run(one.run) if one.run else build(one.config["arch"], "arch")
-        if one.config["weights"] and not one.run:
-            load_weights(net, one.config)
-        fields = measure(net, one.layers, one.image)
-        if not fields:
-            raise ConfigError(f"effective=true: {one.name} has no maps, whose units would see a part of the image")
-        path = Path(asked or f"{Path(one.name).name}-effective.png")  # a name may be that of a file in a folder
-        with writing(f"figure={path}"):
-            return [*drawn, draw_effective(fields, one.name, one.image, path)]
+        torch.manual_seed(shown.config["seed"])
+        net = load_run(shown.run) if shown.run else build(shown.config["arch"], "arch")
+        if shown.config["weights"] and not shown.run:
+            load_weights(net, shown.config)
+        fields = measure(net, shown.layers, shown.image)
+    if not fields:
+        raise ConfigError(f"effective=true: {shown.name} has no maps, whose units would see a part of the image")
+    return fields
 
 
 VERB = Verb(

@@ -97,6 +97,13 @@ class Verb:
         return " ".join(filter(None, ("convarium", self.name, self.positions, self.required)))
 
     @property
+    def flags(self) -> list[str]:
+        """What may be written alone, with dashes."""
+        alone = [f"--{name}" for name, option in self.options.items() if option.accepted == TRUE_OR_FALSE]
+        answers = ["--json"] if "json" in self.options.get("format", Option("")).accepted else []
+        return [*alone, *answers, "--help"]
+
+    @property
     def usage(self) -> str:
         return self.synopsis + (" [key=value ...]" if self.options or self.overrides else "")
 
@@ -124,7 +131,9 @@ class Verb:
             elif word.startswith("--") and equals and self.overrides:
                 word = undashed(word)
             elif word.startswith("-"):
-                raise ConfigError(f"{word}: unknown option; accepted: --json, --help")
+                raise ConfigError(
+                    f"{word}: unknown option{nearest(word, self.flags)} Accepted: {', '.join(self.flags)}"
+                )
             elif not PAIR.match(word) or exists(word):
                 (result.positions if self.positions else result.overrides).append(word)
                 continue
