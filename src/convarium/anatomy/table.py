@@ -19,7 +19,7 @@ WEIGHTED = {"conv", "depthwise_conv", "linear"}
 COLUMNS = (
     Column("name", "layer"),
     Column("kind", "kind"),
-    Column("window", "k/s/p", spared=3),
+    Column("window", "k/s/p"),
     Column("output", "output"),
     Column("parameters", "params", is_number=True, has_share=True),
     Column("multiply_adds", "mult-adds", is_number=True, has_share=True),
