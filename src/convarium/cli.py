@@ -164,7 +164,7 @@ def _actions(first: str) -> list[str]:
 
 
 def _load(name: str) -> "Verb":
-    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_').replace('-', '_')}").VERB
+    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '.').replace('-', '_')}").VERB
     return verb
 
 

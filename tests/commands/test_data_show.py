@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convarium.commands.data_show import VERB as show
+from convarium.commands.data.show import VERB as show
 from convarium.errors import ConfigError
 from convarium.observe import contact_sheet
 

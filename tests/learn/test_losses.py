@@ -160,9 +160,9 @@ def test_one_logit_is_no_posterior_of_classes(make: Make) -> None:
 def test_auxiliary_classifiers_count_by_their_weight(make: Make) -> None:
     logits, targets, _ = batch()
     loss = make(aux_weight=0.3)
-    weighed = loss(Outputs(logits, (2 * logits, logits + 1)), targets)
+    weighted = loss(Outputs(logits, (2 * logits, logits + 1)), targets)
     expected = loss(logits, targets) + 0.3 * (loss(2 * logits, targets) + loss(logits + 1, targets))
-    torch.testing.assert_close(weighed, expected)
+    torch.testing.assert_close(weighted, expected)
 
 
 @pytest.mark.parametrize("make", MAKERS)

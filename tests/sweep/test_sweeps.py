@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from convarium.commands.sweep_status import VERB as status
+from convarium.commands.sweep.status import VERB as status
 from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError, RunError
 from convarium.machine import available_cores

@@ -1,7 +1,7 @@
 """`convarium completion SHELL`: what makes a shell complete verbs, keys and answers at the Tab key. No torch here."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
@@ -67,6 +67,15 @@ def run(words: Words) -> None:
         print(word if goes_on else f"{word} ")
 
 
+def _verbs(folder: str = commands.__path__[0], first: str = "") -> Iterator[str]:
+    """Every verb: a file of the folder, those of two words in a folder of the first."""
+    for module in iter_modules([folder]):
+        if module.ispkg:
+            yield from _verbs(f"{folder}/{module.name}", f"{module.name} ")
+        elif module.name != "words":
+            yield first + module.name.replace("_", "-")
+
+
 def candidates(line: str) -> list[str]:
     """What the last word of a command line may become; one that ends in = or . goes on."""
     words = line.split()[1:]
@@ -75,8 +84,7 @@ def candidates(line: str) -> list[str]:
 
 
 def _offered(words: list[str], last: str) -> Iterable[str]:
-    files = [module.name for module in iter_modules(commands.__path__) if module.name != "words"]
-    verbs = [file.replace("_", "-" if file.endswith("_find") else " ") for file in files]  # lr-find, but data show
+    verbs = list(_verbs())
     name = next((name for name in verbs if words[: name.count(" ") + 1] == name.split()), None)
     if name is None:
         after = f"{words[0]} " if words else ""
@@ -87,7 +95,7 @@ def _offered(words: list[str], last: str) -> Iterable[str]:
         if words and words[-1] in FLAGS and FLAGS[words[-1]] is not None:
             return FLAGS[words[-1]] or ()
         return ["--help", *FLAGS] if last[:1] == "-" else _overrides(words, last, None)
-    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '_').replace('-', '_')}").VERB
+    verb: Verb = import_module(f"convarium.commands.{name.replace(' ', '.').replace('-', '_')}").VERB
     verb = verb.narrowed(words) or verb
     if last[:1] == "-":
         return ["--help", *(["--json"] if "format" in verb.options else [])]

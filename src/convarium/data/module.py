@@ -64,7 +64,7 @@ class ImageData(L.LightningDataModule):
     seed: int = 1  # of the sample order and the augmentation
     augment: Mapping[str, Any] | None = None  # the parts of the augmentation by name, see `Pipeline`; None: none
     drop_last: bool = True
-    """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighed by its count)."""
+    """Whether an epoch's incomplete last batch is left out (False: it is trained on, weighted by its count)."""
     measured: bool = field(init=False, default=False)
     """Whether an evaluation reads them that are not a run's own: what is divided into no splits is the test as a whole,
     and classes may be missing."""

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convarium.commands import data_check, data_pack
+from convarium.commands.data import check as data_check
+from convarium.commands.data import pack as data_pack
 from convarium.data.datasets.digits import Digits
 from convarium.data.packed.packing import pack
 from convarium.data.readers.choice import reader

@@ -184,7 +184,7 @@ def aux_heads(
     Why: they bring gradients into the middle of the network. GoogLeNet's are an average pooling 5x5/3, a 1x1
     convolution of 128 filters, 1,024 units and the classes; after training they are gone.
 
-    Often quoted: "the answer is weighed from three outputs"; they are weighed in the training loss alone. "They cure
+    Often quoted: "the answer is made of three outputs"; these have weights in the training loss alone. "They cure
     vanishing gradients"; that was their motive, but the Inception-v3 paper saw no faster start, left one out without
     loss, and calls them regularizers. "Inception-v1 has 5M parameters"; it has 7.0M, and 13.4M with them.
 

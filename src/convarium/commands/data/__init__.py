@@ -1,0 +1,1 @@
+"""`convarium data ...`: one file a verb."""

@@ -1,0 +1,1 @@
+"""`convarium sweep ...`: one file a verb."""
