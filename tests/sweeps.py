@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from convarium.config.compose import Conf
 from convarium.config.overrides import readable
-from convarium.sweep.directory import SweepDirectory
+from convarium.results.directory import SweepDirectory
 from convarium.sweep.grid import points_of
 from convarium.sweep.hydra_launch import run_points
 from convarium.sweep.local.processes import Processes

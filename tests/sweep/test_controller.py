@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from convarium.errors import RunError
+from convarium.results.directory import SweepDirectory
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import RunDirectory
 from convarium.sweep.controller import GRACE_SECONDS, LEADERBOARD_SECONDS, Controller
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.outcome import Ended, Event, Lost, Moved
 from convarium.sweep.outlook import Outlook

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from convarium.out_of_memory import Kills
-from convarium.run.directory import FINISHED, Result, RunDirectory, Status
-from convarium.sweep.outcome import RESUMABLE, SUCCEEDED, Ended, Outcome, classify_end, stamp
+from convarium.run.directory import FINISHED, SUCCEEDED, Result, RunDirectory, Status
+from convarium.sweep.outcome import RESUMABLE, Ended, Outcome, classify_end, stamp
 
 CONFIG: dict[str, Any] = {"arch": {"depth": 20}, "data": {"num_classes": 10}, "seed": 1}
 OF_A_LOADER = "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed."

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from convarium.config.accepts import FOLDER_NAME
 from convarium.config.compose import Conf
 from convarium.errors import ConfigError
-from convarium.sweep.directory import SweepDirectory
+from convarium.results.directory import SweepDirectory
 from convarium.sweep.grid import points_of
 from convarium.sweep.plan import AtPoint, Plan, check_same_base, default_name, job_key, job_name, plan
 

@@ -18,12 +18,12 @@ from convarium.commands.sweep.status import VERB as status
 from convarium.config.compose import Conf, compose
 from convarium.errors import ConfigError, RunError
 from convarium.machine import available_cores
+from convarium.results.directory import SweepDirectory
 from convarium.run.directory import RunDirectory
 from convarium.run.launch import launch
 from convarium.run.prepare import prepare
 from convarium.sweep import run as run_module
 from convarium.sweep import sites
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import points_of
 from convarium.sweep.local.processes import Processes, supervised
 from convarium.sweep.plan import plan

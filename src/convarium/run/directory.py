@@ -30,6 +30,7 @@ Status = Literal[
     "queued", "running", "ok", "failed", "exited", "killed", "oom", "diverged", "timeout", "interrupted", "pruned"
 ]
 FINISHED = frozenset({"ok", "failed", "exited", "oom", "diverged", "timeout", "interrupted", "pruned"})
+SUCCEEDED = frozenset({"ok", "pruned"})
 VERSIONS = ("convarium", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
 HEARTBEAT_SECONDS = 10.0
 MOVED = (  # where classes that older runs name have gone

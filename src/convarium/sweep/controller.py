@@ -11,11 +11,11 @@ from typing import Any
 
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
-from convarium.run.directory import Status
-from convarium.sweep.directory import SweepDirectory
+from convarium.results.directory import SweepDirectory
+from convarium.run.directory import SUCCEEDED, Status
 from convarium.sweep.local.pool import Lease, Pool
 from convarium.sweep.local.signals import Signals
-from convarium.sweep.outcome import SUCCEEDED, Ended, Event, Lost, Outcome, Starter, classify_end, stamp
+from convarium.sweep.outcome import Ended, Event, Lost, Outcome, Starter, classify_end, stamp
 from convarium.sweep.outlook import Outlook
 from convarium.sweep.task import Task
 from convarium.wording import counted

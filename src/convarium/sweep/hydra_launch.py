@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from convarium.config.compose import Conf
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
-from convarium.sweep.directory import SweepDirectory
+from convarium.results.directory import SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown
 from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
 from convarium.sweep.run import run_sweep

@@ -9,7 +9,6 @@ from convarium.errors import RunError
 from convarium.out_of_memory import Kills
 from convarium.run.directory import FINISHED, RunDirectory, Status
 
-SUCCEEDED = frozenset({"ok", "pruned"})
 RESUMABLE = frozenset({"interrupted", "killed"})
 """A sweep that is continued goes on with jobs that ended so; with others only if asked to."""
 

@@ -10,8 +10,8 @@ from convarium.config.compose import Conf
 from convarium.config.identity import config_hash, determines_result, slug, sweep_name
 from convarium.config.keys import leaves
 from convarium.errors import ConfigError
+from convarium.results.directory import SweepDirectory
 from convarium.run.prepare import adapt_to_weights
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
 
 MOST_NAMED = 3  # changes of a base in a message

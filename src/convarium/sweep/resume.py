@@ -8,8 +8,8 @@ from convarium.config.compose import Conf
 from convarium.config.keys import check_values
 from convarium.config.overrides import readable
 from convarium.errors import ConfigError, RunError
+from convarium.results.directory import Known, SweepDirectory
 from convarium.run.resume import check_outward, read_config, read_overrides
-from convarium.sweep.directory import Known, SweepDirectory
 from convarium.sweep.plan import Job
 from convarium.sweep.run import run_sweep
 from convarium.sweep.sites import site_of

@@ -14,14 +14,14 @@ from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
 from convarium.machine import threads_of
 from convarium.progress_bar import doing, open_bar
+from convarium.results.directory import SweepDirectory
+from convarium.results.leaderboard import Leaderboard
 from convarium.run.devices import Placement, Preflight
-from convarium.run.directory import FINISHED, as_seen_from_here
+from convarium.run.directory import FINISHED, SUCCEEDED, as_seen_from_here
 from convarium.sweep.controller import Controller
-from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.leaderboard import Leaderboard
 from convarium.sweep.local.pool import Pool
 from convarium.sweep.local.processes import Processes
-from convarium.sweep.outcome import RESUMABLE, SUCCEEDED, Ended, Lost
+from convarium.sweep.outcome import RESUMABLE, Ended, Lost
 from convarium.sweep.plan import AtPoint, Job
 from convarium.sweep.sites import Site
 from convarium.sweep.task import Task

@@ -6,8 +6,8 @@ from typing import Any
 
 from convarium.errors import ConfigError
 from convarium.machine import available_cores
+from convarium.results.directory import SweepDirectory
 from convarium.run.devices import Placement
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share, memory_available, share_out, visible_gpus
 from convarium.sweep.local.processes import Processes, supervised
 from convarium.sweep.outcome import Starter

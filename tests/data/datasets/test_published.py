@@ -133,7 +133,7 @@ def test_svhn_without_scipy_says_what_to_install(svhn, monkeypatch):
     root, _ = svhn
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(ConfigError, match=r"data=svhn: its files need scipy.*: pip install convarium\[matlab\]"):
+    with pytest.raises(ConfigError, match=r"data=svhn: its files need scipy.*: pip install scipy"):
         published(root, COLOUR, name="svhn", torchvision="SVHN").setup("fit")
 
 

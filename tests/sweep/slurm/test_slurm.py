@@ -15,9 +15,9 @@ import pytest
 import submitit
 
 from convarium.errors import ConfigError, RunError
+from convarium.results.directory import SweepDirectory
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import RunDirectory
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Share
 from convarium.sweep.local.processes import Processes, import_path
 from convarium.sweep.outcome import OUT_OF_MEMORY, Ended, Moved, Outcome

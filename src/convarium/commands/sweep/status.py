@@ -10,9 +10,9 @@ from convarium.wording import printable
 def run(words: Words) -> int:
     """Print where a sweep stands; 0 if all of its jobs ended well, else 1."""
     folder = VERB.folder(words, "sweep")
-    from convarium.sweep.directory import SweepDirectory
-    from convarium.sweep.leaderboard import Leaderboard
-    from convarium.sweep.outcome import SUCCEEDED
+    from convarium.results.directory import SweepDirectory
+    from convarium.results.leaderboard import Leaderboard
+    from convarium.run.directory import SUCCEEDED
 
     sweep = SweepDirectory.open(folder)
     board = Leaderboard(sweep)

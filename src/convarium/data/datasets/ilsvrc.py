@@ -185,10 +185,8 @@ class Stage:
 def read_devkit(archive: Path) -> tuple[list[Synset], list[int]]:
     """The classes that have images, by their id, and the id of each validation image in turn, without unpacking
     anything. Raises ConfigError."""
-    try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError:
-        raise ConfigError(f"{archive.name}: to read it, scipy is needed: pip install convarium[matlab]") from None
+    from scipy.io import loadmat
+
     inside = []
     with unpacking(archive), tarfile.open(archive, "r:gz") as bundle:
         for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):

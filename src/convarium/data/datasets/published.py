@@ -102,7 +102,7 @@ class PublishedImages(StoredImages):
         try:
             return kind(root, **arguments, **({"download": True} if download else {}))
         except ModuleNotFoundError as error:
-            raise ConfigError(f"data={self.name}: its files need {error.name}: pip install convarium[matlab]") from None
+            raise ConfigError(f"data={self.name}: its files need {error.name}: pip install {error.name}") from None
         except (RuntimeError, OSError, AssertionError, ValueError, KeyError) as error:
             # torchvision says "Dataset not found or corrupted", or does not look
             if not download and (isinstance(error, FileNotFoundError) or "not found" in str(error)):

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from convarium.errors import RunError
+from convarium.results.directory import SweepDirectory
 from convarium.run.devices import Placement
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.processes import import_path
 from convarium.sweep.outcome import Outcome
 from convarium.sweep.slurm import watch

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from convarium.errors import ConfigError
+from convarium.results.directory import SweepDirectory
 from convarium.run.devices import Placement
-from convarium.sweep.directory import SweepDirectory
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
 from convarium.sweep.slurm.options import options_of

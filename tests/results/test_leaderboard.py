@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convarium.results import leaderboard
+from convarium.results.directory import SweepDirectory
+from convarium.results.intervals import Spread, spread, student_t
+from convarium.results.leaderboard import Leaderboard
 from convarium.run.directory import Result
-from convarium.sweep import leaderboard
-from convarium.sweep.directory import SweepDirectory
-from convarium.sweep.leaderboard import Leaderboard, Spread, spread, student_t
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 

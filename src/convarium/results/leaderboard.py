@@ -4,15 +4,15 @@ import csv
 import io
 import json
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from convarium.config.accepts import shown as written
 from convarium.files import write_atomically
-from convarium.sweep.directory import Known, SweepDirectory
-from convarium.sweep.outcome import SUCCEEDED
+from convarium.results.directory import Known, SweepDirectory
+from convarium.results.intervals import Spread, spread
+from convarium.run.directory import SUCCEEDED
 from convarium.wording import is_share, printable
 
 SEED = "seed"
@@ -21,12 +21,6 @@ FACTS = {"images_per_second": ("images/s", ",.0f"), "wall_seconds": ("seconds", 
 SPLITS = ("val/", "test/")
 NO_COLUMN = ("loss", "acc5")
 """Metrics of every run that get a column only if they are monitored; every other metric gets one."""
-# Student's t for 95 %, both sides, of 1 to 30 degrees of freedom
-T_95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 class Row(NamedTuple):
@@ -38,18 +32,6 @@ class Row(NamedTuple):
     error: str | None
     figures: dict[str, Any]  # metrics and FACTS by name
     path: str
-
-
-class Spread(NamedTuple):
-    """A figure over the seeds."""
-
-    mean: float
-    deviation: float  # standard deviation of the sample; 0 of one
-    half_width: float  # of the 95 % confidence interval of the mean, by Student's t; infinite of one
-
-    def __str__(self) -> str:
-        interval = f" ± {self.half_width:.4f}" if math.isfinite(self.half_width) else ""
-        return f"{self.mean:.4f}{interval}"
 
 
 class Group(NamedTuple):
@@ -190,23 +172,6 @@ class Leaderboard:
             spreads = [str(group.spreads.get(name, "")) for name in metrics]
             rows.append([*(written(group.swept.get(axis)) for axis in self.others), number, *spreads])
         return [*_short(self.others), "seeds", *metrics], rows
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and confidence interval of a sample of one or more."""
-    number, mean = len(values), statistics.fmean(values)
-    if number == 1:
-        return Spread(mean, 0.0, math.inf)
-    deviation = statistics.stdev(values)
-    return Spread(mean, deviation, student_t(number - 1) * deviation / math.sqrt(number))
-
-
-def student_t(freedom: int) -> float:
-    """The 97.5 % quantile of Student's distribution."""
-    if freedom <= len(T_95):
-        return T_95[freedom - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
 
 
 def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convarium.errors import ConfigError, RunError
-from convarium.sweep.directory import Known, SweepDirectory
+from convarium.results.directory import Known, SweepDirectory
 
 FIRST = {"job": "a", "status": "queued", "key": "0" * 12, "swept": {"seed": 1}, "words": ["seed=1"]}
 SECOND = {"job": "b", "status": "queued", "key": "1" * 12, "swept": {"seed": 2}, "words": ["seed=2"]}
@@ -246,7 +246,7 @@ def test_the_second_controller_gets_the_name_of_the_first(sweep: SweepDirectory)
 
 def test_the_lock_ends_with_the_process_that_holds_it(sweep: SweepDirectory) -> None:
     code = (
-        "import sys; from convarium.sweep.directory import SweepDirectory\n"
+        "import sys; from convarium.results.directory import SweepDirectory\n"
         "with SweepDirectory.open('sweeps/s').locked(): print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
