@@ -11,9 +11,9 @@ from convarium.anatomy.diagram.reasons import reason
 from convarium.anatomy.diagram.scene import QUIET, Scene, Shape
 from convarium.anatomy.diagram.structure import parts
 from convarium.anatomy.diagram.svg import svg
-from convarium.anatomy.pages import page, table
 from convarium.anatomy.palette import look
 from convarium.anatomy.trace import Layer
+from convarium.page import page, table
 
 
 class Entry(NamedTuple):
@@ -89,7 +89,7 @@ def gallery(entries: Sequence[Entry]) -> str:
         f"<section><h2>The years of ImageNet</h2>{chart}{_years_table()}<p>{escape(SOURCE)}</p></section>"
         f"<section><h2>Legend</h2>{key}</section>" + "".join(_paper(paper, of) for paper, of in papers)
     )
-    return page("Convarium: the gallery", body, style=STYLE, script=SCRIPT)
+    return page("Convarium: the gallery", body, style=STYLE, scripts=[SCRIPT])
 
 
 def _link(entry: Entry) -> str:

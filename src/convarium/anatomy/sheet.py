@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from convarium.anatomy.pages import page
+from convarium.page import page
 from convarium.wording import compact
 
 FORMATS = ("text", "csv", "json", "md", "html")

@@ -8,8 +8,8 @@ from convarium.anatomy.diagram.layout import Drawn, alone, legend, sign
 from convarium.anatomy.diagram.reasons import AUXILIARY, Reason, reason
 from convarium.anatomy.diagram.structure import ATTACHED, Part, Row, parts
 from convarium.anatomy.diagram.svg import svg
-from convarium.anatomy.pages import page, table
 from convarium.anatomy.trace import Layer
+from convarium.page import page, table
 
 STYLE = """
 ol{list-style:none;padding:0;margin:0}

@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1f2937;--quiet:#4b5563;--line:#d1d5db;--link:#1d4ed8}
@@ -20,19 +23,49 @@ svg,table{break-inside:avoid}}
 """
 
 
-def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
-    """A whole page around a body; script runs at its end."""
+def page(
+    title: str,
+    body: str,
+    *,
+    style: str = "",
+    scripts: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    pictures: bool = False,
+    live: bool = False,
+) -> str:
+    """A whole page around a body of HTML, which the caller has escaped.
+
+    scripts: run at its end, in turn. data: what they read, by the id of the element that holds it as JSON. pictures:
+    it has some, as `data:` addresses. live: its scripts may ask the server that it came from.
+    """
     styles = STYLE + style
-    scripts = _hash(script) if script else "'none'"
-    allowed = f"default-src 'none'; style-src {_hash(styles)}; script-src {scripts}"
+    policy = {
+        "default-src": "'none'",
+        "style-src": _hash(styles),
+        "script-src": " ".join(map(_hash, scripts)) or "'none'",
+        **({"img-src": "data:"} if pictures else {}),
+        **({"connect-src": "'self'"} if live else {}),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    allowed = "; ".join(f"{name} {value}" for name, value in policy.items())
+    blocks = [
+        f'<script type="application/json" id="{name}">{_json(value)}</script>' for name, value in (data or {}).items()
+    ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<meta http-equiv=\"Content-Security-Policy\" content=\"{allowed}; base-uri 'none'; form-action 'none'\">"
+        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{styles}</style></head><body><main>{body}</main>"
-        + (f"<script>{script}</script>" if script else "")
+        + "".join([*blocks, *(f"<script>{script}</script>" for script in scripts)])
         + "</body></html>\n"
     )
+
+
+def _json(value: Any) -> str:
+    """JSON that ends no element of a page, whatever its texts say."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def table(headings: list[str], rows: list[list[str]], *, caption: str = "", numbers: int = 0) -> str:
