@@ -58,6 +58,7 @@ def test_a_run_leaves_exactly_the_files_of_its_directory(default_run: RunDirecto
         "result.json",
         "train.log",
         "weights.safetensors",
+        "predictions.npz",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "figures/learning_curves.png",

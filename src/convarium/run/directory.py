@@ -58,6 +58,8 @@ class RunDirectory:
         self.last = path / "checkpoints" / "last.ckpt"
         self.best = path / "checkpoints" / "best.ckpt"
         self.weights = path / "weights.safetensors"
+        self.predictions = path / "predictions.npz"
+        self.page = path / "report.html"
         self.lock_file = path / ".lock"
 
     @classmethod

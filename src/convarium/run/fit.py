@@ -33,6 +33,7 @@ The loop, in the order in which things happen (a callback's name: who does somet
     the best weights (`test.weights`), averaged if they are, into the network and weights.safetensors
     for batch in data.test_dataloader(): the views of `test`; logits, losses; count
     log test/loss, test/METRIC;  draw the confusion matrix and the worst mistakes              Learner, Figures
+    write predictions.npz                                                                      Predictions
     the last word in result.json, then to the trackers
 """
 
@@ -64,6 +65,7 @@ from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
 from convarium.observe.layer_table import TABLES, cut_back
+from convarium.observe.predictions import Predictions
 from convarium.observe.tracker import Tracker
 from convarium.progress_bar import erase_line
 from convarium.run.checkpoint import AtomicCheckpointIO, Checkpoint, Saved
@@ -142,7 +144,7 @@ def assemble(run: RunDirectory, prepared: Prepared) -> Experiment:
     if checkpoint is not None:
         checkpoint.begin(run, config, stop)
     ranks, profiler = prepared.placement.ranks, config["trainer"].get("profiler")
-    watching = (averaging, SameConfig(run.config_file, ranks), *callbacks, early)
+    watching = (averaging, SameConfig(run.config_file, ranks), *callbacks, early, Predictions())
     try:
         with quiet_lightning():
             trainer = build(config["trainer"], "trainer")(
