@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convarium.results import leaderboard
+from convarium.results import rows as results_rows
 from convarium.results.directory import SweepDirectory
-from convarium.results.intervals import Spread, spread, student_t
+from convarium.results.intervals import spread
 from convarium.results.leaderboard import Leaderboard
 from convarium.run.directory import Result
 
@@ -200,7 +200,7 @@ def test_what_is_monitored_comes_before_the_accuracies_whatever_it_is(name: str)
     sweep = begin("seed", monitor=f"val/{name}", mode="min")
     add(sweep, "a", {"seed": 1}, metrics={f"val/{name}": 0.5})
     first = [f"best/val/{name}", f"val/{name}", f"test/{name}"]
-    assert Leaderboard(sweep).metrics == [*first, "val/acc1", "test/acc1"]
+    assert Leaderboard(sweep).table.metrics == [*first, "val/acc1", "test/acc1"]
 
 
 def test_every_metric_of_val_and_test_that_a_job_has_is_a_column_after_the_accuracies() -> None:
@@ -209,7 +209,7 @@ def test_every_metric_of_val_and_test_that_a_job_has_is_a_column_after_the_accur
     further = {"val/macro_f1": 0.3, "test/balanced_accuracy": 0.6, "train/macro_f1": 0.9, "lr": 0.1}
     add(sweep, "b", {"seed": 2}, metrics=further)
     accuracies = ["best/val/acc1", "val/acc1", "test/acc1"]
-    assert Leaderboard(sweep).metrics == [*accuracies, "test/balanced_accuracy", "val/macro_f1", "test/macro_f1"]
+    assert Leaderboard(sweep).table.metrics == [*accuracies, "test/balanced_accuracy", "val/macro_f1", "test/macro_f1"]
 
 
 def test_a_row_is_what_its_result_says() -> None:
@@ -290,7 +290,7 @@ def test_the_screen_rounds_and_leaves_out_what_no_job_has() -> None:
     metrics = {"best/val/acc1": 2 / 3, "test/acc1": 0.5}
     add(sweep, "a", {"optimizer.lr": 0.1}, metrics=metrics, images_per_second=12345.6, wall_seconds=2.25, params=61706)
     add(sweep, "b", {"optimizer.lr": 0.01}, "queued")
-    assert Leaderboard(sweep).table() == (
+    assert Leaderboard(sweep).cells() == (
         ["lr", "status", "best/val/acc1", "test/acc1", "images/s", "seconds", "parameters"],
         [["0.1", "ok", "0.6667", "0.5000", "12,346", "2.2", "61,706"], ["0.01", "queued", "", "", "", "", ""]],
     )
@@ -338,18 +338,21 @@ def test_all_files_are_written_below_the_sweep() -> None:
     board.write()
     assert board.sweep.leaderboard_csv.read_text() == board.as_csv()
     assert board.sweep.leaderboard_md.read_text() == board.as_markdown()
-    assert board.sweep.seeds_csv.read_text() == board.seeds_as_csv(board.over_seeds())
+    assert board.sweep.seeds_csv.read_text() == board.means_as_csv("seed")
     assert board.as_markdown().splitlines()[2:7] == [
-        "Mean over seeds, ± half of the 95 % confidence interval",
+        "Mean over seeds, and its 95 % confidence interval",
         "",
         "| norm | seeds | best/val/acc1 |",
         "|---|---|---|",
-        "| none | 2 | 0.5000 ± 3.1765 |",
+        "| none | 2 | 0.5000 ± 0.5000 |",
     ]
 
 
 def test_without_seeds_there_is_no_table_of_them() -> None:
-    assert Leaderboard(scored(a=0.5)).over_seeds() == []
+    board = Leaderboard(scored(a=0.5))
+    board.write()
+    assert "mean over" not in board.as_text()
+    assert not board.sweep.seeds_csv.exists()
 
 
 # over seeds
@@ -361,7 +364,7 @@ def test_the_screen_has_no_means_before_there_are_any() -> None:
 
 
 def test_jobs_that_differ_in_their_seeds_are_a_group_and_the_best_is_first() -> None:
-    groups = Leaderboard(seeded({"none": [0.25, 0.5], "batch": [0.75, 0.25]})).over_seeds()
+    groups = Leaderboard(seeded({"none": [0.25, 0.5], "batch": [0.75, 0.25]})).table.groups
     assert [(group.swept, group.spreads["best/val/acc1"].mean) for group in groups] == [
         ({"norm": "batch"}, 0.5),
         ({"norm": "none"}, 0.375),
@@ -372,17 +375,17 @@ def test_where_less_is_better_the_group_with_the_least_is_first() -> None:
     sweep = begin("norm", "seed", monitor="val/loss", mode="min")
     for norm, score in (("none", 0.5), ("batch", 0.25)):
         add(sweep, norm, {"norm": norm, "seed": 1}, metrics={"best/val/loss": score})
-    assert [group.swept["norm"] for group in Leaderboard(sweep).over_seeds()] == ["batch", "none"]
+    assert [group.swept["norm"] for group in Leaderboard(sweep).table.groups] == ["batch", "none"]
 
 
 def test_a_seed_that_failed_counts_as_a_job_and_not_in_the_mean() -> None:
-    [group] = Leaderboard(seeded({"none": [0.25, None, 0.5]})).over_seeds()
-    assert (group.good, group.jobs, group.spreads["best/val/acc1"].mean) == (2, 3, 0.375)
+    [group] = Leaderboard(seeded({"none": [0.25, None, 0.5]})).table.groups
+    assert (len(group.good), len(group.rows), group.spreads["best/val/acc1"].mean) == (2, 3, 0.375)
 
 
 def test_a_group_of_failures_is_the_last_and_has_no_mean() -> None:
-    groups = Leaderboard(seeded({"none": [None, None], "batch": [0.25, 0.5]})).over_seeds()
-    assert [(group.swept["norm"], group.good, list(group.spreads)) for group in groups] == [
+    groups = Leaderboard(seeded({"none": [None, None], "batch": [0.25, 0.5]})).table.groups
+    assert [(group.swept["norm"], len(group.good), list(group.spreads)) for group in groups] == [
         ("batch", 2, ["best/val/acc1"]),
         ("none", 0, []),
     ]
@@ -392,45 +395,47 @@ def test_a_sweep_over_seeds_alone_is_one_group() -> None:
     sweep = begin("seed")
     for seed in (1, 2, 3):
         add(sweep, str(seed), {"seed": seed}, metrics={"best/val/acc1": seed / 4})
-    [group] = Leaderboard(sweep).over_seeds()
-    assert (group.swept, group.jobs) == ({}, 3)
+    [group] = Leaderboard(sweep).table.groups
+    assert (group.swept, len(group.rows)) == ({}, 3)
 
 
 def test_seeds_csv_has_the_mean_the_deviation_and_the_ends_of_the_interval() -> None:
     board = Leaderboard(seeded({"none": [0.4, 0.5, 0.6, None]}))
-    [row] = read(board.seeds_as_csv(board.over_seeds()))
-    half = 4.303 * statistics.stdev([0.4, 0.5, 0.6]) / math.sqrt(3)
+    [row] = read(board.means_as_csv("seed"))
+    found = spread([0.4, 0.5, 0.6], share=True)
     assert row == {
         "norm": "none",
         "ok": "3",
         "jobs": "4",
         "best/val/acc1 mean": "0.5",
         "best/val/acc1 std": repr(statistics.stdev([0.4, 0.5, 0.6])),
-        "best/val/acc1 low": repr(0.5 - half),
-        "best/val/acc1 high": repr(0.5 + half),
+        "best/val/acc1 low": repr(found.low),
+        "best/val/acc1 high": repr(found.high),
     }
 
 
-@pytest.mark.parametrize(("scores", "ends"), [([0.25, 0.5, 0.75], [0.0, 1.0]), ([1.0, 2.0, 3.0], [-0.4843, 4.4843])])
-def test_the_interval_of_a_share_ends_at_0_and_1_and_that_of_another_metric_where_it_does(
+@pytest.mark.parametrize(
+    ("scores", "ends"), [([0.25, 0.5, 0.75], [0.077, 0.923]), ([1.0, 2.0, 3.0], [-0.4841, 4.4841])]
+)
+def test_the_interval_of_a_share_stays_between_0_and_1_and_that_of_another_metric_where_it_does(
     scores: list[float], ends: list[float]
 ) -> None:
     board = Leaderboard(seeded({"none": scores}))
-    [row] = read(board.seeds_as_csv(board.over_seeds()))
+    [row] = read(board.means_as_csv("seed"))
     assert [float(row[f"best/val/acc1 {end}"]) for end in ("low", "high")] == pytest.approx(ends, abs=1e-4)
 
 
 def test_what_a_metric_can_be_is_asked_once_however_many_jobs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(leaderboard, "is_share", lambda metric, values: asked.append(metric) or True)
+    monkeypatch.setattr(results_rows, "is_share", lambda metric, values: bool(values) and not asked.append(metric))
     board = Leaderboard(seeded({f"{number}": [0.25, 0.5] for number in range(5)}))
-    assert len(read(board.seeds_as_csv(board.over_seeds()))) == 5
+    assert len(read(board.means_as_csv("seed"))) == 5
     assert asked == ["best/val/acc1"]
 
 
 def test_one_seed_has_a_mean_and_nothing_else() -> None:
     board = Leaderboard(seeded({"none": [0.25], "batch": [None]}))
-    rows = read(board.seeds_as_csv(board.over_seeds()))
+    rows = read(board.means_as_csv("seed"))
     assert [list(row.values()) for row in rows] == [
         ["none", "1", "1", "0.25", "", "", ""],
         ["batch", "0", "1", "", "", "", ""],
@@ -440,44 +445,9 @@ def test_one_seed_has_a_mean_and_nothing_else() -> None:
 def test_the_screen_says_how_many_of_the_seeds_count() -> None:
     lines = Leaderboard(seeded({"none": [0.25, None, 0.75], "batch": [0.25]})).as_text().splitlines()
     assert lines[1:6] == [
-        "mean over seeds, ± half of the 95 % confidence interval",
+        "mean over seeds, and its 95 % confidence interval",
         "",
         "norm   seeds   best/val/acc1",
-        "none   2 of 3  0.5000 ± 3.1765",
+        "none   2 of 3  0.5000 ± 0.5000",
         "batch  1       0.2500",
     ]
-
-
-# statistics
-
-
-def test_one_number_has_no_spread_and_equal_numbers_have_an_interval_of_no_width() -> None:
-    assert spread([0.5]) == Spread(0.5, 0.0, math.inf)
-    assert spread([0.1] * 7) == Spread(0.1, 0.0, 0.0)
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=80))
-@settings(deadline=None)
-def test_the_interval_is_that_of_scipy(numbers: list[float]) -> None:
-    from scipy import stats
-
-    found = spread(numbers)
-    error = stats.sem(numbers)
-    _, high = stats.t.interval(0.95, len(numbers) - 1, loc=0, scale=error) if error else (0, 0)
-    assert found.half_width == pytest.approx(high, rel=3e-4, abs=1e-12)
-
-
-def test_students_t_is_right_to_three_digits_and_beyond_its_table_to_four() -> None:
-    from scipy import stats
-
-    for freedom in range(1, 31):
-        assert student_t(freedom) == round(stats.t.ppf(0.975, freedom), 3)
-    for freedom in (31, 32, 50, 100, 1000, 10**6):
-        assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("found", "text"), [(Spread(0.5, 0.25, 0.12345), "0.5000 ± 0.1235"), (Spread(0.5, 0.0, math.inf), "0.5000")]
-)
-def test_a_spread_is_shown_by_its_mean_and_half_of_its_interval(found: Spread, text: str) -> None:
-    assert str(found) == text

@@ -166,8 +166,8 @@ def test_a_reader_sees_the_old_text_or_the_new_never_half(tmp_path: Path, monkey
 def test_a_result_has_every_documented_key_from_the_start(run: RunDirectory) -> None:
     Result(run, CONFIG).write()
     found = json.loads(run.result_file.read_text())
-    keys = "status error notes metrics params macs images_per_second wall_seconds epochs steps saved_steps total_steps"
-    last = "seed config_hash git versions device host pid heartbeat"
+    keys = "status error notes metrics params macs images images_per_second wall_seconds epochs steps"
+    last = "saved_steps total_steps seed config_hash git versions device host pid heartbeat"
     assert list(found) == [*keys.split(), *last.split()]
     assert (found["status"], found["seed"], found["pid"], found["host"]) == (
         "running",

@@ -3,7 +3,7 @@
 sweeps/NAME/  sweep.yaml       the command, its axes and settings
               manifest.jsonl   a line for each change of a job's state, only ever appended to
               jobs/JOB/        the run directories
-              leaderboard.csv  leaderboard.md  seeds.csv
+              leaderboard.csv  leaderboard.md  seeds.csv  folds.csv
 """
 
 import json
@@ -49,6 +49,7 @@ class SweepDirectory:
         self.leaderboard_csv = path / "leaderboard.csv"
         self.leaderboard_md = path / "leaderboard.md"
         self.seeds_csv = path / "seeds.csv"
+        self.folds_csv = path / "folds.csv"
         self.lock_file = path / ".lock"
 
     @classmethod

@@ -1,42 +1,77 @@
-"""What a sample of figures says of their mean: deviation and confidence interval. No torch here."""
+"""How well a mean or a share is known: confidence intervals of 95 %. No torch here; scipy has the distributions."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Student's t for 95 %, both sides, of 1 to 30 degrees of freedom
-T_95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
+LEVEL = 0.95
 
 
 class Spread(NamedTuple):
-    """A figure over the seeds."""
+    """A figure over a sample, of seeds or folds."""
 
     mean: float
     deviation: float  # standard deviation of the sample; 0 of one
-    half_width: float  # of the 95 % confidence interval of the mean, by Student's t; infinite of one
+    low: float  # ends of the confidence interval of the mean; infinite of one
+    high: float
+    number: int
 
     def __str__(self) -> str:
-        interval = f" ± {self.half_width:.4f}" if math.isfinite(self.half_width) else ""
-        return f"{self.mean:.4f}{interval}"
+        return f"{self.mean:.4f}{within(self.mean, self.low, self.high)}"
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and confidence interval of a sample of one or more."""
+def within(mean: float, low: float, high: float) -> str:
+    """ " ± 0.0123", or " (0.1000 to 0.9900)" where the ends are not equally far; "" of one value."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    below, above = f"{mean - low:.4f}", f"{high - mean:.4f}"
+    return f" ± {above}" if below == above else f" ({low:.4f} to {high:.4f})"
+
+
+def spread(values: Sequence[float], *, share: bool = False, overlap: float = 0.0) -> Spread:
+    """Mean, standard deviation, and interval of the mean by Student's t, of a sample of one or more.
+
+    share: the figure lies between 0 and 1, and so does its interval: it is symmetric in the logit of the mean (the
+    delta method), not in the mean. overlap: of the samples, see `error_of_mean`.
+    """
     number, mean = len(values), statistics.fmean(values)
     if number == 1:
-        return Spread(mean, 0.0, math.inf)
+        return Spread(mean, 0.0, -math.inf, math.inf, 1)
     deviation = statistics.stdev(values)
-    return Spread(mean, deviation, student_t(number - 1) * deviation / math.sqrt(number))
+    half = student_t(number - 1) * error_of_mean(deviation, number, overlap)
+    if share and not 0 < mean < 1:  # all are 0, or all are 1
+        return Spread(mean, deviation, mean, mean, number)
+    if not share:
+        return Spread(mean, deviation, mean - half, mean + half, number)
+    center, half = math.log(mean / (1 - mean)), half / (mean * (1 - mean))
+    return Spread(mean, deviation, _expit(center - half), _expit(center + half), number)
 
 
-def student_t(freedom: int) -> float:
+def error_of_mean(deviation: float, number: int, overlap: float = 0.0) -> float:
+    """The standard error of a mean.
+
+    overlap: test size over training size of the folds of a cross-validation, 1 / (K - 1), whose figures are not
+    independent since they share most of what they learn from (Nadeau and Bengio 2003, equation 9); 0 of seeds.
+    """
+    return deviation * math.sqrt(1 / number + overlap)
+
+
+def wilson(share: float, number: int) -> tuple[float, float]:
+    """The interval of a share that was measured on so many images (Wilson 1927): how well this test set knows it."""
+    z = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
+    center = (share + z * z / (2 * number)) / (1 + z * z / number)
+    half = z / (1 + z * z / number) * math.sqrt(share * (1 - share) / number + (z / (2 * number)) ** 2)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def student_t(freedom: float) -> float:
     """The 97.5 % quantile of Student's distribution."""
-    if freedom <= len(T_95):
-        return T_95[freedom - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
+def _expit(x: float) -> float:
+    """1 / (1 + exp(-x)), of any x."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(max(x, -700.0)) / (1 + math.exp(max(x, -700.0)))

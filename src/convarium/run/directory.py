@@ -231,6 +231,7 @@ class Result:
             "metrics": before.get("metrics", {}),
             "params": before.get("params"),
             "macs": before.get("macs"),
+            "images": before.get("images"),
             "images_per_second": before.get("images_per_second"),
             "wall_seconds": self._wall_before,
             "epochs": before.get("epochs", 0),

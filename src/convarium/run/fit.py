@@ -218,7 +218,10 @@ def begin_record(result: Result, run: RunDirectory, prepared: Prepared, experime
     """Write result.json for the first time, keep it alive from here on, and print the header."""
     views = {"test_views": str(prepared.views)} if prepared.views else {}
     at, params, macs = prepared.placement, prepared.preflight.params, prepared.preflight.macs
-    result.write(params=params, macs=macs, total_steps=prepared.length.total_steps, device=at.description, **views)
+    images = {"train": prepared.data.num_train, "val": prepared.data.num_val, "test": prepared.data.num_test}
+    result.write(
+        params=params, macs=macs, images=images, total_steps=prepared.length.total_steps, device=at.description, **views
+    )
     trainer, learner, heartbeat = experiment.trainer, experiment.learner, Heartbeat(result)
     trainer.callbacks.insert(0, heartbeat)  # type: ignore[attr-defined]
     if experiment.checkpoint is not None:
