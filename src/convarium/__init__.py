@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convarium.results.tables import load_sweep
     from convarium.trained.load import load_run
 
-__all__ = ["load_run"]
+__all__ = ["load_run", "load_sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from convarium.trained.load import load_run
 
         return load_run
+    if name == "load_sweep":
+        from convarium.results.tables import load_sweep
+
+        return load_sweep
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

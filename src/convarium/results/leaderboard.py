@@ -51,7 +51,7 @@ class Leaderboard:
         for row in self.rows:
             cells = [*(written(row.swept.get(axis)) for axis in axes), row.status]
             lines.append([*cells, *(row.figures.get(name) for name in figures), row.path, row.error])
-        return _csv(lines)
+        return csv_text(lines)
 
     def means_as_csv(self, axis: str) -> str:
         """A row for each group of seeds or folds: mean, standard deviation and the ends of the 95 % interval."""
@@ -61,7 +61,7 @@ class Leaderboard:
         for group in self.table.groups:
             cells = [*(written(group.swept.get(one)) for one in self.table.others), len(group.good), len(group.rows)]
             lines.append([*cells, *(cell for name in names for cell in _cells(group.over[axis].get(name)))])
-        return _csv(lines)
+        return csv_text(lines)
 
     def _measured(self, axis: str) -> list[str]:
         """The metrics that a group has."""
@@ -72,10 +72,10 @@ class Leaderboard:
         parts = [f"# {self.sweep.name}", ""]
         for axis in self.table.replicates if self.rows else ():
             parts += [f"Mean over {CALLED[axis]}, and its 95 % confidence interval", ""]
-            parts += [*_markdown(*self._means(axis)), ""]
+            parts += [*markdown_lines(*self._means(axis)), ""]
         head, rows = self.cells()
         links = [[*cells, f"[{row.job}](jobs/{row.job})"] for cells, row in zip(rows, self.rows, strict=True)]
-        parts += _markdown([*head, "run"], links)
+        parts += markdown_lines([*head, "run"], links)
         if self.failures:
             parts += ["", "Not ended well", ""]
             parts += [f"- {row.job}: {row.status}{f': {row.error}' if row.error else ''}" for row in self.failures]
@@ -93,7 +93,7 @@ class Leaderboard:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""
         metrics = [name for name in self.table.metrics if any(row.figures.get(name) is not None for row in self.rows)]
-        head = [*_short(self.table.axes), "status", *metrics, *(title for title, _ in FACTS.values())]
+        head = [*short(self.table.axes), "status", *metrics, *(title for title, _ in FACTS.values())]
         forms = {**dict.fromkeys(metrics, ".4f"), **{name: form for name, (_, form) in FACTS.items()}}
         rows = []
         for row in self.rows:
@@ -112,7 +112,7 @@ class Leaderboard:
             ]
             for group in self.table.groups
         ]
-        return [*_short(others), CALLED[axis], *metrics], rows
+        return [*short(others), CALLED[axis], *metrics], rows
 
 
 def _number(group: Group, axis: str) -> str:
@@ -127,19 +127,19 @@ def _cells(figure: Spread | None) -> list[float | None]:
     return [figure.mean, figure.deviation, figure.low, figure.high]
 
 
-def _short(axes: Sequence[str]) -> list[str]:
+def short(axes: Sequence[str]) -> list[str]:
     """The last words of keys, unless two of them would be the same."""
     last = [axis.rpartition(".")[2] for axis in axes]
     return [word if last.count(word) == 1 else axis for word, axis in zip(last, axes, strict=True)]
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], f"|{'---|' * len(head)}", *lines[1:]]
