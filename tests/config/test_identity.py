@@ -45,7 +45,8 @@ def test_paths_loggers_and_device_layout_do_not_change_the_hash(conf: Conf, word
 @pytest.mark.parametrize(
     "word",
     ["seed=2", "batch_size=64", "arch=resnet20", "norm=batch", "dropout=0.5", "optimizer.lr=0.1", "decay=all",
-     "trainer.max_epochs=3", "precision=bf16", "stop=early", "test.weights=last", "data.val_fraction=0.2"],
+     "trainer.max_epochs=3", "precision=bf16", "stop=early", "test.weights=last", "data.val_fraction=0.2",
+     "data.fold=0", "data.sampler=balanced", "loss.class_weights=balanced"],
 )  # fmt: skip
 def test_what_determines_the_result_changes_the_hash(conf: Conf, word: str) -> None:
     assert hash_of(conf, word) != hash_of(conf)
@@ -64,6 +65,13 @@ def test_the_hash_survives_the_yaml_file_and_any_order_of_keys(conf: Conf) -> No
 def test_a_new_option_that_is_off_keeps_the_hash_of_older_runs(conf: Conf) -> None:
     config = conf.compose([]).config
     assert config_hash({**config, "lanes": None}) == config_hash(config)
+
+
+def test_keys_of_a_cross_validation_say_nothing_without_one(conf: Conf) -> None:
+    config = conf.compose([]).config
+    older = {name: value for name, value in config["data"].items() if name not in ("fold", "folds", "sampler")}
+    assert config_hash({**config, "data": older}) == config_hash(config) == hash_of(conf, "data.folds=7")
+    assert hash_of(conf, "data.fold=0", "data.folds=7") != hash_of(conf, "data.fold=0")
 
 
 def test_a_key_below_a_layout_key_belongs_to_it() -> None:

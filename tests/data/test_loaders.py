@@ -217,3 +217,47 @@ def test_reading_ahead_does_not_advance_the_position(class_folders):
     next(batches)
     assert loader.state_dict()["position"] == 1
     batches.close()
+
+
+# a balanced epoch
+
+
+def unequal(counts, **options):
+    """Batches of a split with so many samples of each class."""
+    targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    pixels = torch.zeros(len(targets), 1, 1, 1, dtype=torch.uint8)
+    source = InMemory(pixels, targets)
+    return TrainBatches(source, torch.arange(len(targets)), batch_size=4, seed=1, balanced=True, **options)
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=6).filter(lambda counts: sum(counts) > 8), st.integers(0, 4))
+@settings(deadline=None)
+def test_a_balanced_epoch_has_each_class_equally_often_and_no_draw_twice(counts, epoch):
+    loader = unequal(counts)
+    order, n = loader.order(epoch), sum(counts)
+    drawn = torch.bincount(loader.source.targets[order % n], minlength=len(counts))
+    assert len(order) == n
+    assert drawn.max() - drawn.min() <= 1
+    assert len(order.unique()) == n
+    times = torch.bincount(order % n, minlength=n)
+    for number in range(len(counts)):  # nobody comes a third time before all have come twice
+        own = times[loader.source.targets == number]
+        assert own.max() - own.min() <= 1
+
+
+def test_a_balanced_order_is_that_of_the_seed_and_epoch_for_any_ranks_and_after_a_resume():
+    counts = [3, 30, 7]
+    whole = [batch.index for batch in unequal(counts)]
+    ranks = [[batch.index for batch in unequal(counts, world_size=2, rank=rank)] for rank in (0, 1)]
+    assert all(torch.equal(one, torch.cat(two)) for one, two in zip(whole, zip(*ranks, strict=True), strict=True))
+    resumed = unequal(counts)
+    resumed.load_state_dict({"epoch": 0, "position": 4})
+    assert all(torch.equal(a, batch.index) for a, batch in zip(whole[4:], resumed, strict=True))
+    other = unequal(counts)
+    other.set_epoch(1)
+    assert not torch.equal(torch.cat(whole), torch.cat([batch.index for batch in other]))
+
+
+def test_a_batch_of_a_balanced_epoch_has_the_targets_of_its_samples():
+    for batch in unequal([2, 17, 5]):
+        assert torch.equal(batch.targets, unequal([2, 17, 5]).source.targets[batch.index % 24])

@@ -392,3 +392,39 @@ def test_a_gpu_holds_a_small_split_and_gets_the_same_batches(tmp_path):
     data = synthetic()
     images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(data.normalize(images.cuda()).cpu(), data.normalize(images))
+
+
+# cross-validation and classes of unequal size
+
+
+def test_a_fold_validates_and_the_rest_is_trained_on():
+    folds = [synthetic(folds=4, fold=number, val_fraction=0.5) for number in range(4)]
+    for data in folds:
+        data.setup("fit")
+    assert sorted(data.num_val for data in folds) == [12, 12, 13, 13]
+    assert all(data.num_train + data.num_val == 50 for data in folds)
+    held = torch.cat([data._members[1] for data in folds])
+    assert torch.equal(held.sort().values, torch.arange(50))
+    assert len(folds[0].val_dataloader().members) == folds[0].num_val
+
+
+def test_a_fold_takes_the_place_of_a_validation_split_that_the_data_bring(class_folders):
+    root = class_folders(splits=("train", "val"))
+    own = folder(root)
+    data = folder(root, folds=2, fold=1)
+    assert data.num_train + data.num_val == own.num_train
+    assert own.num_val == len(own._own_val)
+    assert data._own_val is None
+
+
+def test_the_second_coming_of_an_image_is_augmented_in_its_own_way():
+    data = synthetic(sampler="balanced", num_classes=4, augment={"crop": CropFlip(pad=4, mirror="random")})
+    data.setup("fit")
+    common = data._members[0][data._train.targets[data._members[0]] != 0]
+    one = data._members[0][data._train.targets[data._members[0]] == 0][:1]
+    data.__dict__["_members"] = (torch.cat([common, one]), data._members[1])
+    assert data.class_counts.tolist()[0] == 1
+    seen = trained_on(data, 0)
+    again = [index for index in seen if index % 50 == int(one)]
+    assert len(again) > 4
+    assert len({seen[index].numpy().tobytes() for index in again}) > len(again) // 2

@@ -217,3 +217,46 @@ def test_a_loss_says_truly_whether_it_is_one_of_probabilities(make: Make) -> Non
     loss = make()
     same = torch.allclose(loss(logits.log_softmax(1), targets), loss(logits, targets), atol=1e-5)
     assert loss.is_of_probabilities(7) == same
+
+
+# weights of classes
+
+
+def test_weights_of_classes_are_those_of_torch_but_for_what_a_mean_is_over() -> None:
+    logits, targets, _ = batch()
+    weights = [0.0, 0.5, 1.0, 2.0, 1.5, 1.0, 3.0]
+    loss = CrossEntropy(class_weights=weights)
+    loss.balance(torch.ones(7, dtype=torch.long))
+    peer = nn.functional.cross_entropy(logits, targets, weight=torch.tensor(weights), reduction="none")
+    torch.testing.assert_close(loss(logits, targets), peer)
+
+
+@pytest.mark.parametrize("make", [make for make in MAKERS if make is not Perceptron])  # whose rule has no weights
+def test_balanced_classes_count_alike_and_a_sample_1_on_the_average(make: Make) -> None:
+    counts = torch.tensor([1, 9, 0, 20])
+    loss = make(class_weights="balanced")
+    loss.balance(counts)
+    assert loss.weights is not None
+    assert loss.weights[2] == 0
+    torch.testing.assert_close((loss.weights * counts)[[0, 1, 3]], torch.full((3,), 10.0))
+    logits, targets = torch.randn(8, 4), torch.tensor([0, 1, 3, 0, 1, 3, 1, 0])
+    plain = make()
+    torch.testing.assert_close(loss(logits, targets), plain(logits, targets) * loss.weights[targets])
+    loss.eval()  # validation and test count as ever
+    torch.testing.assert_close(loss(logits, targets), plain(logits, targets))
+
+
+def test_the_loss_of_every_head_is_weighted() -> None:
+    logits, targets, _ = batch()
+    outputs = Outputs(logits, (logits.flip(1),))
+    loss = PerHead(main=CrossEntropy(class_weights="balanced"), heads=[CrossEntropy()], weights=[0.5])
+    loss.balance(torch.arange(1, 8))
+    main, head = CrossEntropy(class_weights="balanced"), CrossEntropy()
+    main.balance(torch.arange(1, 8))
+    torch.testing.assert_close(loss(outputs, targets), main(logits, targets) + 0.5 * head(logits.flip(1), targets))
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [0.0, 0.0, 0.0], 2.0])
+def test_weights_that_are_not_one_for_each_class_are_refused(weights: object) -> None:
+    with pytest.raises(ValueError, match="accepted: balanced, or a number for each of 3 classes, not all of them 0"):
+        CrossEntropy(class_weights=weights).balance(torch.tensor([1, 2, 3]))  # type: ignore[arg-type]

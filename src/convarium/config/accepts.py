@@ -129,6 +129,9 @@ FOLDER_NAME = Accepts(
 )
 INTERPOLATION = words("nearest", "bilinear")
 BETTER = words("auto", "min", "max")
+CLASS_WEIGHTS = Accepts(
+    "balanced, or a list of a number from 0 for each class", lambda value: value == "balanced" or value >= 0
+)
 ERASED = Accepts(
     "random or zero or mean, or levels from 0 to 1",
     lambda value: value in ("random", "zero", "mean") or 0 <= value <= 1,

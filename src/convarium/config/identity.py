@@ -9,6 +9,9 @@ from typing import Any
 
 from convarium.config.keys import GROWS, LAYOUT, RESUME, has_part, leaves
 
+USUAL = {"data.folds": ("data.fold", None), "data.sampler": ("data.sampler", "shuffle")}
+"""Keys that say nothing where another, or they themselves, have this value: as in runs of before there were any."""
+
 
 def determines_result(key: str) -> bool:
     """Whether a dotted key determines the result of its experiment: it and its group say more than where it runs."""
@@ -35,7 +38,9 @@ def config_hash(config: dict[str, Any]) -> str:
 
     Null and absent are the same, so that a later version's new option, off by default, keeps the hash of older runs.
     """
-    kept = {key: value for key, value in leaves(config).items() if value is not None and determines_result(key)}
+    flat = leaves(config)
+    usual = {name for name, (key, value) in USUAL.items() if flat.get(key) == value}
+    kept = {key: flat[key] for key in flat if flat[key] is not None and determines_result(key) and key not in usual}
     text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

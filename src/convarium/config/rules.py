@@ -6,7 +6,7 @@ from convarium.config.accepts import shown
 from convarium.config.catalog import entries
 from convarium.config.groups import Choices
 from convarium.config.targets import PARTS, RULES, find_target
-from convarium.data.facts import carved_size
+from convarium.data.facts import carved_size, fold_size
 from convarium.errors import ConfigError
 from convarium.wording import nearest
 
@@ -79,9 +79,13 @@ def check_batch(config: dict[str, Any]) -> None:
     accumulate = trainer["accumulate_grad_batches"]
     if trainer["devices"] != "auto":  # else the device check knows the number
         check_batch_divides(config["batch_size"], trainer["devices"], trainer["num_nodes"], accumulate)
-    size = config["data"].get("train_size")
+    data = config["data"]
+    size, fold, folds = data.get("train_size"), data.get("fold"), data.get("folds", 2)
+    if fold is not None and fold >= folds:
+        raise ConfigError(f"data.fold={fold}: there are data.folds={folds}; accepted: 0 to {folds - 1}")
     if size is not None:  # else it is known when the dataset is read
-        train = size - carved_size(size, config["data"]["val_fraction"])
+        aside = carved_size(size, data["val_fraction"]) if fold is None else fold_size(size, folds, fold)
+        train = size - aside
         if config["batch_size"] > train:
             raise ConfigError(f"batch_size={config['batch_size']}: more than the {train} training images")
     for name in ("limit_train_batches", "overfit_batches"):

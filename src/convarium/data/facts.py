@@ -25,6 +25,11 @@ def carved_size(size: int, fraction: float) -> int:
     return round(size * fraction)
 
 
+def fold_size(size: int, folds: int, fold: int) -> int:
+    """How many of `size` training images are in a fold; the first ones have one more where it does not divide."""
+    return size // folds + (fold < size % folds)
+
+
 # folders and tables
 
 

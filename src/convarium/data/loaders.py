@@ -4,6 +4,7 @@ Plain iterables, not torch DataLoaders: a batch is one slice of a tensor, and th
 that every rank computes for itself.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
@@ -11,6 +12,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from convarium.batch import Batch
@@ -58,6 +60,8 @@ class TrainBatches:
     The position (epoch, micro-batch) is the whole state: `state_dict` and `load_state_dict` resume anywhere.
 
     members: (n,) int64, the samples of `source` to train on.
+    balanced: an epoch has as many draws, of each class equally many (give or take one): `members` of a small class
+        come several times, those of a large one not all.
     fixed_order: keep `members` in the order of epoch 0 in every epoch (to overfit a few batches).
     batch_size: divides by `world_size` x `accumulate`, and is no more than the samples.
     """
@@ -71,6 +75,7 @@ class TrainBatches:
     rank: int = 0
     accumulate: int = 1
     drop_last: bool = True
+    balanced: bool = False
     fixed_order: bool = False
     epoch: int = field(init=False, default=0)
     position: int = field(init=False, default=0)
@@ -102,8 +107,29 @@ class TrainBatches:
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
     def order(self, epoch: int) -> Tensor:
-        """The samples of `epoch` in training order, (n,) int64, incomplete last batch included."""
-        return self.members[permutation(len(self.members), self.seed, epoch=0 if self.fixed_order else epoch)]
+        """The samples of `epoch` in training order, (n,) int64, incomplete last batch included.
+
+        A sample's second coming in an epoch is its number plus that of all samples of the source, its third plus twice
+        as many, and so on: each is augmented in its own way.
+        """
+        epoch = 0 if self.fixed_order else epoch
+        shuffled = permutation(len(self.members), self.seed, epoch=epoch)
+        return (self._drawn(epoch) if self.balanced else self.members)[shuffled]
+
+    def _drawn(self, epoch: int) -> Tensor:
+        """What a balanced epoch is made of, (n,) int64: which classes come once more than others, and which samples of
+        a class, changes with the epoch."""
+        targets = self.source.targets[self.members].cpu()
+        classes = torch.bincount(targets).nonzero()[:, 0]
+        turns = permutation(len(classes), self.seed, epoch=epoch, purpose="classes")
+        least, more = divmod(len(self.members), len(classes))
+        drawn = []
+        for turn, number in enumerate(classes[turns].tolist()):
+            own, wanted = self.members[targets == number], least + (turn < more)
+            for again in range(math.ceil(wanted / len(own))):
+                order = permutation(len(own), self.seed, epoch=epoch, purpose=f"class {number}, {again}")
+                drawn.append(own[order][: wanted - again * len(own)] + again * len(self.source))
+        return torch.cat(drawn)
 
     def micro_batches(self, epoch: int) -> list[Tensor]:
         """The sample numbers of each of this rank's micro-batches."""
@@ -124,8 +150,12 @@ class TrainBatches:
         epoch, first, whole = self.epoch, self.epoch * len(self), self._full * self.accumulate
         source, micro_batches = self.source, self.micro_batches(epoch)
 
-        def fetch(samples: Tensor) -> tuple[Tensor, Tensor]:
-            return source.fetch_training(samples, AugmentKey(self.seed, epoch, samples))
+        def fetch(draws: Tensor) -> tuple[Tensor, Tensor]:
+            samples = draws % len(source) if self.balanced else draws
+            images, index = source.fetch_training(samples, AugmentKey(self.seed, epoch, draws))
+            if self.balanced:
+                index = draws[torch.isin(samples, index)] if len(index) < len(draws) else draws
+            return images, index
 
         for images, index in _fetched(fetch, micro_batches[self.position :], ahead=source.prefetches):
             position, self.position = self.position, self.position + 1
@@ -135,7 +165,8 @@ class TrainBatches:
             weight = len(index) / wanted  # where some could not be read, the others count as much as ever
             if position >= whole:
                 weight = len(index) * self.world_size * self.accumulate / self._last
-            yield Batch(images, source.targets.index_select(0, index), index, epoch, first + position, weight, True)
+            samples = index % len(source) if self.balanced else index
+            yield Batch(images, source.targets.index_select(0, samples), index, epoch, first + position, weight, True)
 
 
 class EvalBatches:

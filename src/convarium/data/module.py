@@ -17,7 +17,7 @@ from convarium.data.augment.pipeline import Pipeline
 from convarium.data.image_files.tables import are_classes_of
 from convarium.data.loaders import EpochSize, EvalBatches, PictureBatches, TrainBatches, epoch_size
 from convarium.data.sources import Source
-from convarium.data.splits import carve, take
+from convarium.data.splits import carve, fold, take
 
 DECODED_TOGETHER = 16  # whole pictures, which may be large
 
@@ -59,6 +59,12 @@ class ImageData(L.LightningDataModule):
     """Share of the training split set aside for validation where the dataset brings no validation split."""
     split_seed: int = 0
     """Chooses which images are set aside; apart from `seed`, so that runs of several seeds share their validation."""
+    folds: int = 5  # equal parts of the training split in a cross-validation
+    fold: int | None = None
+    """The fold that is set aside for validation, in the place of `val_fraction` and of a validation split that the
+    dataset brings; None: no cross-validation."""
+    sampler: str = "shuffle"
+    """How an epoch is drawn: every image once, or ("balanced") as many images, of each class equally many."""
     batch_size: int = 64  # global: devices x nodes x accumulated micro-batches x images per micro-batch
     eval_batch_size: int = 64  # global as well; each device takes its part
     seed: int = 1  # of the sample order and the augmentation
@@ -160,6 +166,11 @@ class ImageData(L.LightningDataModule):
         return self._own_test_size == 0 and self.num_val > 0
 
     @property
+    def class_counts(self) -> Tensor:
+        """Images of each class that are trained on, int64 (classes,); one logit stands for two."""
+        return torch.bincount(self._train.targets[self._members[0]].cpu(), minlength=len(self.class_names))
+
+    @property
     def training_source(self) -> str:
         """Where training images come from, in words."""
         return str(self._train)
@@ -183,9 +194,14 @@ class ImageData(L.LightningDataModule):
     def _train(self) -> Source:
         return self._checked(self.read("train"), "train", self.train_size)
 
+    @property
+    def carves(self) -> bool:
+        """Whether validation is a part of the training split."""
+        return self.fold is not None or self.val_fraction > 0
+
     @cached_property
     def _own_val(self) -> Source | None:
-        source = self.read("val")
+        source = self.read("val") if self.fold is None else None
         return None if source is None else self._checked(source, "val", None)
 
     @cached_property
@@ -199,6 +215,8 @@ class ImageData(L.LightningDataModule):
     @cached_property
     def _members(self) -> tuple[Tensor, Tensor]:
         """The samples of the training split to train on and those set aside."""
+        if self.fold is not None:
+            return fold(self._train.targets, self.folds, self.fold, seed=self.split_seed)
         if self._own_val is not None or self.val_fraction == 0:
             return torch.arange(len(self._train)), torch.arange(0)
         return carve(self._train.targets, self.val_fraction, seed=self.split_seed)
@@ -251,6 +269,7 @@ class ImageData(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             accumulate=trainer.accumulate_grad_batches if trainer else 1,
             drop_last=self.drop_last,
+            balanced=self.sampler == "balanced",
             fixed_order=getattr(trainer, "overfit_batches", 0) > 0,
         )
 

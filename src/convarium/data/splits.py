@@ -18,6 +18,20 @@ def carve(targets: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tenso
     return take(targets, count, seed=seed)
 
 
+def fold(targets: Tensor, folds: int, number: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """As `carve`, but what is set aside is fold `number` of a cross-validation. Each sample is in one fold; the sizes
+    of folds, and what they have of each class, differ by one at most. Raises ValueError if the fold would be empty."""
+    n = len(targets)
+    if folds < 2 or not 0 <= number < folds <= n:
+        raise ValueError(
+            f"data.fold={number}: of data.folds={folds} and {n} images; accepted: 0 to {min(folds, n) - 1}"
+        )
+    shuffled = permutation(n, seed, purpose="split")
+    by_class = shuffled[torch.argsort(targets[shuffled], stable=True)]
+    inside = torch.arange(n) % folds == number
+    return by_class[~inside].sort().values, by_class[inside].sort().values
+
+
 def take(targets: Tensor, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """As `carve`, but `count` samples, which may be none or all."""
     n = len(targets)

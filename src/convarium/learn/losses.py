@@ -16,12 +16,36 @@ class ClassificationLoss(nn.Module):
     """A loss per sample, in float32 also under autocast; subclasses say what a wrong score costs.
 
     `aux_weight` is what the loss of each auxiliary classifier counts beside the main one (0.3: Szegedy et al. 2014,
-    section 5).
+    section 5). `class_weights`: in training, what the loss of a sample counts by its class: a number each, or
+    "balanced", N / (classes x images of the class), so that each class counts alike and a sample 1 on the average. The
+    mean over a batch is over its samples, not over their weights: so it is the same however it is divided.
     """
 
-    def __init__(self, *, aux_weight: float = 0.3) -> None:
+    weights: Tensor | None  # (classes,)
+
+    def __init__(self, *, class_weights: str | Sequence[float] | None = None, aux_weight: float = 0.3) -> None:
         super().__init__()
         self.aux_weight = aux_weight
+        self.class_weights = class_weights
+        self.register_buffer("weights", None, persistent=False)
+
+    def balance(self, counts: Tensor) -> None:
+        """Take up how many training images there are of each class, int64 (classes,). Raises ValueError for class
+        weights that are not one for each."""
+        if isinstance(self.class_weights, str):
+            present = (counts > 0).sum()
+            self.weights = torch.where(counts > 0, counts.sum() / (present * counts.clamp(min=1)), 0.0).float()
+        elif self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, dtype=torch.float32)
+            if weights.shape != counts.shape or not weights.any():
+                accepted = f"balanced, or a number for each of {len(counts)} classes, not all of them 0"
+                raise ValueError(f"loss.class_weights={self.class_weights}: accepted: {accepted}")
+            self.weights = weights
+
+    def weighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """`cost` in float32, in training by the weights of the classes."""
+        cost = self.cost(logits.float(), targets)
+        return cost if self.weights is None or not self.training else cost * self.weights[targets]
 
     def is_of_probabilities(self, num_classes: int) -> bool:
         """Whether it is the same for the logits and for the logarithm of their softmax (of one logit: sigmoid).
@@ -36,10 +60,10 @@ class ClassificationLoss(nn.Module):
     def forward(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
         """(N, classes) logits or Outputs, and (N,) class numbers -> (N,) losses."""
         if not isinstance(outputs, Outputs):
-            return self.cost(outputs.float(), targets)
-        loss = self.cost(outputs.logits.float(), targets)
+            return self.weighted(outputs, targets)
+        loss = self.weighted(outputs.logits, targets)
         for logits in outputs.aux:
-            loss = loss + self.aux_weight * self.cost(logits.float(), targets)
+            loss = loss + self.aux_weight * self.weighted(logits, targets)
         return loss
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -50,8 +74,14 @@ class ClassificationLoss(nn.Module):
 class CrossEntropy(ClassificationLoss):
     """Cross-entropy of the softmax; `label_smoothing` is spread over all classes (Szegedy et al. 2015, section 7)."""
 
-    def __init__(self, *, label_smoothing: float = 0.0, aux_weight: float = 0.3) -> None:
-        super().__init__(aux_weight=aux_weight)
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        aux_weight: float = 0.3,
+    ) -> None:
+        super().__init__(class_weights=class_weights, aux_weight=aux_weight)
         self.label_smoothing = label_smoothing
 
     def is_of_probabilities(self, num_classes: int) -> bool:
@@ -73,8 +103,14 @@ class MeanSquaredError(ClassificationLoss):
     class, the gradient of that class's score is at most 2 p, where that of cross-entropy is 1 - p.
     """
 
-    def __init__(self, *, on: str = "scores", aux_weight: float = 0.3) -> None:
-        super().__init__(aux_weight=aux_weight)
+    def __init__(
+        self,
+        *,
+        on: str = "scores",
+        class_weights: str | Sequence[float] | None = None,
+        aux_weight: float = 0.3,
+    ) -> None:
+        super().__init__(class_weights=class_weights, aux_weight=aux_weight)
         if on not in ("scores", "probabilities"):
             raise ValueError(f"on={on}: accepted are scores, probabilities")
         self.on = on
@@ -97,8 +133,15 @@ class Hinge(ClassificationLoss):
     Summed over the wrong classes; `power` 2 squares what is missing. One logit: the usual hinge with targets -1 and 1.
     """
 
-    def __init__(self, *, margin: float = 1.0, power: int = 1, aux_weight: float = 0.3) -> None:
-        super().__init__(aux_weight=aux_weight)
+    def __init__(
+        self,
+        *,
+        margin: float = 1.0,
+        power: int = 1,
+        class_weights: str | Sequence[float] | None = None,
+        aux_weight: float = 0.3,
+    ) -> None:
+        super().__init__(class_weights=class_weights, aux_weight=aux_weight)
         self.margin = margin
         self.power = power
 
@@ -131,8 +174,14 @@ class MaximumAPosteriori(ClassificationLoss):
     equally far from everything (LeCun et al. 1998, equation 9). Without it this is the cross-entropy.
     """
 
-    def __init__(self, *, rubbish_distance: float = 1.0, aux_weight: float = 0.3) -> None:
-        super().__init__(aux_weight=aux_weight)
+    def __init__(
+        self,
+        *,
+        rubbish_distance: float = 1.0,
+        class_weights: str | Sequence[float] | None = None,
+        aux_weight: float = 0.3,
+    ) -> None:
+        super().__init__(class_weights=class_weights, aux_weight=aux_weight)
         self.rubbish_distance = rubbish_distance
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -162,15 +211,22 @@ class PerHead(ClassificationLoss):
             raise ValueError(f"weights={list(weights)}: {len(weights)} for {len(heads)} heads; accepted: one for each")
         self.main = main
         self.heads = nn.ModuleList(heads)
-        self.weights = list(weights)
+        self.head_weights = list(weights)
 
     def forward(self, outputs: Tensor | Outputs, targets: Tensor) -> Tensor:
         logits = outputs.logits if isinstance(outputs, Outputs) else outputs
-        loss = self.cost(logits.float(), targets)
+        loss = self.weighted(logits, targets)
         if isinstance(outputs, Outputs):
-            for head, weight, aux in zip(self.heads, self.weights, outputs.aux, strict=True):
-                loss = loss + weight * head.cost(aux.float(), targets)  # type: ignore[operator]  # a ModuleList's items
+            for head, weight, aux in zip(self.heads, self.head_weights, outputs.aux, strict=True):
+                loss = loss + weight * head.weighted(aux, targets)  # type: ignore[operator]  # a ModuleList's items
         return loss
+
+    def balance(self, counts: Tensor) -> None:
+        for loss in (self.main, *self.heads):
+            loss.balance(counts)
+
+    def weighted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.main.weighted(logits, targets)
 
     def cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         return self.main.cost(logits, targets)

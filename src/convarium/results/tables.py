@@ -106,7 +106,7 @@ def _for_a_paper(
             spread = group.spreads.get(name)
             cell = text(str(spread)) if spread else ""
             cells.append(bold(cell) if spread and spread.mean == best[name] else cell)
-        params = {row.figures.get("params") for row in group.rows} - {None}
+        params = {int(one) for row in group.rows if (one := row.figures.get("params")) is not None}
         rows.append([*names, *counts, *cells, " or ".join(f"{one:,}" for one in sorted(params))])
     heads = short(table.others) if table.axes else ["run"]
     return [*heads, *([CALLED[axis]] if axis else []), *metrics, "parameters"], rows

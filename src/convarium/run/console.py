@@ -135,6 +135,8 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
     accumulate, batch, size = config["trainer"]["accumulate_grad_batches"], config["batch_size"], data.image_size
     left_out = f" ({prepared.left_out:,} left out of each epoch)" if prepared.left_out else ""
     val = "val and test (the same images)" if data.test_is_val else f"val, {data.num_test:,} test"
+    if data.fold is not None:
+        val = f"{val} (fold {data.fold} of 0 to {data.folds - 1})"
     optimizer, schedule = (config[group]["_target_"].rpartition(".")[2] for group in ("optimizer", "schedule"))
     each = batch // (at.ranks * accumulate)
     params, macs = prepared.preflight.params, prepared.preflight.macs
@@ -143,6 +145,7 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
         "network": f"{config['name']}: {params:,} parameters, {macs:,} multiply-adds per image",
         **({"note": _in_lines(*prepared.preflight.notes)} if prepared.preflight.notes else {}),
         **({"weights": _in_lines(str(loaded), *wrap(loaded.assumption, 70))} if loaded else {}),
+        **({"classes": classes} if (classes := _classes(prepared)) else {}),
         "images": f"{data.channels}x{size}x{size}, {data.num_classes} classes: {data.num_train:,} train{left_out}, "
         f"{data.num_val:,} {val}",
         "from": f"{config['data']['_target_'].rpartition('.')[2]}, {data.training_source}",
@@ -154,6 +157,18 @@ def header(run: RunDirectory, prepared: Prepared, loaded: Loaded | None) -> str:
         "rate": f"{config['optimizer']['lr']:g} ({optimizer}, {schedule})",
     }
     return "\n".join(f"{name:>8}  {value}" for name, value in rows.items()) + "\n"
+
+
+def _classes(prepared: Prepared) -> str:
+    """How unequal classes are treated, if they are in any way."""
+    data, loss, said = prepared.data, prepared.loss, []
+    if data.sampler == "balanced":
+        said.append("each is drawn equally often")
+    if loss.weights is not None:
+        weights = loss.weights.tolist()
+        said.append(f"their losses count {min(weights):.3g} to {max(weights):.3g}")
+    counts = data.class_counts.tolist() if said else []
+    return ", ".join([*said, f"of {min(counts):,} to {max(counts):,} training images"]) if said else ""
 
 
 def _in_lines(*lines: str) -> str:

@@ -94,6 +94,10 @@ def prepare(
     data = data or read_data(config)
     if config["batch_size"] > data.num_train:
         raise ConfigError(f"batch_size={config['batch_size']}: more than the {data.num_train:,} training images")
+    try:
+        loss.balance(data.class_counts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     epoch = data.epoch_size(at.ranks * accumulate)
     length = training_length(config, data, epoch.steps)
     last = data.num_train % config["batch_size"] - epoch.remainder

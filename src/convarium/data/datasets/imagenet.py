@@ -20,7 +20,8 @@ from convarium.wording import one_line
 @dataclass(kw_only=True, eq=False, repr=False)
 class OfficialFolders(FolderImages):
     """root/{train,val}/WNID; the official validation split is validation and test.
-    With a val_fraction above 0 validation is carved from train, and the official validation split is the test alone."""
+    With a val_fraction above 0, or a fold, validation is carved from train, and the official validation split is the
+    test alone."""
 
     by_name: ClassVar[bool] = False
     name: str  # what the dataset is called in `data=...`, for the command that fetches it
@@ -29,12 +30,12 @@ class OfficialFolders(FolderImages):
         self._require()
         if split == "train":
             return super().read(split)
-        official = "test" if self.val_fraction > 0 else "val"
+        official = "test" if self.carves else "val"
         return super().read("val") if split == official else None
 
     def count_test(self) -> int:
         self._require()
-        return self._count("val") if self.val_fraction > 0 else 0
+        return self._count("val") if self.carves else 0
 
     def prepare(self, archives: Sequence[Path]) -> list[str]:
         """Make the folders from archives on this disk, or without any, download them; returns what was made, in words.
