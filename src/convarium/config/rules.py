@@ -127,11 +127,7 @@ def check_monitors(config: dict[str, Any]) -> None:
     """Refuse a monitored figure that is not measured, a direction that is not its own, and a validation that comes too
     late for what waits for it; raises ConfigError.
     """
-    trainer = config["trainer"]
-    ranked = max(2, config["data"]["num_classes"])  # of five classes all are among the five highest
-    metrics = {name: node for name, node in config["metrics"].items() if node.get("top", 1) < ranked}
-    counted = (f"train/{name}" for name, node in metrics.items() if node.get("_target_") == COUNTED_IN_TRAINING)
-    measured = ["val/loss", *(f"val/{name}" for name in metrics), "train/loss", *counted]
+    trainer, measured = config["trainer"], measured_figures(config)
     nodes = {"stop": config["stop"], "schedule": config["schedule"]}
     nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
     for key, node in nodes.items():
@@ -153,6 +149,14 @@ def check_monitors(config: dict[str, Any]) -> None:
                 f"trainer.check_val_every_n_epoch={every}: leaves {key}.monitor={watched} nothing to act on before the"
                 f" end (trainer.max_epochs={trainer['max_epochs']})"
             )
+
+
+def measured_figures(config: dict[str, Any]) -> list[str]:
+    """The figures that a run measures in each epoch, those of validation first."""
+    ranked = max(2, config["data"]["num_classes"])  # of five classes all are among the five highest
+    metrics = {name: node for name, node in config["metrics"].items() if node.get("top", 1) < ranked}
+    counted = (f"train/{name}" for name, node in metrics.items() if node.get("_target_") == COUNTED_IN_TRAINING)
+    return ["val/loss", *(f"val/{name}" for name in metrics), "train/loss", *counted]
 
 
 def directed(node: Any, config: dict[str, Any], key: str) -> Any:

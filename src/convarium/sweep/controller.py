@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
@@ -21,15 +21,34 @@ from convarium.sweep.task import Task
 from convarium.wording import counted
 
 TICK_SECONDS = 0.5
+TICK_OF_A_SEARCH = 0.1  # a job that is not worth going on is seen sooner
 SHOW_SECONDS = 1.0
 LEADERBOARD_SECONDS, LEADERBOARD_SHARE = 10.0, 50.0  # between two, or so many times as long as one takes to write
 GRACE_SECONDS = 3.0  # for a job that hangs to write where it does, before it is killed
 
 
+class Source(Protocol):
+    """Where tasks come from that are not known when the sweep begins: each is asked for when there is room for it."""
+
+    @property
+    def total(self) -> int:
+        """The tasks that it has given and, as far as is known, will give."""
+
+    def ask(self) -> Task | None:
+        """The next task, which is in the manifest then; None: there is none at present."""
+
+    def tell(self, task: Task, outcome: Outcome) -> None:
+        """A job has ended, and is not run again."""
+
+    def prunes(self, task: Task) -> bool:
+        """Whether a job at work is not worth going on."""
+
+
 class Controller:
     """Runs tasks until none is left, at most as many at a time as the pool has room for.
 
-    Jobs that need more devices come first; what is left is filled with smaller ones. write_leaderboard: called now and
+    Jobs that need more devices come first; what is left is filled with smaller ones. source: gives more, when there is
+    room and none waits. write_leaderboard: called now and
     then. show: called every second with the jobs that are done, with all of them, and with a line of words.
     settings: the answers under `sweep`. clock: seconds that never go back.
     """
@@ -42,6 +61,7 @@ class Controller:
         pool: Pool,
         settings: Mapping[str, Any],
         *,
+        source: Source | None = None,
         say: Callable[[str], None],
         write_leaderboard: Callable[[], None],
         show: Callable[[int, int, str], None] | None = None,
@@ -51,7 +71,7 @@ class Controller:
         self.say, self.write_leaderboard, self.show, self.clock = say, write_leaderboard, show, clock
         self.queue = deque(sorted(tasks, key=lambda task: -task.share.slots - task.share.gpus))
         self.running: dict[int, Task] = {}
-        self.total = len(tasks)
+        self.source, self._known = source, len(tasks)
         self.done = self.failed = 0
         self.outlook = Outlook()
         self.stopped_by = 0
@@ -63,13 +83,23 @@ class Controller:
         self._entries: list[dict[str, Any]] = []  # lines for the manifest, written together
         self._disk_is_full = False
 
+    @property
+    def total(self) -> int:
+        """The tasks that there are, as far as is known."""
+        return self._known + (self.source.total if self.source else 0)
+
+    def _waiting(self) -> int:
+        return self.total - self.done - len(self.running)
+
     def work(self) -> int:
         """Run all tasks; 0, or the number of the signal that stopped the sweep."""
+        tick = TICK_OF_A_SEARCH if self.source else TICK_SECONDS
         with Signals(self.clock) as signals:
+            self._start_what_fits()
             while self.running or (self.queue and not self._halted):
                 self._start_what_fits()
                 try:
-                    for event in self.starter.poll(TICK_SECONDS, signals.descriptor):
+                    for event in self.starter.poll(tick, signals.descriptor):
                         self._handle_event(event)
                 finally:
                     self._append_entries()
@@ -79,6 +109,14 @@ class Controller:
         return self.stopped_by
 
     def _start_what_fits(self) -> None:
+        self._take_from_queue()
+        while self.source and not self.queue and self.pool.slots and not self._halted:
+            if (task := self.source.ask()) is None:
+                return
+            self.queue.append(task)
+            self._take_from_queue()
+
+    def _take_from_queue(self) -> None:
         if self._halted or not self.pool.slots:
             return
         largest = max((task.share.slots for task in self.running.values()), default=0)
@@ -95,7 +133,7 @@ class Controller:
         task.since = task.seen = 0 if task.adopted else stamp(task.run)
         task.attempts += 1
         self.running[task.number] = task
-        arguments = [str(task.run.path), json.dumps(task.preflight)]
+        arguments = [str(task.run.path), json.dumps(task.preflight if task.is_checked else None)]
         self.starter.start(task.number, "run", arguments, log=str(task.run.log_file), env=lease.environment)
 
     def _handle_event(self, event: Event) -> None:
@@ -112,7 +150,7 @@ class Controller:
         assert task.lease is not None
         self.pool.give_back(task.lease)
         task.adopted = False
-        if self.settings["on_error"] == "continue":
+        if self.settings["on_error"] == "continue" and not self.source:
             self._start_what_fits()  # first of all, so that no device waits for us to write
         outcome = classify_end(task.run, ended, since=task.since, signalled=task.signalled, kills=self._kills)
         self._record(task, outcome.status, code=ended.code, **({"error": outcome.error} if outcome.error else {}))
@@ -120,6 +158,8 @@ class Controller:
         again = failed and self.settings["on_error"] == "retry" and task.attempts <= self.settings["retries"]
         self.done += not again
         self.failed += failed and not again
+        if self.source and not again:
+            self.source.tell(task, outcome)
         if outcome.status in SUCCEEDED and task.began is not None:
             self.outlook.took.append(self.clock() - task.began)
         self.say(self._line(task, outcome, again))
@@ -129,6 +169,8 @@ class Controller:
         elif failed and self.settings["on_error"] == "stop":
             self.say("sweep.on_error=stop: no more jobs start, others at work save and end; the same command goes on")
             self._stop()
+        if self.source:
+            self._start_what_fits()  # by now it knows how this one has ended
 
     def _handle_lost_starter(self) -> None:
         """Count all jobs at work as killed, and restart the starter. Raises RunError if no job ended in between."""
@@ -164,7 +206,7 @@ class Controller:
             self.starter.signal(task.number, signal.SIGTERM)
 
     def _check_running(self) -> None:
-        """End jobs that give no sign of life; write the leaderboard if it is time."""
+        """End jobs that give no sign of life, or are not worth going on; write the leaderboard if it is time."""
         self._kills.look()
         now = self.clock()
         limit = self.settings["timeout"] or math.inf
@@ -174,6 +216,9 @@ class Controller:
             elif task.dies_at == math.inf and task.silence(now) > limit:
                 task.signalled, task.dies_at = task.signalled or "timeout", now + GRACE_SECONDS
                 self.starter.signal(task.number, signal.SIGABRT)  # by which it writes where it hangs
+            elif self.source and task.signalled is None and task.began is not None and self.source.prunes(task):
+                task.signalled = "pruned"  # and it saves, as it does at any stop
+                self.starter.signal(task.number, signal.SIGTERM)
         if now > self._write_at:
             with suppress(OSError):  # a full disk, which a later one may find empty again
                 self.write_leaderboard()
@@ -183,7 +228,7 @@ class Controller:
     def _show_outlook(self) -> None:
         now = self.clock()
         if self.show is not None and now >= self._show_at:
-            line = self.outlook.line(self.running.values(), len(self.queue), self.failed, now)
+            line = self.outlook.line(self.running.values(), self._waiting(), self.failed, now)
             self.show(self.done, self.total, f"{len(self.running)} save and end" if self._halted else line)
             self._show_at = now + SHOW_SECONDS
 
@@ -211,5 +256,5 @@ class Controller:
         if again:
             words.append(f"once more ({task.attempts} of {self.settings['retries']})")
         elif self.done < self.total and not self._halted:
-            words.append(self.outlook.to_go(self.running.values(), len(self.queue), now))
+            words.append(self.outlook.to_go(self.running.values(), self._waiting(), now))
         return "  ".join(word for word in words if word)

@@ -6,18 +6,22 @@ Private names of Hydra's: `_return_value` of its JobReturn.
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from convarium.config.compose import Conf
+from convarium.config.keys import check_values
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
 from convarium.results.directory import SweepDirectory
-from convarium.sweep.grid import Point, off_axes, on_axes, shown
-from convarium.sweep.plan import AtPoint, check_same_base, default_name, plan
+from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
+from convarium.sweep.plan import AtPoint, check_folder, check_same_base, default_name, plan
 from convarium.sweep.run import run_sweep
+from convarium.sweep.search.source import Question, Search
+from convarium.sweep.search.space import read_space
 from convarium.sweep.sites import Site, site_of
 
 if TYPE_CHECKING:
@@ -35,6 +39,43 @@ def run_in_processes(
     return [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
 
 
+def search(
+    config: DictConfig, loader: Any, words: Sequence[str], launcher: "Launcher", slurm: Mapping[str, Any] | None
+) -> list[JobReturn]:
+    """Search what the words leave open, on this machine. Raises ConfigError, and SystemExit unless all is well."""
+    if slurm is not None or type(launcher).__name__ != "LocalLauncher":
+        name = "slurm" if slurm is not None else type(launcher).__name__
+        raise ConfigError(f"hydra/launcher={name}: a search runs on this machine; accepted: local")
+    if find_spec("optuna") is None:
+        raise ConfigError("hydra/sweeper=optuna: needs optuna; pip install 'convarium[search]'")
+    node: Any = OmegaConf.to_container(config.search)
+    space = [f"{key}={value}" for key, value in (node.pop("space", None) or {}).items()]
+    with site_of(None, str(OmegaConf.select(config, "sweep.isolation"))) as site:
+        conf = Conf(loader=loader, root=config.hydra.job.config_name)
+        if code := run_search(conf, [*space, *words], node, site, hydra=list(config.hydra.overrides.hydra)):
+            raise SystemExit(code)
+    return []
+
+
+def run_search(
+    conf: Conf, words: Sequence[str], settings: dict[str, Any], site: Site, *, hydra: Sequence[str] = ()
+) -> int:
+    """Run the trials of a search in a sweep directory below the current folder; the exit code.
+
+    settings: the answers under `search`. Raises ConfigError or RunError.
+    """
+    check_values({"search": settings})
+    with doing("compose the jobs"):
+        fixed, space, again = read_space(conf, words)
+        question = Question(fixed, space, again, settings, list(hydra))
+        name = values(fixed).get("sweep.name") or default_name(conf, fixed, [*question.axes, "search"])
+        if "sweep.name" not in values(fixed):
+            question = question._replace(fixed=[*fixed, f"sweep.name={name}"])
+        source = Search(SweepDirectory.named(name), conf, question)
+        check_same_base(source.sweep, conf, question.plan, hydra)
+    return run_sweep(source.sweep, [], question.axes, source.sweep_settings, site, command=sys.argv[1:], search=source)
+
+
 def run_points(
     conf: Conf, points: Sequence[Point], axes: Sequence[str], site: Site, *, hydra: Sequence[str] = ()
 ) -> int:
@@ -42,9 +83,7 @@ def run_points(
     with doing("compose the jobs"):
         wanted = plan(conf, named(conf, points, axes), axes, hydra)
     for job in wanted.jobs:
-        if (folder := job.config["run_dir"]) is not None:
-            why = "the jobs of a sweep have their folders in its own; leave it out (sweep.name=NAME says where)"
-            raise ConfigError(f"run_dir={folder}: {why}")
+        check_folder(job)
     settings = wanted.jobs[0].config["sweep"]
     sweep = SweepDirectory.named(settings["name"])
     check_same_base(sweep, conf, wanted, hydra)

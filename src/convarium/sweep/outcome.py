@@ -68,7 +68,7 @@ def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Stat
     """The outcome of a job, which is written into result.json unless the job has (`run.fit.classify_failure`).
 
     What the job wrote counts first, then what we signalled it for, what its starter reports, and its exit code.
-    since: the `stamp` of before. signalled: interrupted or timeout if the controller has signalled it, and for that.
+    since: the `stamp` of before. signalled: interrupted, timeout or pruned if the controller has signalled it for that.
     """
     result = run.written_result() if stamp(run) != since else {}
     status, code = result.get("status"), ended.code
@@ -77,6 +77,8 @@ def classify_end(run: RunDirectory, ended: Ended, *, since: int, signalled: Stat
     killed |= status == "failed" and "killed" in error.lower()
     if killed and signalled is None and kills.take():  # it, one of its ranks, or a process that loads its data
         outcome = OUT_OF_MEMORY
+    elif signalled == "pruned" and status in (None, "running", "killed", "interrupted"):
+        outcome = Outcome("pruned", None)
     elif status in FINISHED or status == "killed":
         return STOPPED if signalled == status == "interrupted" else Outcome(status, error or None)
     elif signalled == "timeout":

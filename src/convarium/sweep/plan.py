@@ -64,18 +64,31 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
             raise ConfigError(f"{key}: cannot be swept, it is about the sweep")
     jobs: dict[str, Job] = {}
     for number, point in enumerate(points, 1):
-        words = on_axes(point, axes)
         try:
-            config = adapt_to_weights(conf, conf.compose([*hydra, *point])).config
-            if config["resume"] is not None:
-                raise ConfigError(f"resume={config['resume']}: goes on with one run; without -m")
+            job = job_at(conf, point, axes, hydra)
         except ConfigError as error:
-            raise AtPoint(error, number, len(points), words) from error
-        got, asked = leaves(config), values(words)  # 1 of a float is 1.0 then; an answer of a group keeps its name
-        swept = {axis: asked[axis] if axis in conf.groups else got.get(axis, asked[axis]) for axis in sorted(asked)}
-        key = job_key(config, swept)
-        jobs.setdefault(key, Job(job_name(swept, key), key, swept, words, list(point), config))
+            raise AtPoint(error, number, len(points), on_axes(point, axes)) from error
+        jobs.setdefault(job.key, job)
     return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), len(points) - len(jobs))
+
+
+def job_at(conf: Conf, point: Point, axes: Sequence[str], hydra: Sequence[str] = ()) -> Job:
+    """Compose and check one point; raises ConfigError."""
+    words = on_axes(point, axes)
+    config = adapt_to_weights(conf, conf.compose([*hydra, *point])).config
+    if config["resume"] is not None:
+        raise ConfigError(f"resume={config['resume']}: goes on with one run; without -m")
+    got, asked = leaves(config), values(words)  # 1 of a float is 1.0 then; an answer of a group keeps its name
+    swept = {axis: asked[axis] if axis in conf.groups else got.get(axis, asked[axis]) for axis in sorted(asked)}
+    key = job_key(config, swept)
+    return Job(job_name(swept, key), key, swept, words, list(point), config)
+
+
+def check_folder(job: Job) -> None:
+    """Raise ConfigError for a job that is to lie outside of its sweep."""
+    if (folder := job.config["run_dir"]) is not None:
+        why = "the jobs of a sweep have their folders in its own; leave it out (sweep.name=NAME says where)"
+        raise ConfigError(f"run_dir={folder}: {why}")
 
 
 def job_key(config: dict[str, Any], swept: dict[str, Any]) -> str:

@@ -12,17 +12,17 @@ from typing import Any, TextIO
 from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
-from convarium.machine import threads_of
 from convarium.progress_bar import doing, open_bar
 from convarium.results.directory import SweepDirectory
 from convarium.results.leaderboard import Leaderboard
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, SUCCEEDED, as_seen_from_here
 from convarium.sweep.controller import Controller
-from convarium.sweep.local.pool import Pool
+from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
 from convarium.sweep.outcome import RESUMABLE, Ended, Lost
 from convarium.sweep.plan import AtPoint, Job
+from convarium.sweep.search.source import Search
 from convarium.sweep.sites import Site
 from convarium.sweep.task import Task
 
@@ -39,26 +39,41 @@ def run_sweep(
     *,
     command: Sequence[str],
     doubles: int = 0,
+    search: Search | None = None,
 ) -> int:
     """Run those of the jobs that are not done; the exit code: 0 if all are well then, 1 if not, or 128 + a signal.
 
-    settings: the answers under `sweep`. site: where they run. Raises ConfigError for a job that cannot run, before
-    anything is made.
+    settings: the answers under `sweep`. site: where they run. search: gives the jobs, in whose place there are none.
+    Raises ConfigError for a job that cannot run, before anything is made.
     """
     with ExitStack() as stack:
         if sweep.path.is_dir() and not settings["dry_run"]:
             stack.enter_context(sweep.locked())
         known = {job.key: job for job in sweep.known().values()}
+        if search is not None:
+            jobs = search.begin()
         jobs = [job._replace(name=known[job.key].name) if job.key in known else job for job in jobs]
         states = {job.name: sweep.run(job.name).result().get("status") or "queued" for job in jobs}
+        if search is not None:
+            states |= search.states()
         adopted = site.still_running(sweep)
         done = {*SUCCEEDED, "running", *(() if settings["retry_failed"] else FINISHED - RESUMABLE)}
-        todo = [job for job in jobs if job.name in adopted or states[job.name] not in done]
-        tasks, pool = plan_tasks(sweep, todo, settings, site, adopted)
-        at_a_time = f"at a time  {min(pool.slots, len(tasks))}, each on {_devices(tasks, settings)}\n" if tasks else ""
-        say(_header(sweep, states, doubles, settings) + at_a_time)
+        while True:
+            todo = [job for job in jobs if job.name in adopted or states[job.name] not in done]
+            more = search.left if search is not None else 0
+            try:
+                tasks, pool, share = plan_tasks(sweep, todo, settings, site, adopted, more=more)
+                break
+            except ConfigError as error:
+                if search is None or not search.another(error):
+                    raise
+                jobs, states = search.begin(), search.states()
+        slots = min(pool.slots, len(tasks) + more)
+        at_a_time = f"at a time  {slots}, each on {_devices(tasks, settings)}\n" if tasks else ""
+        about = search.described() if search is not None else ""
+        say(_header(sweep, states, doubles, settings, more) + about + at_a_time)
         if settings["dry_run"]:
-            width = max(len(states[job.name]) for job in jobs)
+            width = max((len(states[job.name]) for job in jobs), default=0)
             lines = [f"{number:>5}  {states[job.name]:{width}}  {job}" for number, job in enumerate(jobs, 1)]
             say("\n".join([*lines, "", "nothing was run: sweep.dry_run=true"]))
             return 0
@@ -70,36 +85,49 @@ def run_sweep(
                 raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
         keys = [axis.lstrip("+") for axis in axes]
         kept = {name: value for name, value in settings.items() if not has_part(f"sweep.{name}", ONCE)}
-        _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command))
+        rest = {"search": search.description()} if search is not None else {}
+        _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command), **rest)
+        if search is not None and tasks:
+            search.go_on(tasks, share, settings, say)
         starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
         with live_line() as show:
-            controller = Controller(sweep, tasks, starter, pool, settings, say=say, write_leaderboard=write, show=show)
+            outside: dict[str, Any] = {"say": say, "write_leaderboard": write, "show": show}
+            controller = Controller(sweep, tasks, starter, pool, settings, source=search, **outside)
             stopped_by = controller.work()
         board = Leaderboard(sweep)
         try:
             board.write()
         except OSError as error:
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
-        return report(board, {job.name for job in jobs}, stopped_by)
+        code = report(board, set(sweep.known()) if search is not None else {job.name for job in jobs}, stopped_by)
+        return code if search is None or stopped_by else search.close(say)
 
 
 def plan_tasks(
-    sweep: SweepDirectory, jobs: Sequence[Job], settings: dict[str, Any], site: Site, adopted: Mapping[str, str]
-) -> tuple[list[Task], Pool]:
-    """A task for each job that is to run, and the devices for all of them. Raises ConfigError for one that cannot."""
+    sweep: SweepDirectory,
+    jobs: Sequence[Job],
+    settings: dict[str, Any],
+    site: Site,
+    adopted: Mapping[str, str],
+    *,
+    more: int = 0,
+) -> tuple[list[Task], Pool, Share]:
+    """A task for each job that is to run, the devices for all of them, and what one more job takes.
+
+    more: jobs that will come later, and need what the first does. Raises ConfigError for a job that cannot run.
+    """
     with doing("check the jobs"):
         preflights, gpus = preflight_jobs(jobs, site.processes, elsewhere=site.is_elsewhere) if jobs else ([], 0)
     threads = [_threads(sweep, job) for job in jobs]
-    pool, shares = site.share_out([preflight.placement for preflight in preflights], threads, settings, gpus)
+    placements = [preflight.placement for preflight in preflights]
+    pool, shares = site.share_out(
+        [*placements, *placements[:1] * more], [*threads, *threads[:1] * more], settings, gpus
+    )
     tasks = []
-    for number, (job, preflight, share, fixed) in enumerate(zip(jobs, preflights, shares, threads, strict=True), 1):
-        run = sweep.run(job.name)
-        each = fixed or max(1, share.cores // preflight.placement.devices)
-        if not fixed and not site.is_elsewhere:
-            each = min(each, threads_of(1))
-        config = {**job.config, "run_dir": str(run.path), "sweep": settings, "threads": each}
-        tasks.append(Task(number, job._replace(config=config), run, share, preflight, adopted=job.name in adopted))
-    return tasks, pool
+    for number, (job, preflight, share, fixed) in enumerate(zip(jobs, preflights, shares, threads, strict=False), 1):
+        place = {"elsewhere": site.is_elsewhere, "adopted": job.name in adopted}
+        tasks.append(Task.planned(sweep, number, job, share, preflight, settings, fixed, **place))
+    return tasks, pool, shares[-1] if shares else Share(0, 1, 1)
 
 
 def _threads(sweep: SweepDirectory, job: Job) -> int | None:
@@ -138,20 +166,13 @@ def preflight_jobs(jobs: Sequence[Job], processes: Processes, *, elsewhere: bool
 
 def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str], axes: list[str], **rest: Any) -> None:
     """Write to the disk all that the jobs and a continuation need."""
-    entries = []
-    for task in tasks:
-        if task.adopted:
-            continue
-        task.run.path.mkdir(parents=True, exist_ok=True)
-        task.run.save_config(task.job.config, task.job.overrides)
-        entry = sweep.entry(task.job.name, "queued")
-        if task.job.key not in known:
-            entry |= {"key": task.job.key, "swept": task.job.swept, "words": task.job.words}
-        entries.append(entry)
+    entries = [task.freeze(sweep, is_new=task.job.key not in known) for task in tasks if not task.adopted]
     config: dict[str, Any] = tasks[0].job.config if tasks else {"callbacks": {}}
     watched = directed(config["callbacks"].get("checkpoint") or {}, config, "callbacks.checkpoint")
     before = sweep.description()
     chosen_by = {name: watched.get(name, before.get(name)) for name in ("monitor", "mode")}
+    if "search" in rest and "/" in (objective := rest["search"]["objective"][0]):
+        chosen_by = {"monitor": objective, "mode": rest["search"]["mode"][0]}
     sweep.describe(axes=axes, **chosen_by, **rest)
     sweep.append(entries)  # last of all: what it names is there
 
@@ -206,15 +227,16 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(text, file=stream or sys.stdout, flush=True)
 
 
-def _header(sweep: SweepDirectory, states: dict[str, str], doubles: int, settings: dict[str, Any]) -> str:
+def _header(sweep: SweepDirectory, states: dict[str, str], doubles: int, settings: dict[str, Any], to_come: int) -> str:
     """How many jobs there are to do; printed before the first."""
     kinds = {"new": {"queued"}, "to go on with": RESUMABLE, "done": SUCCEEDED, "at work": {"running"}}
     counts = {name: sum(status in kind for status in states.values()) for name, kind in kinds.items()}
     again = "to run again" if settings["retry_failed"] else "failed (sweep.retry_failed=true runs them again)"
     counts[again] = len(states) - sum(counts.values())
+    counts["new"] += to_come
     text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     more = f" ({doubles} more of the points asked for are the same jobs)" if doubles else ""
-    return f"    sweep  {sweep.path}\n     jobs  {len(states)}: {text}{more}\n"
+    return f"    sweep  {sweep.path}\n     jobs  {len(states) + to_come}: {text}{more}\n"
 
 
 def _devices(tasks: Sequence[Task], settings: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`hydra/sweeper: grid`, `hydra/launcher: local` and `slurm`: what Hydra calls; the work is in convarium.sweep.
+"""Sweepers `grid` and `optuna`, launchers `local` and `slurm`: what Hydra calls; the work is in convarium.sweep.
 
 Private names of Hydra's: its module `_internal` for BasicSweeper, and `_parse_config` of that.
 """
@@ -29,6 +29,23 @@ class GridSweeper(BasicSweeper):
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.run(points, axes)
         return run_by_launcher(self.launcher, self.config, loader, points, axes, self.max_batch_size or len(points))
+
+
+class OptunaSweeper(BasicSweeper):
+    """Points that a sampler chooses while the jobs of those before run."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search what `search.space`, `hydra.sweeper.params` and `arguments` leave open; SystemExit unless well."""
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        from convarium.sweep.hydra_launch import search
+
+        params, slurm = self._parse_config(), getattr(self.launcher, "slurm", None)
+        return search(self.config, self.hydra_context.config_loader, [*params, *arguments], self.launcher, slurm)
 
 
 class LocalLauncher(Launcher):
