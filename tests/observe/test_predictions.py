@@ -43,7 +43,7 @@ def test_each_test_image_has_its_answer(
     assert {name: column.dtype.str for name, column in found.items() if name != "classes"} == {
         "index": "<i8",
         **dict.fromkeys(("target", "prediction"), "<i2"),
-        **dict.fromkeys(("confidence", "truth", "loss"), "<f4"),
+        **dict.fromkeys(("confidence", "truth", "loss", "brier"), "<f4"),
     }
     assert found["index"].tolist() == list(range(80))
     assert found["target"].tolist() == data.targets.tolist()
@@ -52,6 +52,8 @@ def test_each_test_image_has_its_answer(
     np.testing.assert_allclose(found["confidence"], both.amax(1), rtol=1e-5)
     np.testing.assert_allclose(found["truth"], both[torch.arange(80), data.targets], rtol=1e-5)
     np.testing.assert_allclose(found["loss"], losses, rtol=1e-5)
+    truth = torch.nn.functional.one_hot(data.targets, 2)
+    np.testing.assert_allclose(found["brier"], (both - truth).square().sum(1), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_what_is_no_number_is_no_answer() -> None:
 
 def test_classes_may_be_many_and_of_any_script(tmp_path: Path) -> None:
     names = ["<img onerror=x>", "明るい", "بطة", "\udcff", *map(str, range(40_000))]
-    share = np.arange(3)[:, None].repeat(3, 1)[:, ::-1], np.zeros((3, 3), np.float32)
+    share = np.arange(3)[:, None].repeat(3, 1)[:, ::-1], np.zeros((4, 3), np.float32)
     predictions.write(tmp_path / "predictions.npz", [share], names)
     found = read(tmp_path)
     assert found["classes"].tolist() == names

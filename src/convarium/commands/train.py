@@ -87,12 +87,13 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
     try:
         composed = conf.complete(cfg, [*hydra.overrides.hydra, *overrides])
         with doing("load torch"):
+            from convarium.report.run_page import end_in_page
             from convarium.run.launch import launch
             from convarium.run.prepare import adapt_to_weights, prepare
         with doing("prepare the run"):
             composed = adapt_to_weights(conf, composed)
             prepared = prepare(composed.config, pretrained=composed.pretrained)
-        code, reason = launch(prepared, overrides), ""
+        code, reason = launch(prepared, overrides, at_end=end_in_page), ""
     except (ConfigError, RunError) as error:
         code, reason = BAD_INPUT, one_line(error)
         print("error:", reason, file=sys.stderr)
@@ -124,11 +125,12 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
         print("resume:", line)
 
     with doing("load torch"):
+        from convarium.report.run_page import end_in_page
         from convarium.run.launch import launch
         from convarium.run.prepare import prepare
     with doing("prepare the run"):
         prepared = prepare(config)
-    return launch(prepared, words, resume=folder)
+    return launch(prepared, words, resume=folder, at_end=end_in_page)
 
 
 def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -94,6 +94,7 @@ ROWS = (
     Key("dropout", "the rate of every dropout layer; null: as in the paper", SHARE_BELOW_ONE.of(int, float).or_null()),
     Key("decay", "what weight decay touches: weights of convolutions and linear layers, or all", words("weights", "all"), UNSEEN),
     Key("threads", "of each process; null: $OMP_NUM_THREADS, or the cores shared out among the processes", between(1, 1024).of(int).or_null(), LAYOUT | EVALUATE | UNSEEN),
+    Key("report", "whether a run ends in a page, RUN/report.html", part=LAYOUT | UNSEEN),
     Key("run_dir", "the run's folder; null: runs/<day>/<time>-<name>-<hash>", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),
     Key("weights", "to begin with: torchvision:NAME, a file, or a run's folder; null: those that init draws", WEIGHTS.or_null(), NETWORK | PATH | TEXT),
     Key("resume", "the folder of an earlier run, to go on where it ended", NOT_EMPTY.or_null(), LAYOUT | PATH | TEXT | UNSEEN),

@@ -16,16 +16,17 @@ from convarium.wording import typed_line
 log = logging.getLogger(__name__)
 
 FILE = "predictions.npz"
-INTS, FLOATS = ("index", "target", "prediction"), ("confidence", "truth", "loss")
+INTS, FLOATS = ("index", "target", "prediction"), ("confidence", "truth", "loss", "brier")
 
 
 class Predictions(L.Callback):
     """Write predictions.npz at the end of a test: a number for each test image in each of these arrays, which are in
-    the order of `index`, and the `classes` by name. 24 bytes an image: 1.2 MB of 50,000.
+    the order of `index`, and the `classes` by name. 28 bytes an image: 1.4 MB of 50,000.
 
     index: of the image in its split. target, prediction: class numbers; of equal logits the lowest class, as for the
     metrics; -1 where a logit is nan, of which no class is right. confidence: the probability of the predicted class;
     truth: of the true one (of several views: the mean of their probabilities). loss: as the loss of the run has it.
+    brier: the squared distance of all probabilities from those of the truth (Brier 1950), 0 to 2.
 
     The module's `test_step` returns `{"logits": (N, C), "losses": (N,)}`, one logit standing for two classes; the batch
     has `targets` and `index`. Nothing waits for the device before the last batch. A file that cannot be written costs
@@ -64,15 +65,15 @@ class Predictions(L.Callback):
                 log.warning("%s: not written (%s)", FILE, typed_line(error))
 
     def _columns(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """(3, N) of INTS and of FLOATS; a rank that was given no batch has none."""
+        """(3, N) of INTS and (4, N) of FLOATS; a rank that was given no batch has none."""
         if not self._batches:
-            return np.empty((3, 0), np.int64), np.empty((3, 0), np.float32)
+            return np.empty((3, 0), np.int64), np.empty((4, 0), np.float32)
         ints, floats = (torch.cat(parts, 1).cpu().numpy() for parts in zip(*self._batches, strict=True))
         return ints, floats
 
 
 def answers(logits: Tensor, losses: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-    """INTS and FLOATS of a batch, (3, N) each, from (N, C) logits and (N,) losses."""
+    """INTS (3, N) and FLOATS (4, N) of a batch, from (N, C) logits and (N,) losses."""
     logits, targets = logits.float(), batch.targets.long()
     if logits.shape[1] == 1:
         logits = F.pad(logits, (1, 0))
@@ -80,7 +81,8 @@ def answers(logits: Tensor, losses: Tensor, batch: Any) -> tuple[Tensor, Tensor]
     probability = logits.softmax(1)
     confidence, truth = (probability.gather(1, k[:, None])[:, 0] for k in (prediction, targets))
     prediction = torch.where(logits.isnan().any(1), -1, prediction)
-    return torch.stack((batch.index, targets, prediction)), torch.stack((confidence, truth, losses.float()))
+    brier = probability.square().sum(1) - 2 * truth + 1
+    return torch.stack((batch.index, targets, prediction)), torch.stack((confidence, truth, losses.float(), brier))
 
 
 def write(file: Path, shares: list[Any], classes: list[str]) -> None:

@@ -28,6 +28,7 @@ class Answers:
     truth: "np.ndarray[Any, Any]"
     loss: "np.ndarray[Any, Any]"
     classes: list[str]
+    brier: "np.ndarray[Any, Any] | None" = None  # None: of a run that has not kept it
 
 
 class Discordance(NamedTuple):
@@ -51,9 +52,10 @@ def read_answers(file: Path) -> Answers | None:
                 raise RunError(f"{file}: too large to be the answers of a test")
         with np.load(file, allow_pickle=False) as held:
             arrays, classes = [held[name] for name in ARRAYS], [str(name) for name in held["classes"].tolist()]
+            brier = held.get("brier")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{file}: cannot be read: {one_line(error)}") from error
-    shapes = {array.shape for array in arrays}
+    shapes = {array.shape for array in (*arrays, *([] if brier is None else [brier]))}
     whole = all(array.dtype.kind == "i" for array in arrays[:3]) and all(
         array.dtype.kind == "f" for array in arrays[3:]
     )
@@ -62,7 +64,7 @@ def read_answers(file: Path) -> Answers | None:
     for array, least in ((arrays[1], 0), (arrays[2], -1)):
         if len(array) and not least <= int(array.min()) <= int(array.max()) < len(classes):
             raise RunError(f"{file}: names a class that it does not have")
-    return Answers(**dict(zip(ARRAYS, arrays, strict=True)), classes=classes)
+    return Answers(**dict(zip(ARRAYS, arrays, strict=True)), classes=classes, brier=brier)
 
 
 def discordance(first: Answers, second: Answers) -> Discordance | None:

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,16 @@ if TYPE_CHECKING:
     from convarium.run.worker import RankFailed
 
 
-def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = None) -> int:
+def launch(
+    prepared: Prepared,
+    overrides: list[str],
+    *,
+    resume: Path | None = None,
+    at_end: Callable[[RunDirectory], object] = lambda run: None,
+) -> int:
     """Make the run directory, or take that of `resume`, and run the experiment there; the exit code.
 
+    at_end: called when it has ended, however it did, with the last word in its result.json.
     Raises ConfigError or RunError, with nothing made, for what cannot be run.
     """
     config = prepared.config
@@ -43,7 +51,9 @@ def launch(prepared: Prepared, overrides: list[str], *, resume: Path | None = No
                 saved = check_resumable(run, prepared)
                 run.save_config(config, overrides)
             if prepared.placement.nodes == 1:
-                return start(run, prepared, experiment, saved)
+                code = start(run, prepared, experiment, saved)
+                at_end(run)
+                return code
         except OSError as error:
             if is_full_disk(error):
                 line = full_disk_line(error, run.path)

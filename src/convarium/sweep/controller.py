@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from convarium.errors import RunError
 from convarium.out_of_memory import Kills
 from convarium.results.directory import SweepDirectory
-from convarium.run.directory import SUCCEEDED, Status
+from convarium.run.directory import SUCCEEDED, RunDirectory, Status
 from convarium.sweep.local.pool import Lease, Pool
 from convarium.sweep.local.signals import Signals
 from convarium.sweep.outcome import Ended, Event, Lost, Outcome, Starter, classify_end, stamp
@@ -48,9 +48,9 @@ class Controller:
     """Runs tasks until none is left, at most as many at a time as the pool has room for.
 
     Jobs that need more devices come first; what is left is filled with smaller ones. source: gives more, when there is
-    room and none waits. write_leaderboard: called now and
-    then. show: called every second with the jobs that are done, with all of them, and with a line of words.
-    settings: the answers under `sweep`. clock: seconds that never go back.
+    room and none waits. write_leaderboard: called now and then. write_page: called with a run that has ended once the
+    next ones are started; not with the last ones. show: called every second with the jobs that are done, with all of
+    them, and with a line of words. settings: the answers under `sweep`. clock: seconds that never go back.
     """
 
     def __init__(
@@ -64,11 +64,13 @@ class Controller:
         source: Source | None = None,
         say: Callable[[str], None],
         write_leaderboard: Callable[[], None],
+        write_page: Callable[[RunDirectory], object] = lambda run: None,
         show: Callable[[int, int, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sweep, self.starter, self.pool, self.settings = sweep, starter, pool, settings
         self.say, self.write_leaderboard, self.show, self.clock = say, write_leaderboard, show, clock
+        self.write_page = write_page
         self.queue = deque(sorted(tasks, key=lambda task: -task.share.slots - task.share.gpus))
         self.running: dict[int, Task] = {}
         self.source, self._known = source, len(tasks)
@@ -82,6 +84,7 @@ class Controller:
         self._done_when_lost = -1
         self._entries: list[dict[str, Any]] = []  # lines for the manifest, written together
         self._disk_is_full = False
+        self._without_page: deque[RunDirectory] = deque()
 
     @property
     def total(self) -> int:
@@ -106,6 +109,8 @@ class Controller:
                 self._handle_signals(signals)
                 self._check_running()
                 self._show_outlook()
+                if self._without_page:  # one at a time, so that no device waits for them
+                    self.write_page(self._without_page.popleft())
         return self.stopped_by
 
     def _start_what_fits(self) -> None:
@@ -163,6 +168,8 @@ class Controller:
         if outcome.status in SUCCEEDED and task.began is not None:
             self.outlook.took.append(self.clock() - task.began)
         self.say(self._line(task, outcome, again))
+        if not again:
+            self._without_page.append(task.run)
         if again:
             self._record(task, "queued")
             self.queue.appendleft(task)

@@ -13,10 +13,11 @@ from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
 from convarium.progress_bar import doing, open_bar
+from convarium.report.run_page import is_outdated, leave_run_page
 from convarium.results.directory import SweepDirectory
 from convarium.results.leaderboard import Leaderboard
 from convarium.run.devices import Placement, Preflight
-from convarium.run.directory import FINISHED, SUCCEEDED, as_seen_from_here
+from convarium.run.directory import FINISHED, SUCCEEDED, RunDirectory, as_seen_from_here
 from convarium.sweep.controller import Controller
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
@@ -91,15 +92,16 @@ def run_sweep(
             search.go_on(tasks, share, settings, say)
         starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
         with live_line() as show:
-            outside: dict[str, Any] = {"say": say, "write_leaderboard": write, "show": show}
-            controller = Controller(sweep, tasks, starter, pool, settings, source=search, **outside)
-            stopped_by = controller.work()
+            calls: dict[str, Any] = {"say": say, "write_leaderboard": write, "write_page": leave_run_page, "show": show}
+            stopped_by = Controller(sweep, tasks, starter, pool, settings, source=search, **calls).work()
+        wanted = set(sweep.known()) if search is not None else {job.name for job in jobs}
+        _leave_pages([sweep.run(name) for name in sorted(wanted)])
         board = Leaderboard(sweep)
         try:
             board.write()
         except OSError as error:
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
-        code = report(board, set(sweep.known()) if search is not None else {job.name for job in jobs}, stopped_by)
+        code = report(board, wanted, stopped_by)
         return code if search is None or stopped_by else search.close(say)
 
 
@@ -175,6 +177,15 @@ def _freeze(sweep: SweepDirectory, tasks: Sequence[Task], known: Container[str],
         chosen_by = {"monitor": objective, "mode": rest["search"]["mode"][0]}
     sweep.describe(axes=axes, **chosen_by, **rest)
     sweep.append(entries)  # last of all: what it names is there
+
+
+def _leave_pages(runs: Sequence[RunDirectory]) -> None:
+    """Write the page of each run that has ended since it had one."""
+    outdated = [run for run in runs if is_outdated(run)]
+    with doing("write the pages of the jobs"):
+        for run in outdated:
+            if run.result().get("status") not in ("queued", "running"):
+                leave_run_page(run)
 
 
 @contextmanager
