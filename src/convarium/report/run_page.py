@@ -91,8 +91,8 @@ def is_outdated(run: RunDirectory) -> bool:
 
 
 def write_run_page(run: RunDirectory, out: Path | None = None) -> Path:
-    """Write RUN/report.html, or `out`, and return it. Raises RunError if the config of the run cannot be read, OSError if the
-    page cannot be written."""
+    """Write RUN/report.html, or `out`, and return it. Raises RunError if the config of the run cannot be read, OSError
+    if the page cannot be written."""
     facts = run_facts(run)
     style = _read("styles/run.css")
     body = _template().render(facts)
