@@ -252,7 +252,7 @@ def test_a_job_that_has_begun_keeps_its_threads_and_the_others_share_the_cores_a
     begun = directory.run(jobs[0].name)
     begun.make({**jobs[0].config, "threads": 7}, [])
     begun.close("interrupted", "stopped with its sweep")
-    tasks, _ = plan_tasks(directory, jobs, jobs[0].config["sweep"], ThisMachine(processes), {})
+    tasks, *_ = plan_tasks(directory, jobs, jobs[0].config["sweep"], ThisMachine(processes), {})
     assert [task.job.config["threads"] for task in tasks] == [7, max(1, available_cores() // 2)]
 
 
