@@ -19,7 +19,7 @@ from convarium.config.accepts import shown
 from convarium.config.keys import leaves
 from convarium.config.keys import row as known_key
 from convarium.errors import RunError
-from convarium.files import read_regular, write_atomically
+from convarium.files import is_full_disk, read_regular, write_atomically
 from convarium.page import page
 from convarium.progress_bar import doing
 from convarium.report.measured import BINS, Measured
@@ -68,6 +68,8 @@ def leave_run_page(run: RunDirectory) -> bool:
             return False
         write_run_page(run)
     except Exception as error:  # a page is never the failure of a run
+        if not run.config_file.is_file() or (is_full_disk(error) and run.written_result().get("error")):
+            return False  # of which the run has spoken itself
         with suppress(OSError):
             print(f"{run.page}: not written ({typed_line(error)})", file=sys.stderr, flush=True)
         return False
@@ -91,15 +93,14 @@ def is_outdated(run: RunDirectory) -> bool:
 
 
 def write_run_page(run: RunDirectory, out: Path | None = None) -> Path:
-    """Write RUN/report.html, or `out`, and return it. Raises RunError if the config of the run cannot be read, OSError
-    if the page cannot be written."""
+    """Write the page of a run, into its folder or as another file, and return where. Raises RunError if the config of
+    the run cannot be read, OSError if the page cannot be written."""
     facts = run_facts(run)
-    style = _read("styles/run.css")
-    body = _template().render(facts)
-    text = page(
-        f"{facts['name']}: {facts['status']}", body, style=style, scripts=[_read("scripts/run.js")], pictures=True
-    )
-    write_atomically(out or run.page, text.encode("utf-8", "replace").decode())  # a file's name may be no text
+    if out is not None:
+        facts["files"] = []  # they are not beside it
+    title, body = f"{facts['name']}: {facts['status']}", _template().render(facts)
+    text = page(title, body, style=_read("styles/run.css"), scripts=[_read("scripts/run.js")], pictures=True)
+    write_atomically(out or run.page, text.encode("utf-8", "replace").decode())  # a class may be called what is no text
     return out or run.page
 
 
