@@ -250,8 +250,19 @@ def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
 
 
 def _with_result(row: Row, result: dict[str, Any]) -> Row:
-    figures = {**(result.get("metrics") or {}), **{name: result.get(name) for name in (*FACTS, *COSTS)}}
-    return row._replace(figures=figures, images=result.get("images") or {})
+    metrics = result.get("metrics")
+    figures = {
+        **(metrics if isinstance(metrics, dict) else {}),
+        **{name: result.get(name) for name in (*FACTS, *COSTS)},
+    }
+    return row._replace(
+        figures={name: _number(value) for name, value in figures.items()}, images=result.get("images") or {}
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A value if it is a finite number: result.json may come from anybody."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
 def _is_outdated(result: dict[str, Any], known: Known, alive: bool) -> bool:

@@ -14,6 +14,7 @@ from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
 from convarium.progress_bar import doing, open_bar
 from convarium.report.run_page import is_outdated, leave_run_page
+from convarium.report.sweep_page import leave_sweep_page
 from convarium.results.directory import SweepDirectory
 from convarium.results.leaderboard import Leaderboard
 from convarium.run.devices import Placement, Preflight
@@ -101,7 +102,8 @@ def run_sweep(
             board.write()
         except OSError as error:
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
-        code = report(board, wanted, stopped_by)
+        page = leave_sweep_page(sweep) if all(job.config.get("report", True) for job in jobs[:1]) else None
+        code = report(board, wanted, stopped_by, page)
         return code if search is None or stopped_by else search.close(say)
 
 
@@ -207,13 +209,15 @@ def live_line() -> Iterator[Callable[[int, int, str], None] | None]:
             bar.close()
 
 
-def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
-    """Print the table, and below it what did not end well; the exit code."""
+def report(board: Leaderboard, wanted: set[str], stopped_by: int, page: Path | None = None) -> int:
+    """Print the table, where the page is, and below it what did not end well; the exit code."""
     say(board.as_text(SHOWN))
     rows = [row for row in board.rows if row.job in wanted]
     succeeded = sum(row.status in SUCCEEDED for row in rows)
     failures = [row for row in board.failures if row.job in wanted]
     say(f"\nsweep: {succeeded} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
+    if page is not None:
+        say(f"  {page}")
     lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
         log = shlex.quote(f"{row.path}/train.log")
