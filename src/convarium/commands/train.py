@@ -69,7 +69,8 @@ def run(argv: Sequence[str]) -> int:
     except Exception:
         with conf.explained(words):
             raise
-    return 0
+    launched = sys.modules.get("convarium.sweep.hydra_launch")
+    return launched.worst_code if launched else 0
 
 
 def begin(cfg: "DictConfig") -> tuple[int, str]:
@@ -79,6 +80,7 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
     from hydra.types import RunMode
 
     from convarium.config.compose import Conf
+    from convarium.config.rules import check_not_searched
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
@@ -86,6 +88,7 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
     conf = Conf(loader=loader, root=str(hydra.job.config_name))
     try:
         composed = conf.complete(cfg, [*hydra.overrides.hydra, *overrides])
+        check_not_searched(composed.choices)
         with doing("load torch"):
             from convarium.report.run_page import end_in_page
             from convarium.run.launch import launch

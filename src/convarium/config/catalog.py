@@ -19,7 +19,8 @@ def conf_dir() -> Path:
 def groups(config_dir: Path | None = None) -> list[str]:
     """Every folder that holds answers, e.g. "arch", "hydra/sweeper"; those in `config_dir` too."""
     roots = (conf_dir(), *([config_dir] if config_dir else []))
-    return sorted({path.parent.relative_to(root).as_posix() for root in roots for path in root.glob("*/**/*.yaml")})
+    found = {path.parent.relative_to(root).as_posix() for root in roots for path in root.glob("*/**/*.yaml")}
+    return sorted(found - {"wandb"})  # the sweeps of W&B's own agents
 
 
 def files(group: str, config_dir: Path | None = None) -> dict[str, Path]:

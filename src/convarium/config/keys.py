@@ -374,6 +374,8 @@ COPIES = re.compile(r"(arch\.)?parts\.")
 
 def row(key: str) -> Key | None:
     """The row of a dotted key: its own, that of `group.*.name`, or that of `*.name`; None if it has none."""
+    if key.startswith("search.space."):  # not the key itself, but what it is chosen from
+        return KEYS["search.space"]
     key = COPIES.sub("", key, count=1)
     group, _, name = key.partition(".")
     last = name.rpartition(".")[2]

@@ -35,6 +35,12 @@ def check_choices(choices: Choices) -> None:
                 brought[entry] = name
 
 
+def check_not_searched(choices: Choices) -> None:
+    """Refuse a space where nothing is searched: it would have no effect; raises ConfigError."""
+    if (space := choices.get("search", "none")) != "none":
+        raise ConfigError(f"search={space}: has a part in a search only, -m hydra/sweeper=optuna; accepted: none")
+
+
 def check_parts(config: dict[str, Any], choices: Choices) -> None:
     """Refuse parts for an architecture that takes none: they would have no effect; raises ConfigError."""
     if "parts" in config["arch"]:

@@ -4,6 +4,7 @@ Private names of Hydra's: `_return_value` of its JobReturn.
 """
 
 import itertools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -14,29 +15,62 @@ from omegaconf import DictConfig, OmegaConf
 
 from convarium.config.compose import Conf
 from convarium.config.keys import check_values
+from convarium.config.rules import check_not_searched
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
 from convarium.results.directory import SweepDirectory
+from convarium.results.search import values_of
+from convarium.run.directory import SUCCEEDED
 from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
-from convarium.sweep.plan import AtPoint, check_folder, check_same_base, default_name, plan
+from convarium.sweep.plan import AtPoint, Plan, check_folder, check_same_base, default_name, plan
 from convarium.sweep.run import run_sweep
+from convarium.sweep.search.objective import objectives_of
 from convarium.sweep.search.source import Question, Search
 from convarium.sweep.search.space import read_space
 from convarium.sweep.sites import Site, site_of
+
+SIGNALLED = 128  # and above: the exit code of what a signal ended
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
 
 
+worst_code = 0
+"""The exit code of jobs that failed while a sweeper of somebody else's went on; the command ends with it."""
+
+
 def run_in_processes(
-    config: DictConfig, loader: Any, points: Sequence[Point], axes: Sequence[str], slurm: Mapping[str, Any] | None
+    config: DictConfig,
+    loader: Any,
+    points: Sequence[Point],
+    axes: Sequence[str],
+    slurm: Mapping[str, Any] | None,
+    *,
+    asked: bool = False,
 ) -> list[JobReturn]:
-    """Run the points on this machine, or as jobs of Slurm with its options. Raises SystemExit unless all are well."""
+    """Run the points on this machine, or as jobs of Slurm with its options. Raises SystemExit unless all are well.
+
+    asked: their sweeper asks what each is worth, and goes on where some fail: such are worth nan, and `worst_code` says
+    that there were some. What a point is worth is its search.objective.
+    """
+    global worst_code
     with site_of(slurm, str(OmegaConf.select(config, "sweep.isolation"))) as site:  # it imports while we compose
         conf = Conf(loader=loader, root=config.hydra.job.config_name)
-        if code := run_points(conf, points, axes, site, hydra=list(config.hydra.overrides.hydra)):
-            raise SystemExit(code)
-    return [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
+        wanted, sweep = _planned(conf, points, axes, list(config.hydra.overrides.hydra))
+        objectives = {job.key: objectives_of(job.config, needed=False) for job in wanted.jobs} if asked else {}
+        code = _run(sweep, wanted, site)
+    if code and (not asked or code >= SIGNALLED):
+        raise SystemExit(code)
+    worst_code = max(worst_code, code)
+    returns = [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
+    if asked:
+        runs = {known.key: sweep.run(known.name) for known in sweep.known().values()}
+        for key, returned in zip(wanted.keys, returns, strict=True):
+            names, result = [name for name, _ in objectives[key]], runs[key].result()
+            values = values_of(result, names) if result.get("status") in SUCCEEDED else None
+            worth = values or [math.nan] * len(names)
+            returned.return_value = worth[0] if len(worth) == 1 else worth or None
+    return returns
 
 
 def search(
@@ -80,14 +114,26 @@ def run_points(
     conf: Conf, points: Sequence[Point], axes: Sequence[str], site: Site, *, hydra: Sequence[str] = ()
 ) -> int:
     """Run the points in a sweep directory below the current folder; the exit code. Raises ConfigError or RunError."""
+    wanted, sweep = _planned(conf, points, axes, hydra)
+    return _run(sweep, wanted, site)
+
+
+def _planned(
+    conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequence[str]
+) -> tuple[Plan, SweepDirectory]:
     with doing("compose the jobs"):
         wanted = plan(conf, named(conf, points, axes), axes, hydra)
     for job in wanted.jobs:
         check_folder(job)
-    settings = wanted.jobs[0].config["sweep"]
-    sweep = SweepDirectory.named(settings["name"])
+        check_not_searched(job.config["choices"])
+    sweep = SweepDirectory.named(wanted.jobs[0].config["sweep"]["name"])
     check_same_base(sweep, conf, wanted, hydra)
-    return run_sweep(sweep, wanted.jobs, axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
+    return wanted, sweep
+
+
+def _run(sweep: SweepDirectory, wanted: Plan, site: Site) -> int:
+    settings = wanted.jobs[0].config["sweep"]
+    return run_sweep(sweep, wanted.jobs, wanted.axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
 
 
 def named(conf: Conf, points: Sequence[Point], axes: Sequence[str]) -> list[Point]:

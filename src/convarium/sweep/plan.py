@@ -37,7 +37,12 @@ class Plan(NamedTuple):
     jobs: list[Job]
     axes: list[str]
     fixed: Point  # the overrides of every job
-    doubles: int  # points that are the same job as an earlier one
+    keys: list[str]  # of the jobs, one for each point: two points may be the same job
+
+    @property
+    def doubles(self) -> int:
+        """How many points are the same job as an earlier one."""
+        return len(self.keys) - len(self.jobs)
 
 
 class AtPoint(ConfigError):
@@ -62,14 +67,15 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
             raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
         if key.startswith("sweep."):
             raise ConfigError(f"{key}: cannot be swept, it is about the sweep")
-    jobs: dict[str, Job] = {}
+    jobs, keys = dict[str, Job](), list[str]()
     for number, point in enumerate(points, 1):
         try:
             job = job_at(conf, point, axes, hydra)
         except ConfigError as error:
             raise AtPoint(error, number, len(points), on_axes(point, axes)) from error
         jobs.setdefault(job.key, job)
-    return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), len(points) - len(jobs))
+        keys.append(job.key)
+    return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), keys)
 
 
 def job_at(conf: Conf, point: Point, axes: Sequence[str], hydra: Sequence[str] = ()) -> Job:

@@ -58,17 +58,18 @@ class LocalLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the points of a sweeper that is not ours: what differs from the command is taken for its axes."""
+        """Run the points of a sweeper that is not ours, which may ask what each is worth: what differs from the command
+        is taken for its axes."""
         from convarium.sweep.grid import varied
 
         points = [list(point) for point in job_overrides]
-        return self.run(points, varied(points, self.config.hydra.overrides.task))
+        return self.run(points, varied(points, self.config.hydra.overrides.task), asked=True)
 
-    def run(self, points: Sequence[list[str]], axes: Sequence[str]) -> Sequence[JobReturn]:
+    def run(self, points: Sequence[list[str]], axes: Sequence[str], *, asked: bool = False) -> Sequence[JobReturn]:
         """Run points whose axes are known."""
         from convarium.sweep.hydra_launch import run_in_processes
 
-        return run_in_processes(self.config, self.hydra_context.config_loader, points, axes, self.slurm)
+        return run_in_processes(self.config, self.hydra_context.config_loader, points, axes, self.slurm, asked=asked)
 
 
 class SlurmLauncher(LocalLauncher):

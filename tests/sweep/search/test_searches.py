@@ -1,8 +1,13 @@
 """Whole searches, most with played jobs: how many there are, what they learn of one another, kills, ends, and pages."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,9 @@ from convarium.sweep.local.processes import Processes
 from convarium.sweep.resume import resume
 from convarium.sweep.sites import ThisMachine
 from searches import SPACE, Played, directory, hill, killed, points, search, statuses
-from sweeps import board, results
+from sweeps import assert_gone, board, processes_below, results
 
+TRAIN = Path(__file__).resolve().parents[3] / "train.py"
 LR = "optimizer.lr=interval(1e-4,1)"
 
 
@@ -204,3 +210,53 @@ def test_a_search_trains_and_is_extended_by_resume(processes: Processes) -> None
         resume(directory().path, ["optimizer.lr=1"])
     assert resume(directory().path, ["search.trials=3"]) == 0
     assert statuses() == {"ok": 3}
+
+
+def command(log: Path, trials: int, *words: str) -> "subprocess.Popen[bytes]":
+    """The whole command, as typed."""
+    small = ("arch=mlp", "arch.hidden=[16]", "callbacks=[checkpoint]", "trainer.accelerator=cpu", "sweep.name=s")
+    every = [
+        sys.executable,
+        str(TRAIN),
+        "-m",
+        "hydra/sweeper=optuna",
+        *small,
+        *SPACE,
+        f"search.trials={trials}",
+        *words,
+    ]
+    with log.open("ab") as file:
+        return subprocess.Popen(every, stdout=file, stderr=file)
+
+
+@pytest.mark.slow
+def test_thirty_real_trials_of_which_all_processes_were_killed_are_thirty(own_directory: Path, tmp_path: Path) -> None:
+    there: set[int] = set()
+    for everything in (False, True):
+        process = command(tmp_path / "log", 30, "trainer.max_epochs=4", "search.sampler=tpe")
+        before = len(points()) if Path("sweeps/s/manifest.jsonl").exists() else 0
+        while process.poll() is None and not (Path("sweeps/s").exists() and len(points()) > before + 5):
+            time.sleep(0.05)
+        there |= processes_below(process.pid)
+        for pid in [*(processes_below(process.pid) if everything else ()), process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    assert_gone(there)
+    known = points()
+    assert 10 < len(known) < 30
+    assert command(tmp_path / "log", 30, "trainer.max_epochs=4", "search.sampler=tpe").wait(600) == 0
+    assert (len(points()), statuses(), points()[: len(known)]) == (30, {"ok": 30}, known)
+    assert len({json.dumps(point) for point in points()}) == len(results()) == 30
+
+
+@pytest.mark.slow
+def test_a_real_search_prunes_bad_jobs_past_the_floor_and_they_have_saved(own_directory: Path, tmp_path: Path) -> None:
+    pruned = ("search.pruner=asha", "search.floor=2", "search.sampler=random", "trainer.max_epochs=20")
+    assert command(tmp_path / "log", 10, *pruned).wait(600) == 0
+    found = results().values()
+    assert 3 <= sum(result["status"] == "pruned" for result in found) <= 8
+    for name, result in results().items():
+        if result["status"] == "pruned":
+            assert 3 <= result["epochs"] < 20  # one of warm-up, 5 % of 20, and two of the floor
+            assert directory().run(name).last.is_file()
+            assert result["metrics"]["best/val/acc1"] <= max(each["metrics"]["best/val/acc1"] for each in found)

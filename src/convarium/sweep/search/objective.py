@@ -13,10 +13,13 @@ Objective = tuple[str, str]
 MOST = 2
 
 
-def objectives_of(config: Mapping[str, Any]) -> list[Objective]:
-    """The objectives of a resolved config. Raises ConfigError for what no run measures."""
+def objectives_of(config: Mapping[str, Any], *, needed: bool = True) -> list[Objective]:
+    """The objectives of a resolved config; there may be none if none is needed. Raises ConfigError for what no run
+    measures."""
     asked, checkpoint = config["search"]["objective"], config["callbacks"].get("checkpoint") or {}
     if asked is None and (asked := checkpoint.get("monitor")) is None:
+        if not needed:
+            return []
         raise ConfigError("search.objective=null: needs callbacks.checkpoint; accepted: a metric, e.g. val/acc1")
     names: list[str] = asked if isinstance(asked, list) else [asked]
     if len(set(names)) < len(names) or not 1 <= len(names) <= MOST:

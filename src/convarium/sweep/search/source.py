@@ -44,7 +44,7 @@ class Question(NamedTuple):
     @property
     def plan(self) -> Plan:
         """What the base of the sweep is held against."""
-        return Plan([], self.axes, self.fixed, 0)
+        return Plan([], self.axes, self.fixed, [])
 
 
 class Search:
