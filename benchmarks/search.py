@@ -43,7 +43,8 @@ TRAINING = (
     *("optimizer.momentum=interval(0,0.99)", "optimizer.weight_decay=interval(1e-6,0.1)"),
     "batch_size=tag(log,interval(8,256))",
 )
-PRUNED = ("trainer.max_epochs=27", "search.sampler=random", "search.trials=16")
+LONGEST = 27  # epochs
+PRUNED = (f"trainer.max_epochs={LONGEST}", "search.sampler=random", "search.trials=16")
 PRUNED += ("optimizer.lr=interval(1e-4,1)", "clip=choice(none,norm,adaptive)")
 
 # Hartmann's function of six variables
@@ -105,10 +106,8 @@ def measure_gp(repetitions: int) -> bool:
             )
         medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
         difference = statistics.median(gp - random for gp, random in pairs)
-        seconds = time.monotonic() - began
-        print(
-            f"{name}: medians gp {medians[0]:.4f}, random {medians[1]:.4f}; difference {difference:+.4f} ({seconds:.0f} s)"
-        )
+        text = f"medians gp {medians[0]:.4f}, random {medians[1]:.4f}; difference {difference:+.4f}"
+        print(f"{name}: {text} ({time.monotonic() - began:.0f} s)")
         good &= difference <= 0
     return good
 
@@ -123,11 +122,13 @@ def measure_pruning(repetitions: int) -> bool:
         best = [
             max(run["metrics"]["best/val/acc1"] for run in runs if run["status"] == "ok") for runs in (whole, pruned)
         ]
-        epochs = [sum(run["epochs"] for run in runs) for runs in (whole, pruned)]
+        epochs = [sum(LONGEST * run["steps"] / run["total_steps"] for run in runs) for runs in (whole, pruned)]
         shares.append(1 - epochs[1] / epochs[0])
         lost.append(best[0] - best[1])
         number = sum(run["status"] == "pruned" for run in pruned)
-        text = f"epochs {epochs[0]} and {epochs[1]} ({shares[-1]:.0%} saved), best {best[0]:.4f} and {best[1]:.4f}"
+        text = (
+            f"epochs {epochs[0]:.0f} and {epochs[1]:.0f} ({shares[-1]:.0%} saved), best {best[0]:.4f} and {best[1]:.4f}"
+        )
         print(f"pruning: seed {seed}: {number} of {len(pruned)} pruned, {text}", flush=True)
     share, loss = statistics.median(shares), statistics.median(lost)
     print(f"pruning: {share:.0%} of the epochs saved, {loss:.4f} of val/acc1 lost (medians of {repetitions})")
@@ -137,4 +138,5 @@ def measure_pruning(repetitions: int) -> bool:
 if __name__ == "__main__":
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     parts = {"gp": measure_gp, "pruning": measure_pruning}
-    sys.exit(not all([parts[name](number) for name in sys.argv[2:] or parts]))
+    good = [parts[name](number) for name in sys.argv[2:] or parts]  # all of them are measured
+    sys.exit(not all(good))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from convarium.results.search import Trial
+from convarium.results.search import Trial, new_study
 from convarium.sweep.search.sampler import Sampler, choose_sampler
 
 LR = {"low": 1e-4, "high": 1.0, "log": True, "step": None, "whole": False}
@@ -73,8 +73,6 @@ def test_a_grid_is_worked_off_in_its_order() -> None:
 
 
 def history_states(*trials: Trial) -> list[tuple[str, float | None]]:
-    from convarium.results.search import new_study
-
     sampler = Sampler("tpe", SPACE, ["max"], seed=1, trials=9)
     made = sampler._history(trials, new_study(SPACE, ["max"])[1])
     return [(each.state.name, each.value if each.state.name == "COMPLETE" else None) for each in made]
@@ -110,3 +108,14 @@ def test_two_objectives_are_traded_by_nsga2() -> None:
 def test_auto_is_the_sampler_that_fits() -> None:
     assert [choose_sampler("auto", *of) for of in ((100, 1), (101, 1), (30, 2))] == ["gp", "tpe", "nsga2"]
     assert choose_sampler("random", 500, 1) == "random"
+
+
+def test_a_gp_takes_a_loss_that_exploded_for_no_worse_than_a_bad_one() -> None:
+    points = [{"lr": lr, "decay": 0.1} for lr in (0.001, 0.01, 0.1, 1.0)]
+    trials = [trial(point, value) for point, value in zip(points, (0.2, 0.3, 0.5, 1e30), strict=True)]
+    made = {}
+    for name in ("gp", "tpe"):
+        sampler = Sampler(name, SPACE, ["min"], seed=1, trials=9)
+        made[name] = [each.value for each in sampler._history(trials, new_study(SPACE, ["min"])[1])]
+    assert made["gp"] == pytest.approx([0.2, 0.3, 0.5, 0.6])  # twice as far from the best as the median is
+    assert made["tpe"] == [0.2, 0.3, 0.5, 1e30]

@@ -5,6 +5,7 @@ Private name of Optuna's: `_get_generation_key` of its genetic samplers, for tri
 
 import hashlib
 import random
+import statistics
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -80,9 +81,12 @@ class Sampler:
         well = [trial.values for trial in trials if trial.status == "ok" and trial.values is not None]
         columns = zip(*well, strict=True)
         worst = [max(c) if mode == "min" else min(c) for mode, c in zip(self.modes, columns, strict=False)] or None
+        limit = _limit([values[0] for values in well], self.modes[0]) if self.name == "gp" and len(well) > 1 else None
         history = []
         for number, trial in enumerate(trials):
             values = worst if trial.status in ("diverged", "oom") else trial.values
+            if limit is not None and values is not None and len(values) == 1:
+                values = [min(values[0], limit) if self.modes[0] == "min" else max(values[0], limit)]
             state = TrialState.COMPLETE if values is not None else TrialState.FAIL
             if trial.status == "running":
                 state, values = TrialState.RUNNING, None
@@ -115,3 +119,12 @@ class Sampler:
         if name == "nsga2":
             return samplers.NSGAIISampler(seed=seed, population_size=self.generation)
         return {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[name](seed=seed)
+
+
+def _limit(values: Sequence[float], mode: str) -> float:
+    """Where a GP takes one value to be as bad as any worse one: as far behind the median as the best is before it.
+
+    A loss that has exploded would else be all that its smooth function sees.
+    """
+    best, middle = (min if mode == "min" else max)(values), statistics.median(values)
+    return 2 * middle - best
