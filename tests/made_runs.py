@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def made_run(
         "device": "cpu",
         "host": "here",
         "pid": 0,
-        "heartbeat": "2026-12-01T02:05:58+00:00",
+        "heartbeat": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     run.result_file.write_text(json.dumps(result | fields))
     (folder / "train.log").write_text("epoch 1/3\nTraceback: <script>alert(1)</script>\n\x1b[31mboom\n")

@@ -109,7 +109,16 @@ def test_a_sweep_runs_every_point_in_a_folder_of_its_own_without_a_terminal_of_a
     names = {yaml.safe_load(path.read_text())[-1] for path in sweep.glob("jobs/*/overrides.yaml")}
     assert names == {f"sweep.name={sweep.name}"}
     assert {path.name for path in sweep.iterdir()} == {
-        *(".lock", "jobs", "sweep.yaml", "manifest.jsonl", "leaderboard.csv", "leaderboard.md", "seeds.csv")
+        *(
+            ".lock",
+            "jobs",
+            "sweep.yaml",
+            "manifest.jsonl",
+            "leaderboard.csv",
+            "leaderboard.md",
+            "seeds.csv",
+            "report.html",
+        )
     }
     assert {path.name for path in own_directory.iterdir()} == {"sweeps"}
 
