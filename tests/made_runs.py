@@ -1,8 +1,8 @@
 """Run directories as a run leaves them, without one: for pages and tables."""
 
 import json
-from functools import cache
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
