@@ -73,6 +73,9 @@ def test_each_way_to_end_has_its_status_and_the_others_go_on(
     assert said["Segfaults"]["error"] == "SIGSEGV"
     assert "Segmentation fault" in logs["Segfaults"]
     assert "misbehaving.py" in logs["Hangs"]  # where it hung
+    pages = {name: (Path(row["path"]) / "report.html").read_text() for name, row in said.items()}
+    assert all(f"<strong>{row['status']}</strong>" in pages[name] for name, row in said.items() if name != "Fine")
+    assert "of 128 test images are right" in " ".join(pages["Fine"].replace("</strong>", "").split())
     out, err = capsys.readouterr()
     assert "1 of 9 jobs ended well" in out
     assert "KeyError: 'the cause'" in err
