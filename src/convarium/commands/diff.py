@@ -175,7 +175,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 def _cell(part: str, key: str, value: Any) -> str:
     """A value as text: of a result rounded, of a commit its first 12 digits, and whether files differed from it."""
     if key == "git":
-        return value[:12] + value[40:]
+        return f"{value[:12]}{value[40:]}"
     return f"{value:,.4f}" if part == "results" and isinstance(value, float) and abs(value) >= 1e-3 else shown(value)
 
 
