@@ -223,6 +223,7 @@ def test_several_sweeps_are_one_page_with_an_axis_of_their_names(tmp_path: Path)
     assert data["title"] == "2 sweeps"
     assert data["axes"][0]["values"] == ["one", "two"]
     assert len(data["commands"]) == 2
+    assert Path(PAGE).is_file()  # neither has the page of both
 
 
 def test_a_page_that_cannot_be_written_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

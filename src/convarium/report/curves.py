@@ -9,7 +9,7 @@ from typing import Any
 
 from convarium.files import read_regular
 
-LEVELS = 1000
+LEVELS = 500
 """Steps between the lowest and the highest value of a metric: finer than a chart of 300 pixels shows."""
 CODE = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_+*/=?@[]{}(),.:;|^%$#"  # 85
 """A character for each change from -HALF to HALF levels; "!" comes before a level in two of them, "~" is no value."""

@@ -41,11 +41,12 @@ MEANINGS = {
 
 
 def write_sweep_page(paths: Sequence[Path | str], out: Path | None = None) -> Path:
-    """Write the page of sweeps, runs, or folders of them; by default report.html in the first. Its path.
+    """Write the page of sweeps, runs, or folders of them; by default report.html in the folder, of several in the
+    current one. Its path.
 
     Raises RunError where there is neither, OSError if it cannot be written.
     """
-    out = Path(out or Path(paths[0]) / PAGE)
+    out = Path(out or (Path(paths[0]) if len(paths) == 1 else Path.cwd()) / PAGE)
     write_atomically(out, sweep_html(sweep_data(open_table(paths), out.parent)))
     return out
 

@@ -1,10 +1,10 @@
 // The head of the page, the table of runs, and what stands at its end: failures, versions, the command.
-/* global el, fixed, view, refresh */
+/* global el, fixed */
 /* exported drawHead, drawTable, drawEnd */
 "use strict";
 
 const MOST = 100; // rows before somebody asks for all
-const order = { by: null, down: false, all: false };
+const order = { by: null, down: false, all: false, waits: 0 };
 
 function drawHead(data) {
   const counts = Object.entries(data.counts).map(([status, number]) => el("li", { class: status }, el("strong", {}, String(number)), ` ${status}`));
@@ -37,38 +37,41 @@ function cell(item, k, decimals) {
 }
 
 function drawTable(body, view) {
-  const columns = columnsOf(view), by = columns.find(column => column.key === order.by);
-  let items = view.items;
-  if (by) {
-    const sign = order.down ? -1 : 1;
-    items = items.map(item => [by.value(item), item]).sort(([a], [b]) => a === b ? 0 : a === null ? 1 : b === null ? -1 : a < b ? -sign : sign)
-      .map(([, item]) => item);
-  }
-  const heads = columns.map(column => el("th", { scope: "col", class: column.number ? "n" : null, title: column.meaning,
-    "aria-sort": column === by ? (order.down ? "descending" : "ascending") : null },
+  const columns = columnsOf(view), { all, items } = view, lines = new Map(), tbody = el("tbody");
+  const line = item => el("tr", { class: item.status }, ...columns.map((column, at) => el(at ? "td" : "th",
+    { scope: at ? null : "row", class: column.number ? "n" : null }, column.text ? column.text(item) : column.value(item) ?? "")));
+  const heads = columns.map(column => el("th", { scope: "col", class: column.number ? "n" : null, title: column.meaning },
     el("button", { type: "button", "data-focus": `sort ${column.key}`, click: () => {
       order.down = order.by === column.key ? !order.down : column.better > 0;
       order.by = column.key;
-      const at = document.querySelector("#runs .wide").scrollLeft;
-      body.replaceChildren();
-      drawTable(body, view);
-      document.querySelector("#runs .wide").scrollLeft = at;
-      body.querySelector(`[data-focus="sort ${CSS.escape(column.key)}"]`).focus();
+      fill();
     } }, column.name)));
-  const lines = (order.all ? items : items.slice(0, MOST)).map(item => el("tr", { class: item.status },
-    ...columns.map((column, k) => el(k ? "td" : "th", { scope: k ? null : "row", class: column.number ? "n" : null },
-      column.text ? column.text(item) : column.value(item) ?? ""))));
-  const { all } = view, means = all[0]?.intervals !== undefined, noun = means ? "settings" : "runs";
+  const more = el("button", { type: "button", class: "do", click: () => { order.all = true; fill(); } }, `show all ${items.length}`);
+  const fill = () => {
+    const by = columns.find(column => column.key === order.by), sorted = by ? inOrder(items, by.value, order.down) : items;
+    columns.forEach((column, k) => column === by ? heads[k].setAttribute("aria-sort", order.down ? "descending" : "ascending")
+      : heads[k].removeAttribute("aria-sort"));
+    const rows = from => sorted.slice(from, from + MOST).map(item => lines.get(item) ?? lines.set(item, line(item)).get(item));
+    tbody.replaceChildren(...rows(0));
+    more.hidden = order.all || items.length <= MOST;
+    clearTimeout(order.waits); // the rows below what one sees come after it
+    const rest = from => { if (order.all && from < sorted.length) { tbody.append(...rows(from)); order.waits = setTimeout(rest, 0, from + MOST); } };
+    order.waits = setTimeout(rest, 0, MOST);
+  };
+  const means = all[0]?.intervals !== undefined, noun = means ? "settings" : "runs";
   const shown = items.length === all.length ? `${all.length} ${noun}` : `${items.length} of ${all.length} ${noun}; the charts below show these`;
-  const caption = means ? `${shown}. Means over replicates, with the 95 % interval of the mean where there are two or more.` : `${shown}.`;
   body.append(
-    el("p", { role: "status" }, caption),
+    el("p", { role: "status" }, means ? `${shown}. Means over replicates, with the 95 % interval of the mean where there are two or more.` : `${shown}.`),
     el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "table of runs" },
-      el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines))),
-    items.length > lines.length ? el("button", { type: "button", class: "do", click: () => { order.all = true; refresh(); } }, `show all ${items.length}`) : "",
+      el("table", {}, el("thead", {}, el("tr", {}, ...heads)), tbody)), more,
     el("details", {}, el("summary", {}, "What the columns are"),
       el("dl", {}, ...columns.flatMap(column => [el("dt", {}, column.name), el("dd", {}, column.meaning)]))));
+  fill();
 }
+
+// Items by a value, those without one last.
+const inOrder = (items, value, down) => items.map(item => [value(item) ?? null, item])
+  .sort(([a], [b]) => a === b ? 0 : a === null ? 1 : b === null ? -1 : (a < b) === down ? 1 : -1).map(([, item]) => item);
 
 function drawEnd(data) {
   const failures = document.getElementById("failures");
