@@ -35,10 +35,14 @@ test-gpu: setup ## the tests on a CUDA GPU
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(PY) -m pytest -m gpu $(ARGS)
 test-slurm: setup ## the tests on a Slurm of this machine (root; apt-get install slurmctld slurmd slurm-client munge)
 	$(PY) -m pytest -m slurm tests/slurm $(ARGS)
-lint: setup ## ruff, its format, and which package may import which
+SCRIPTS := src/convarium/report/scripts/*.js tests/*.js
+lint: setup ## ruff, its format, which package may import which; the scripts of pages where node, or eslint, is there
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	@node --version >/dev/null 2>&1 || echo "no node: the scripts of pages are not checked"
+	@! node --version >/dev/null 2>&1 || for script in $(SCRIPTS); do node --check $$script || exit 1; done
+	@! eslint --version >/dev/null 2>&1 || eslint $(SCRIPTS)
 types: setup ## mypy, strict, on src
 	$(PY) -m mypy
 lock: ## resolve the lock file anew (needs uv); to take newer versions: make lock ARGS=--upgrade

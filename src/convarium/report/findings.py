@@ -85,13 +85,14 @@ def _compared(table: Table, best: Group) -> list[str]:
         lead = "the other setting" if number == 1 else f"each of the other {number} settings"
         return [f"It is better than {lead} ({how}). The next is {_against(comparisons[0])}."]
     rest = [one for one in comparisons if not one.is_said]
-    lead = f"It is better than {len(said)} of the other {number} settings ({how})." if said else ""
-    whole = f"That it is better than {'the others' if number > 1 else 'the other'} cannot be said ({how})."
-    open_ones = f"Of {'one' if len(rest) == 1 else len(rest)} that cannot be said;" if said else "The next is"
-    return [f"{lead or whole} {open_ones}{' the nearest is' if said else ''} {_against(rest[0])}."]
+    if not said:
+        others = "the others" if number > 1 else "the other"
+        return [f"That it is better than {others} cannot be said ({how}). The next is {_against(rest[0])}."]
+    lead = f"It is better than {len(said)} of the other {number} settings ({how})."
+    return [f"{lead} Of the other {len(rest)} that cannot be said; the nearest is {_against(rest[0])}."]
 
 
 def _against(one: Comparison) -> str:
     difference = one.difference
-    within_ = "" if math.isinf(difference.low) else f" ({difference.low:+.4f} to {difference.high:+.4f})"
-    return f"{named(one.other)}, by {difference.mean:+.4f}{within_}, n = {difference.number}, p = {one.p:.2g}"
+    ends = "" if math.isinf(difference.low) else f" ({difference.low:+.4f} to {difference.high:+.4f})"
+    return f"{named(one.other)}: difference {difference.mean:+.4f}{ends}, n = {difference.number}, p = {one.p:.2g}"

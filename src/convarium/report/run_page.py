@@ -8,10 +8,8 @@ import struct
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -22,6 +20,7 @@ from convarium.errors import RunError
 from convarium.files import is_full_disk, read_regular, write_atomically
 from convarium.page import page
 from convarium.progress_bar import doing
+from convarium.report.assets import read, render, scripts
 from convarium.report.measured import BINS, Measured
 from convarium.report.svg import Series, heat_map, line_chart, reliability, shade
 from convarium.results.intervals import wilson
@@ -29,9 +28,6 @@ from convarium.results.predictions import read_answers
 from convarium.run.directory import RunDirectory, as_seen_from_here
 from convarium.wording import compact, counted, is_share, one_line, printable, typed_line
 from convarium.yaml_text import parse
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 PICTURES = {
     "worst_mistakes": "the misclassified test images of the highest loss, each with its prediction and the truth",
@@ -98,8 +94,8 @@ def write_run_page(run: RunDirectory, out: Path | None = None) -> Path:
     facts = run_facts(run)
     if out is not None:
         facts["files"] = []  # they are not beside it
-    title, body = f"{facts['name']}: {facts['status']}", _template().render(facts)
-    text = page(title, body, style=_read("styles/run.css"), scripts=[_read("scripts/run.js")], pictures=True)
+    title, body = f"{facts['name']}: {facts['status']}", render("run", **facts)
+    text = page(title, body, style=read("styles/run.css"), scripts=scripts(["run"]), pictures=True)
     write_atomically(out or run.page, text.encode("utf-8", "replace").decode())  # a class may be called what is no text
     return out or run.page
 
@@ -345,15 +341,3 @@ def _words(run: RunDirectory) -> list[tuple[str, str]]:
 def _command(run: RunDirectory) -> str:
     words = [word for word in _overrides(run) if not word.startswith(("run_dir=", "resume="))]
     return shlex.join(["python", "train.py", *words])
-
-
-def _read(name: str) -> str:
-    return (files("convarium.report") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> "Template":
-    from jinja2 import Environment, FunctionLoader
-
-    environment = Environment(loader=FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("templates/run.html")

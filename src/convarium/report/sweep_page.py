@@ -47,7 +47,8 @@ def write_sweep_page(paths: Sequence[Path | str], out: Path | None = None) -> Pa
     Raises RunError where there is neither, OSError if it cannot be written.
     """
     out = Path(out or (Path(paths[0]) if len(paths) == 1 else Path.cwd()) / PAGE)
-    write_atomically(out, sweep_html(sweep_data(open_table(paths), out.parent)))
+    text = sweep_html(sweep_data(open_table(paths), out.parent))
+    write_atomically(out, text.encode("utf-8", "replace").decode())  # a path may be no text
     return out
 
 
@@ -119,7 +120,7 @@ def _key(value: Any) -> str:
 
 
 def _axes(table: Table) -> list[dict[str, Any]]:
-    """Each axis with its values: numbers ascending, others in the order in which they were asked for."""
+    """Each axis with its values: numbers ascending and null after them, others as they were asked for."""
     sweeps = [source for source in table.sources if isinstance(source, SweepDirectory)]
     asked = {
         str(sweep.run(job).path): (number, place)
@@ -130,8 +131,11 @@ def _axes(table: Table) -> list[dict[str, Any]]:
     axes = []
     for axis, name in zip(table.axes, short(table.axes), strict=True):
         values = {_key(row.swept[axis]): row.swept[axis] for row in rows if axis in row.swept}
-        is_numbers = bool(values) and all(type(value) in (int, float) for value in values.values())
-        order = sorted(values, key=values.__getitem__) if is_numbers else list(values)
+        numbers = {key: value for key, value in values.items() if value is not None}
+        is_numbers = bool(numbers) and all(type(value) in (int, float) for value in numbers.values())
+        order = list(values)
+        if is_numbers:
+            order = sorted(numbers, key=numbers.__getitem__) + [key for key in values if key not in numbers]
         axes.append(
             {
                 "key": axis,

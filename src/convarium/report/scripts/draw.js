@@ -42,7 +42,7 @@ function extent(values) { // the ends of numbers, of which some may be missing
 
 // From numbers to pixels. It is logarithmic if that is wanted, all are above 0, and they span a factor of 30.
 function scale(values, from, to, wantsLog = false) {
-  let [low, high] = extent(values);
+  const [low, high] = extent(values);
   const log = wantsLog && low > 0 && high / low >= 30, turn = log ? Math.log10 : x => x, back = log ? x => 10 ** x : x => x;
   let [a, b] = [turn(low), turn(high)];
   const margin = (b - a) * 0.04 || Math.abs(a) * 0.05 || 0.5;
@@ -84,7 +84,10 @@ function axes(box, y, xTicks, xTitle) {
 const plot = (width, height, label, ...children) =>
   svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label }, ...children);
 
-const mark = k => ({ class: `k${k % MARKS}`, dash: DASHES[Math.floor(k) % MARKS], shape: SHAPES[k % MARKS] });
+function mark(k) { // after the last color they begin anew, with other dashes and shapes
+  const shifted = (k + Math.floor(k / MARKS)) % MARKS;
+  return { class: `k${k % MARKS}`, dash: DASHES[shifted], shape: SHAPES[shifted] };
+}
 
 function legend(names, onPoint = () => {}) { // onPoint(k) as one is pointed at or focused; onPoint(null) after it
   return el("ul", { class: "legend" }, ...names.map((name, k) => {

@@ -79,7 +79,7 @@ function effectChart({ axis, values, means }, items, range, width, name) {
     const numbers = axis.numbers ?? axis.values.map((_, k) => k), x = scale(numbers, box.left, box.right, axis.numbers !== null);
     const ticks = axis.numbers ? x.ticks().map(tick => ({ at: x.at(tick), text: compact(tick) })) : [];
     return plot(width, height, `${name} by ${axis.key}`, axes(box, y, ticks, axis.numbers ? null : `${axis.values.length} values`),
-      ...items.filter(item => item.values[axis.a] !== null)
+      ...items.filter(item => item.values[axis.a] !== null && numbers[item.values[axis.a]] !== null)
         .map(item => svg("circle", { class: "point", r: 3, cx: x.at(numbers[item.values[axis.a]]), cy: y.at(item.figure) })));
   }
   const { y, at, chart } = frame(axis, values, range, width, `${name}: mean at ${values.map((value, k) => `${axis.values[value]} ${compact(means[k])}`).join(", ")}`);

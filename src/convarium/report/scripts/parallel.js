@@ -1,6 +1,6 @@
 // Parallel coordinates: a line for each run or setting, across its answers and figures. A brush on an axis keeps those
 // that pass through it, by pointer or by its two handles.
-/* global el, svg, scale, choices, roam, readout, fixed, compact, cut, plot, extent */
+/* global el, svg, scale, choices, roam, readout, fixed, compact, cut, plot */
 /* exported drawParallel */
 "use strict";
 
@@ -12,7 +12,7 @@ function dimensions(view, column) {
   const varies = of => new Set(all.map(of).filter(value => value !== null && value !== undefined)).size > 1;
   const answers = data.axes.map((axis, a) => ({ key: axis.key, name: axis.name, axis, of: item => item.values[a] }))
     .filter(({ axis, of }) => !axis.replicate && varies(of)).map(({ axis, ...rest }) => {
-      if (axis.numbers && axis.values.length > 8) {
+      if (axis.numbers && axis.values.length > 8 && !axis.numbers.includes(null)) {
         const place = scale(axis.numbers, 0, 1, true);
         return { ...rest, at: value => place.at(axis.numbers[value]), ticks: place.ticks().map(tick => [place.at(tick), compact(tick)]), step: 0.05 };
       }
@@ -20,7 +20,7 @@ function dimensions(view, column) {
       const every = Math.ceil(n / 12);
       return { ...rest, at: value => (value + 0.5) / n, ticks: axis.values.map((name, k) => [(k + 0.5) / n, name]).filter((_, k) => k % every === 0), step: 1 / n };
     });
-  const costs = data.columns.map(({ key }, k) => k).filter(k => ["params", "wall_seconds"].includes(data.columns[k].key) && k !== column);
+  const costs = data.columns.map((_, k) => k).filter(k => ["params", "wall_seconds"].includes(data.columns[k].key) && k !== column);
   const figures = [...costs, column].map(k => ({ key: data.columns[k].key, name: data.columns[k].name, of: item => item.figures[k] ?? null, shown: text(k) }))
     .filter(({ of }, k, every) => k === every.length - 1 || varies(of)).map(each => {
       const place = scale(all.map(each.of).filter(value => value !== null), 0, 1, true);

@@ -1,5 +1,5 @@
 // What a page of runs shows at a time, and when its parts are drawn. `show(data)` draws it all, once more if data come anew.
-/* global el, choices, drawHead, drawTable, drawCurves, drawEffects, drawParallel, drawScatter, drawEnd */
+/* global el, drawHead, drawTable, drawCurves, drawEffects, drawParallel, drawScatter, drawEnd */
 /* exported show, readout */
 "use strict";
 
@@ -63,7 +63,8 @@ function draw(name) {
   const focused = document.activeElement?.closest?.(`#${name}`) && document.activeElement.dataset.focus;
   const body = document.querySelector(`#${name} .body`);
   body.replaceChildren();
-  PARTS[name](body, view);
+  if (view.data.columns.length || name === "runs") PARTS[name](body, view);
+  else body.append(el("p", {}, "No run has a figure yet."));
   if (focused) document.querySelector(`#${name} [data-focus="${focused}"]`)?.focus();
 }
 
