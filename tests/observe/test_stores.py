@@ -66,6 +66,19 @@ def test_tensorboard_rows_read_back_and_a_resume_goes_back(run_dir: Path, caplog
     assert said(caplog) == []
 
 
+def test_the_hparams_of_a_job_are_what_its_sweep_varies(run_dir: Path) -> None:
+    tracker = TensorBoard()
+    config = {**CONFIG, "sweep": {"name": "s", "swept": {"optimizer.lr": 0.1, "norm": "batch"}}}
+    tracker.begin(run_dir=run_dir, name="n", config=config, run_id=None)
+    tracker.log_metrics({"train/loss": 1.0}, 3)
+    tracker.end("ok", {"best/val/acc1": 0.75})
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    content = events_of(run_dir).SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    told = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert (told["optimizer.lr"].number_value, told["norm"].string_value, len(told)) == (0.1, "batch", 2)
+
+
 def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = MLflow(group="sweep", tags={"who": "me"})
     track(first, run_dir, range(3), status="interrupted")

@@ -237,15 +237,20 @@ def test_variables_of_wandb_win_over_ours_and_not_over_what_is_typed(
     assert in_a_sweep != "abcd1234"  # all jobs would be one run
 
 
-def test_a_job_of_a_sweep_is_grouped_by_its_name(tmp_path: Path) -> None:
-    tracker = Wandb(mode="offline")
-    tracker.begin(run_dir=tmp_path, name="n", config={"sweep": {"name": "s"}}, run_id=None)
+def test_a_job_of_a_sweep_is_grouped_by_its_name_and_has_its_swept_values_for_tags_and_columns(tmp_path: Path) -> None:
+    swept = {"optimizer.lr": 0.1, "norm": "batch", "arch.hidden": [16, 8], "arch.pattern": "x" * 80}
+    tracker = Wandb(mode="offline", tags=["mine"])
+    tracker.begin(run_dir=tmp_path, name="n", config={"sweep": {"name": "s", "swept": swept}}, run_id=None)
     Image.new("RGB", (6, 4)).save(tmp_path / "curves.png")
     tracker.log_metrics({"loss": 1.0}, 7)
     tracker.end("ok", {}, [tmp_path / "curves.png"])
     [folder] = offline_folders(tmp_path)
     records = inspect(folder)
     assert [(run["project"], run["run_group"]) for run in records["run"]] == [("convarium", "s")]
+    [run] = records["run"]
+    tags = ["mine", "optimizer.lr=0.1", "norm=batch", "arch.hidden=[16, 8]", f"arch.pattern={'x' * 51}"]
+    assert run["tags"] == tags
+    assert run["config"]["update"]["swept"] == {**swept, "arch.hidden": "[16, 8]"}
     figures = [record["item"] for record in records["history"] if "figures/curves" in str(record["item"])]
     assert [figure[STEP] for figure in figures] == [7]
     [image] = folder.glob("files/media/images/figures/*.png")

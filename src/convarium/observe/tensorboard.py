@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from convarium.observe.tracker import Start, Tracker, numbers_of
+from convarium.observe.tracker import Start, Tracker, numbers_of, swept_of
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -52,8 +52,9 @@ class TensorBoard(Tracker):
         self._opened(self._last_step).log_metrics(metrics, self._last_step)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """The row of the run in the HParams tab."""
-        self._opened(self._last_step).log_hyperparams(self._config, numbers_of(summary), self._last_step)
+        """The row of the run in the HParams tab: of a job of a sweep by what is swept, else by the whole config."""
+        params = swept_of(self._config) or self._config
+        self._opened(self._last_step).log_hyperparams(params, numbers_of(summary), self._last_step)
 
     def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
         width = (high - low) / len(shares)

@@ -205,6 +205,12 @@ def require(package: str) -> None:
         raise ConfigError(f"logger={package} needs {package}: pip install 'convarium[{package}]'")
 
 
+def swept_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept keys of a job and its values of them, lists as text; none of a single run."""
+    swept = (config.get("sweep") or {}).get("swept") or {}
+    return {key: str(value) if isinstance(value, list | dict) else value for key, value in swept.items()}
+
+
 def numbers_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary, by their names under `summary/`."""
     return {f"summary/{name}": float(value) for name, value in summary.items() if type(value) in (int, float)}

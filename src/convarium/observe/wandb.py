@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from convarium.observe.tracker import Start, Tracker
+from convarium.observe.tracker import Start, Tracker, swept_of
 from convarium.wording import first_line
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ VARIABLES = {
     "dir": "WANDB_DIR",
 }
 """W&B's own words for what we would say."""
+LONGEST_TAG = 64  # characters
 EXIT_CODES = {"ok": 0, "pruned": 0, "interrupted": 130}  # any other status is 1: W&B shows the run as failed
 
 
@@ -157,7 +158,12 @@ class Wandb(Tracker):
         ours = {"project": "convarium", "name": start.name, "job_type": "train", "dir": start.run_dir}
         ours["group"] = (start.config.get("sweep") or {}).get("name")
         left = {key: value for key, value in ours.items() if VARIABLES[key] not in os.environ}
-        run: Any = {"id": self.run_id, "config": start.config, "tags": self._tags or None, **left, **self._said}
+        swept = swept_of(start.config)
+        tags = [*self._tags, *(f"{key}={value}"[:LONGEST_TAG] for key, value in swept.items())]
+        if not self._tags and "WANDB_TAGS" in os.environ:
+            tags = []
+        config = {**start.config, **({"swept": swept} if swept else {})}  # a column each, in W&B's table
+        run: Any = {"id": self.run_id, "config": config, "tags": tags or None, **left, **self._said}
         how: Any = {"mode": mode, "resume": "allow", "reinit": "create_new", "save_code": False, "settings": settings}
         return wandb.init(**run, **how)
 

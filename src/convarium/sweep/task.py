@@ -53,7 +53,8 @@ class Task:
         each = threads or max(1, share.cores // preflight.placement.devices)
         if not threads and not elsewhere:
             each = min(each, threads_of(1))
-        config = {**job.config, "run_dir": str(run.path), "sweep": settings, "threads": each}
+        config = {**job.config, "run_dir": str(run.path), "threads": each}
+        config["sweep"] = {**settings, "swept": job.swept}  # for trackers: what is special about this run
         return cls(number, job._replace(config=config), run, share, preflight, **more)
 
     def freeze(self, sweep: SweepDirectory, *, is_new: bool) -> dict[str, Any]:
