@@ -83,7 +83,7 @@ function drawCurves(body, view) {
   chart.addEventListener("pointerleave", () => point(null));
   const notes = [
     groups.length > BOLD ? `The best ${BOLD} of ${groups.length} in color with their bands${by === "" ? `, ${Math.min(thin.length, THIN)} more as thin lines` : ""}.` : "",
-    curves.every > 1 ? `Every ${curves.every} epochs are drawn.` : "", y.log ? "The scale is logarithmic." : "",
+    curves.every > 1 ? `One epoch in ${curves.every} is drawn.` : "", y.log ? "The scale is logarithmic." : "",
     bold.some(({ most }) => most > 1) ? `Line: mean. Band: ${document.querySelector("#curve-band").selectedOptions[0].text} over the runs that are still at work at that epoch.` : ""];
   body.append(el("p", {}, notes.filter(Boolean).join(" ")),
     legend(bold.map(({ label, most }) => `${label}${most > 1 ? ` (${most} runs)` : ""}`), k => chart.classList.toggle("dimmed", k !== null)

@@ -84,7 +84,7 @@ function effectChart({ axis, values, means }, items, range, width, name) {
   }
   const { y, at, chart } = frame(axis, values, range, width, `${name}: mean at ${values.map((value, k) => `${axis.values[value]} ${compact(means[k])}`).join(", ")}`);
   values.forEach((value, k) => chart.append(...items.filter(item => item.values[axis.a] === value)
-    .map((item, j, all) => svg("circle", { class: "point", r: 2.5, cx: at(k) + (all.length > 1 ? (j / (all.length - 1) - 0.5) * 16 : 0), cy: y.at(item.figure) }))));
+    .map((item, j) => svg("circle", { class: "point", r: 2.5, cx: at(k) + (j * 7 % 5 - 2) * 3.5, cy: y.at(item.figure) }))));
   chart.append(svg("path", { class: "curve k0", d: `M${means.map((mean, k) => `${at(k)},${y.at(mean)}`).join("L")}` }),
     ...means.map((mean, k) => svg("path", { class: "dot k0", d: mark(3).shape, transform: `translate(${at(k)},${y.at(mean)}) scale(1.3)` })));
   return chart;
