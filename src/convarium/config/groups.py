@@ -85,7 +85,7 @@ class Groups:
     @cached_property
     def groups(self) -> list[str]:
         """The names of all groups that are keys of an experiment, and recipe, search and study."""
-        return sorted(set(self.loader.repository.get_group_options("", ObjectType.GROUP)) - {"hydra", "wandb"})
+        return sorted(set(self.loader.repository.get_group_options("", ObjectType.GROUP)) - {"hydra"})
 
     def merge(self, overrides: Sequence[str]) -> DictConfig:
         """What Hydra's load_configuration returns; experiments that differ in values only are merged once."""

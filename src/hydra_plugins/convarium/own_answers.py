@@ -34,6 +34,10 @@ class ParsedOnce(FileConfigSource):
     def scheme() -> str:
         return SCHEME
 
+    def is_group(self, config_path: str) -> bool:
+        """Whether a folder holds answers; conf/wandb holds the sweeps of W&B's own agents."""
+        return config_path.strip("/") != "wandb" and super().is_group(config_path)
+
     def load_config(self, config_path: str) -> ConfigResult:
         """What the file says; a copy, for Hydra changes it."""
         path = os.path.join(self.path, self._normalize_file_name(config_path))

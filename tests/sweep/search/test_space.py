@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from convarium.config.catalog import members
 from convarium.config.compose import Conf
+from convarium.config.rules import check_not_searched
 from convarium.errors import ConfigError
 from convarium.sweep.search.space import every_point, number_of_points, read_space, rounded, words_of
 
@@ -91,3 +93,33 @@ def test_the_points_of_choices_and_ranges_can_be_counted() -> None:
     assert list(every_point(space))[:4] == [{"a": 16, "b": "none", "c": c} for c in (0.0, 0.2, 0.4)] + [
         {"a": 16, "b": "norm", "c": 0.0}
     ]
+
+
+FAMILIES = {
+    "resnet": "resnet20",
+    "vgg": "vgg11",
+    "inception": "inception_v1",
+    "efficientnet": "efficientnet_b0",
+    "lenet": "lenet5",
+}
+
+
+def test_every_family_has_a_space() -> None:
+    assert set(members("search")) == {*FAMILIES, "none"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_corners_of_a_family_s_space_can_be_composed(family: str) -> None:
+    words = [f"search={family}", f"arch={FAMILIES[family]}"]
+    written = CONF.compose(words).config["search"]["space"]
+    fixed, space, _ = read_space(CONF, [*(f"{key}={value}" for key, value in written.items()), *words])
+    assert fixed == words
+    for end in (0, -1):
+        ends = {axis: spec.get("choices") or (spec["low"], spec["high"]) for axis, spec in space.items()}
+        corner = {axis: values[end] for axis, values in ends.items()}
+        CONF.compose([*fixed, *words_of(corner)])
+
+
+def test_a_space_without_a_search_has_no_part_and_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"search=lenet: has a part in a search only"):
+        check_not_searched(CONF.compose(["search=lenet"]).choices)
