@@ -21,8 +21,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from convarium.observe.tracker import rows_of
 from convarium.observe.wandb import EXIT_CODES, STEP, Wandb, why_offline
+from convarium.run.directory import RunDirectory
 from experiments import experiment
+from made_runs import made_run
 
 KEY = "0123456789" * 4
 CONFIG: dict[str, Any] = {
@@ -534,3 +537,74 @@ def test_a_whole_run_reads_back_equal_to_its_metrics_csv_and_is_the_run_that_it_
 def test_a_wrong_value_is_refused_by_name(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{key}='{value}'"):
         Wandb(**{key: value})  # type: ignore[arg-type]
+
+
+# runs replayed out of their own record
+
+
+def record_of(run: RunDirectory) -> list[tuple[int, dict[str, float]]]:
+    """The rows of metrics.csv by step."""
+    return [(int(row.pop("step")), row) for row in rows_of(run.metrics_file)]
+
+
+def test_a_run_that_nobody_tracked_is_replayed_whole_and_once(
+    tmp_path: Path, convarium: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(tmp_path / "run", images=60)
+    run.page.write_text("<!doctype html><p>page</p>")
+    said = convarium("sync", run.path, "mode=offline")
+    [folder] = offline_folders(run.path)
+    number = folder.name.rpartition("-")[2]
+    assert said.out == f"{run.path}: written for a later upload as {number}\n"
+    assert convarium("sync", run.path, "mode=offline").out == f"{run.path}: is there already, as {number}\n"
+    assert offline_folders(run.path) == [folder]
+    records = inspect(folder)
+    rows = [(step, row) for step, row in history_of_numbers(records) if row]
+    assert numbers(rows) == numbers(record_of(run))
+    assert [step for step, _ in rows] == sorted(step for step, _ in rows)
+    summary = {key: value for record in records["summary"] for key, value in record.get("update", {}).items()}
+    result = run.result()
+    assert {name: summary[name] for name in result["metrics"]} == result["metrics"]
+    [table] = folder.glob("files/media/table/mistakes*.json")
+    rows_of_mistakes = json.loads(table.read_text())["data"]
+    assert len(rows_of_mistakes) == round((1 - result["metrics"]["test/acc1"]) * 60)
+    assert [record["type"] for record in records["artifact"] if record["type"] != "run_table"] == ["report"]
+    with run.metrics_file.open("a") as file:  # it was resumed for an epoch
+        file.write("64,3,0.001,0.2,0.2,0.6,0.2,0.6,512\n")
+    assert "as " + number in convarium("sync", run.path, "mode=offline").out
+
+
+def history_of_numbers(records: dict[str, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The logged rows that hold numbers alone: no table, no picture."""
+    plain = [r for r in records["history"] if all(isinstance(value, int | float) for value in r["item"].values())]
+    return history({"history": plain})
+
+
+def test_a_run_that_the_server_has_is_sent_what_is_missing_there(
+    server: Server, tmp_path: Path, convarium: Any
+) -> None:
+    run = made_run(tmp_path / "run")
+    assert convarium("sync", run.path).code == 0
+    first = [json.loads(line)[STEP] for line in server.lines["wandb-history.jsonl"]]
+    assert first == [step for step, _ in record_of(run)]
+    number = json.loads((run.path / ".sync.json").read_text())["id"]
+    assert convarium("sync", run.path).out == f"{run.path}: is there already, as {number}\n"
+    with run.metrics_file.open("a") as file:
+        file.write("64,3,0.001,0.2,0.2,0.6,0.2,0.6,512\n")
+    tail = json.dumps([json.dumps({"_step": len(first) - 1, "_runtime": 3, STEP: first[-1]})])
+    counts = {"historyLineCount": len(first), "eventsLineCount": 0, "logLineCount": 0}
+    texts = {"historyTail": tail, "eventsTail": "[]", "summaryMetrics": "{}", "config": "{}", "wandbConfig": '{"t": 1}'}
+    server.bucket = {"id": "B", "name": number, "displayName": "n", "tags": [], **counts, **texts}
+    server.lines.clear()
+    assert convarium("sync", run.path).out == f"{run.path}: synced as {number}\n"
+    assert [json.loads(line)[STEP] for line in server.lines["wandb-history.jsonl"]] == [64]
+
+
+def test_without_a_key_or_for_a_run_at_work_nothing_is_sent(tmp_path: Path, convarium: Any) -> None:
+    run = made_run(tmp_path / "run")
+    answer = convarium("sync", run.path)
+    assert answer.code == 2
+    assert answer.err.startswith("error: no API key: set WANDB_API_KEY or run `wandb login`; mode=offline writes files")
+    with run.locked():
+        answer = convarium("sync", run.path, "mode=offline")
+    assert (answer.code, answer.out) == (1, f"{run.path}: is running; once it has ended it can be synced\n")

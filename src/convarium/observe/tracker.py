@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from convarium.errors import ConfigError
@@ -75,6 +76,12 @@ class Tracker(Logger):
     def write_histogram(self, name: str, low: float, high: float, shares: Sequence[float], step: int) -> None:
         """Show a histogram; a tracker that cannot does nothing."""
 
+    def write_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """Show a table; a tracker that cannot does nothing."""
+
+    def write_page(self, file: Path) -> None:
+        """Keep the page of the run; a tracker that cannot does nothing."""
+
     def write_figures(self, files: Sequence[Path]) -> None:
         """Show pictures of the end of the run; a tracker that cannot does nothing."""
 
@@ -102,7 +109,8 @@ class Tracker(Logger):
             with suppress(OSError, ValueError):  # without its earlier rows a tracker still shows the later ones
                 tables = {name: read_rows(run_dir / f"{name}.csv") for name in TABLES}
                 layers = [{"step": row.step, **row.named(name)} for name, rows in tables.items() for row in rows]
-                start = start._replace(rows=[*rows_of(run_dir / "metrics.csv"), *layers])
+                rows = [*rows_of(run_dir / "metrics.csv"), *layers]
+                start = start._replace(rows=sorted(rows, key=lambda row: row["step"]))
         try:
             self._import()
         except Exception as error:  # a broken installation of a tracker is the tracker's trouble alone
@@ -127,6 +135,8 @@ class Tracker(Logger):
         if self._thread is None:
             return
         self._send("write_summary", {**summary, "status": status})
+        if self._run_dir is not None:
+            self._send("_add", self._run_dir)
         if figures:
             self._send("_show", figures)
         deadline = time.monotonic() + self.farewell
@@ -142,6 +152,11 @@ class Tracker(Logger):
         if self._dropped and not self._lost:
             log.warning("%s: %d rows were dropped, it was too slow; %s", self.name, self._dropped, self._rescue)
         self._thread = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was given up."""
+        return self._lost
 
     @property
     def name(self) -> str:
@@ -181,6 +196,16 @@ class Tracker(Logger):
         except BaseException as error:  # whatever a tracker raises, SystemExit included, stays in its thread
             self._give_up(typed_line(error))
 
+    def _add(self, run_dir: Path) -> None:
+        """Show the mistakes of the test and the page, where they are there; without them the run is still closed."""
+        try:
+            if (answers := run_dir / "predictions.npz").is_file():
+                self.write_table("mistakes", *mistakes(answers))
+            if (page := run_dir / "report.html").is_file():
+                self.write_page(page)
+        except Exception as error:
+            log.warning("%s: shows no mistakes (%s)", self.name, typed_line(error))
+
     def _show(self, files: Sequence[Path]) -> None:
         """Show the figures; without them the run is still to be closed."""
         try:
@@ -214,6 +239,21 @@ def swept_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def numbers_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary, by their names under `summary/`."""
     return {f"summary/{name}": float(value) for name, value in summary.items() if type(value) in (int, float)}
+
+
+def mistakes(file: Path, most: int = 100) -> tuple[list[str], list[list[Any]]]:
+    """Head and rows of the test's mistakes of the highest loss, by a predictions.npz."""
+    with np.load(file, allow_pickle=False) as held:
+        answers, classes = {name: held[name] for name in held.files if name != "classes"}, held["classes"].tolist()
+    wrong = np.flatnonzero(answers["prediction"] != answers["target"])
+    worst = wrong[np.argsort(-answers["loss"][wrong], kind="stable")][:most]
+    names = [*classes, None]  # -1: no class, for its logits were no numbers
+    rows = [
+        [int(answers["index"][k]), names[answers["target"][k]], names[answers["prediction"][k]]]
+        + [float(answers[name][k]) for name in ("confidence", "truth", "loss")]
+        for k in worst
+    ]
+    return ["image", "truth", "prediction", "confidence", "probability of the truth", "loss"], rows
 
 
 def redacted(config: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class Wandb(Tracker):
         self._said |= {"notes": notes} if notes else {}
         self._tags = [*map(str, tags)]
         self._run: Any = None  # a wandb.Run
+        self.is_online = False
+        """Whether it has reached the server."""
         self._last_step = 0
         self._environment: list[str] = []
 
@@ -102,6 +104,7 @@ class Wandb(Tracker):
             left = self.connecting - (time.monotonic() - began) if mode == "auto" else 60.0
             try:
                 self._run = self._init(start, "online", left)
+                self.is_online = True
                 log.info("wandb: %s", self._run.url)
             except Exception as error:
                 reason = first_line(error)
@@ -133,6 +136,23 @@ class Wandb(Tracker):
 
         edges = np.linspace(low, high, len(shares) + 1)
         self._run.log({name: wandb.Histogram(np_histogram=(np.asarray(shares), edges)), STEP: step})
+
+    def write_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Table(columns=[*columns], data=rows), STEP: self._last_step})
+
+    def write_page(self, file: Path) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"report-{self._run.id}", type="report")
+        artifact.add_file(str(file))
+        self._run.log_artifact(artifact)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last row that it was given."""
+        return self._last_step
 
     def write_figures(self, files: Sequence[Path]) -> None:
         import wandb

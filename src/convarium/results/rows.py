@@ -198,6 +198,16 @@ def open_table(paths: Sequence[Path | str]) -> Table:
     return Table(sources, list(axes), sorted(rows, key=place), monitor, mode)
 
 
+def runs_of(paths: Sequence[Path | str]) -> list[RunDirectory]:
+    """The runs in these folders: single ones, and the jobs of sweeps that have begun. Raises RunError as open_table."""
+    found: dict[Path, RunDirectory] = {}
+    for path in paths:
+        for source in _sources(Path(path)):
+            jobs = [source.run(name) for name in source.known()] if isinstance(source, SweepDirectory) else [source]
+            found |= {run.path: run for run in jobs if run.result_file.is_file()}
+    return list(found.values())
+
+
 def _sources(path: Path) -> Iterator[SweepDirectory | RunDirectory]:
     """The sweep or run in a folder, or those below it that hold none themselves."""
     if (path / "sweep.yaml").is_file():

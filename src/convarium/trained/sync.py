@@ -1,0 +1,98 @@
+"""Runs replayed to Weights & Biases out of their own record: what their trackers could not send, or nobody tracked."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from convarium.errors import ConfigError, RunError
+from convarium.files import write_atomically
+from convarium.observe.tracker import Start
+from convarium.observe.wandb import Wandb, why_offline
+from convarium.run.directory import RunDirectory
+from convarium.run.resume import read_config
+
+OPTIONS = ("project", "entity", "name", "group", "job_type", "tags", "notes")
+SUMMARY = ("params", "macs", "epochs", "steps", "seed", "images_per_second", "wall_seconds")
+
+
+class Replay(Wandb):
+    """A W&B run that is given the rows of metrics.csv: all of them, or where the server has it already, those behind
+    the step up to which it was given them before."""
+
+    farewell = silence = 600.0  # seconds; nobody trains meanwhile
+    name = "wandb"
+
+    def __init__(self, *, behind: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.behind = behind
+
+    def open(self, start: Start) -> None:
+        super().open(start)
+        for row in start.rows if self._run.resumed else ():
+            if row["step"] > self.behind:
+                self.write_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+
+def require_server() -> None:
+    """Raise ConfigError, in one line, where W&B cannot be reached."""
+    if reason := why_offline(seconds=4.0, insists=True):
+        raise ConfigError(f"{reason}; mode=offline writes files that `wandb sync` uploads from elsewhere")
+
+
+def sync(run: RunDirectory, *, mode: str) -> str:
+    """Replay a run, once: its metrics, figures, table of mistakes and page, under the id that it was tracked by or a
+    new one that stays its own. What was done, in words. mode: online or offline. Raises RunError for a run that goes
+    on, or that cannot be read or sent."""
+    if run.is_locked():
+        raise RunError("is running; once it has ended it can be synced")
+    result = run.result()
+    state, digest = _state(run), _digest(run, result)
+    if state.get("digest") == digest and (state.get("online") or mode == "offline"):
+        return f"is there already, as {state['id']}"
+    config = read_config(run)
+    said = (config.get("logger") or {}).get("wandb") or {}
+    options = {name: said[name] for name in OPTIONS if said.get(name)}
+    number = state.get("id") or said.get("id") or _tracked(run) or secrets.token_hex(4)
+    tracker = Replay(behind=int(state.get("step", -1)), mode=mode, id=str(number), **options)
+    tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=str(number))
+    summary = {**(result.get("metrics") or {}), **{name: result.get(name) for name in SUMMARY}}
+    figures, status = sorted((run.path / "figures").glob("*.png")), str(result.get("status") or "killed")
+    tracker.end(status, {name: value for name, value in summary.items() if value is not None}, figures)
+    if tracker.is_lost:
+        raise RunError("was not sent whole; the same command goes on with it")
+    if mode == "online" and not tracker.is_online:
+        raise RunError("W&B went away; what is offline now is sent by the same command")
+    online = mode == "online"
+    state = {"id": number, "digest": digest, "step": tracker.last_step, "online": online}
+    write_atomically(_file(run), json.dumps(state) + "\n")
+    return f"synced as {number}" if online else f"written for a later upload as {number}"
+
+
+def _file(run: RunDirectory) -> Path:
+    return run.path / ".sync.json"
+
+
+def _state(run: RunDirectory) -> dict[str, Any]:
+    """What an earlier sync has left; empty if there was none."""
+    with suppress(OSError, ValueError):
+        state = json.loads(_file(run).read_text(encoding="utf-8"))
+        if isinstance(state, dict) and isinstance(state.get("id"), str) and isinstance(state.get("step", -1), int):
+            return state
+    return {}
+
+
+def _digest(run: RunDirectory, result: Mapping[str, Any]) -> str:
+    """What would be sent, in short."""
+    told = json.dumps([result.get("status"), result.get("metrics"), result.get("steps")], sort_keys=True)
+    rows = run.metrics_file.read_bytes() if run.metrics_file.is_file() else b""
+    return hashlib.sha256(told.encode() + rows).hexdigest()
+
+
+def _tracked(run: RunDirectory) -> str | None:
+    """The id under which the run itself was tracked, by W&B's own folder of it."""
+    folders = sorted((run.path / "wandb").glob("*run-*-*"))
+    return folders[-1].name.rpartition("-")[2] if folders else None
