@@ -26,7 +26,7 @@ def doing(what: str | Callable[[], str]) -> Iterator[None]:
     what: or a function that gives it, and nothing while the terminal is another process's, which erases the line.
     """
     stream = sys.stderr
-    if not _draws(stream):
+    if not draws(stream):
         yield
         return
     over, began = threading.Event(), time.monotonic()
@@ -59,7 +59,7 @@ def doing(what: str | Callable[[], str]) -> Iterator[None]:
 
 def erase_line() -> None:
     """Erase what was said by `doing`, here or in the process that has started this one."""
-    if _draws(sys.stderr):
+    if draws(sys.stderr):
         with suppress(OSError, ValueError):
             sys.stderr.write(ERASE)
             sys.stderr.flush()
@@ -162,13 +162,13 @@ class Bar:
 
 def open_bar(stream: TextIO, *, transient: bool) -> Bar | None:
     """A bar on `stream`, stdout or stderr; None if it is no terminal that can draw one."""
-    if not _draws(stream):
+    if not draws(stream):
         return None
     if Bar.drawn == 0:
         stream.write(ERASE)
     return Bar(stderr=stream is sys.stderr, transient=transient)
 
 
-def _draws(stream: TextIO) -> bool:
+def draws(stream: TextIO) -> bool:
     """Whether a stream is a terminal that can go back in a line."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -19,7 +19,7 @@ from convarium.run.directory import RunDirectory
 from convarium.sweep.controller import GRACE_SECONDS, LEADERBOARD_SECONDS, Controller
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.outcome import Ended, Event, Lost, Moved
-from convarium.sweep.outlook import Outlook
+from convarium.sweep.outlook import Outlook, Shown
 from convarium.sweep.plan import Job
 from convarium.sweep.task import Task
 
@@ -68,7 +68,7 @@ class Sweep:
         self.directory.make()
         self.tasks = [self._task(number) for number in self.lives]
         self.messages: list[str] = []
-        self.shown: list[tuple[int, int, str]] = []
+        self.shown: list[Shown] = []
         self.started: list[int] = []
         self.most = 0
         self.signals: list[tuple[float, int, int]] = []
@@ -90,7 +90,7 @@ class Sweep:
     def work(self) -> int:
         settings = {"on_error": self.on_error, "retries": self.retries, "timeout": self.timeout}
         outside = {"say": self.messages.append, "write_leaderboard": self._write_leaderboard, "clock": lambda: self.now}
-        outside["show"] = lambda *line: self.shown.append(line)
+        outside["show"] = self.shown.append
         return Controller(self.directory, self.tasks, self, Pool(self.slots), settings, **outside).work()
 
     def history(self, number: int) -> list[str]:
@@ -193,24 +193,25 @@ def test_the_end_of_a_job_is_a_line_with_its_score_and_the_time_to_go() -> None:
     ]
 
 
-def test_a_line_shows_every_second_where_the_sweep_stands() -> None:
+def test_every_second_it_is_shown_where_the_sweep_stands() -> None:
     sweep = Sweep({1: [Life(2.0)], 2: [FAILS], 3: [Life(3.0)]})
     sweep.work()
-    assert sweep.shown == [
-        (0, 3, "1 running"),
-        (0, 3, "1 running"),
-        (1, 3, "1 running  0:00:04 to go"),
-        (2, 3, "1 running  1 failed  0:00:03 to go"),
-        (2, 3, "1 running  1 failed  0:00:02 to go"),
-        (2, 3, "1 running  1 failed  0:00:01 to go"),
-        (3, 3, "0 running  1 failed  0:00:00 to go"),
+    assert [(now.done, len(now.running), now.waiting, now.failed, now.to_go) for now in sweep.shown] == [
+        (0, 1, 2, 0, ""),
+        (0, 1, 2, 0, ""),
+        (1, 1, 1, 0, "0:00:04 to go"),
+        (2, 1, 0, 1, "0:00:03 to go"),
+        (2, 1, 0, 1, "0:00:02 to go"),
+        (2, 1, 0, 1, "0:00:01 to go"),
+        (3, 0, 0, 1, "0:00:00 to go"),
     ]
+    assert [job.job for job in sweep.shown[2].running] == ["seed=2"]
 
 
 def test_the_time_to_go_does_not_jump_where_a_job_takes_longer_than_those_before() -> None:
     sweep = Sweep({1: [Life(2.0)], 2: [Life(40.0)], 3: [Life(40.0)]})
     sweep.work()
-    seconds = [60 * int(line[-11:-9]) + int(line[-8:-6]) for _, _, line in sweep.shown if line.endswith("to go")]
+    seconds = [60 * int(line[-11:-9]) + int(line[-8:-6]) for line in (now.to_go for now in sweep.shown) if line]
     assert max(after - before for before, after in pairwise(seconds)) <= 4
 
 
@@ -227,9 +228,12 @@ def task(number: int, **result: Any) -> Task:
 def test_a_job_at_work_says_how_far_it_is() -> None:
     told = task(1, steps=50, epochs=5, metrics={"val/acc1": 0.25, "train/loss": 1.0})
     outlook = Outlook()
-    line = outlook.line([task(2), told], 1, 0, 20.0)
+    tasks = [task(2), told]
     # one takes 40 seconds and is half through, the other may take as long, and one waits
-    assert line == "2 running  0:00:40 to go  seed=1: epoch 6/10 val/acc1 0.2500"
+    assert outlook.to_go(tasks, 1, 20.0) == "0:00:40 to go"
+    silent, standing = outlook.standings(tasks, 20.0)
+    assert (silent.where, silent.left, silent.score) == ("", None, None)
+    assert (standing.where, standing.left, standing.score) == ("6/10", 20.0, 0.25)
 
 
 def test_the_time_to_go_is_that_of_the_steps_which_a_run_is_to_take() -> None:

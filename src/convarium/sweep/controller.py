@@ -16,7 +16,7 @@ from convarium.run.directory import SUCCEEDED, RunDirectory, Status
 from convarium.sweep.local.pool import Lease, Pool
 from convarium.sweep.local.signals import Signals
 from convarium.sweep.outcome import Ended, Event, Lost, Outcome, Starter, classify_end, stamp
-from convarium.sweep.outlook import Outlook
+from convarium.sweep.outlook import Outlook, Shown
 from convarium.sweep.task import Task
 from convarium.wording import counted
 
@@ -49,8 +49,8 @@ class Controller:
 
     Jobs that need more devices come first; what is left is filled with smaller ones. source: gives more, when there is
     room and none waits. write_leaderboard: called now and then. write_page: called with a run that has ended once the
-    next ones are started; not with the last ones. show: called every second with the jobs that are done, with all of
-    them, and with a line of words. settings: the answers under `sweep`. clock: seconds that never go back.
+    next ones are started; not with the last ones. show: called every second with where all of them stand. settings: the
+    answers under `sweep`. clock: seconds that never go back.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Controller:
         say: Callable[[str], None],
         write_leaderboard: Callable[[], None],
         write_page: Callable[[RunDirectory], object] = lambda run: None,
-        show: Callable[[int, int, str], None] | None = None,
+        show: Callable[[Shown], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sweep, self.starter, self.pool, self.settings = sweep, starter, pool, settings
@@ -235,8 +235,10 @@ class Controller:
     def _show_outlook(self) -> None:
         now = self.clock()
         if self.show is not None and now >= self._show_at:
-            line = self.outlook.line(self.running.values(), self._waiting(), self.failed, now)
-            self.show(self.done, self.total, f"{len(self.running)} save and end" if self._halted else line)
+            running, waiting = self.running.values(), self._waiting()
+            to_go = self.outlook.to_go(running, waiting, now)
+            standings = self.outlook.standings(running, now)
+            self.show(Shown(standings, self.done, self.total, waiting, self.failed, to_go, self._halted))
             self._show_at = now + SHOW_SECONDS
 
     def _record(self, task: Task, status: Status, **facts: Any) -> None:

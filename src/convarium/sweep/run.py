@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
 from convarium.errors import ConfigError, RunError
-from convarium.progress_bar import doing, open_bar
+from convarium.progress_bar import doing, draws
 from convarium.report.run_page import is_outdated, leave_run_page
 from convarium.report.sweep_page import leave_sweep_page
 from convarium.results.directory import SweepDirectory
@@ -23,6 +23,7 @@ from convarium.sweep.controller import Controller
 from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
 from convarium.sweep.outcome import RESUMABLE, Ended, Lost
+from convarium.sweep.outlook import Shown
 from convarium.sweep.plan import AtPoint, Job
 from convarium.sweep.search.source import Search
 from convarium.sweep.sites import Site
@@ -92,7 +93,7 @@ def run_sweep(
         if search is not None and tasks:
             search.go_on(tasks, share, settings, say)
         starter, write = site.starter(sweep, tasks, adopted), lambda: Leaderboard(sweep).write()
-        with live_line() as show:
+        with live_table() as show:
             calls: dict[str, Any] = {"say": say, "write_leaderboard": write, "write_page": leave_run_page, "show": show}
             stopped_by = Controller(sweep, tasks, starter, pool, settings, source=search, **calls).work()
         wanted = set(sweep.known()) if search is not None else {job.name for job in jobs}
@@ -191,22 +192,24 @@ def _leave_pages(runs: Sequence[RunDirectory]) -> None:
 
 
 @contextmanager
-def live_line() -> Iterator[Callable[[int, int, str], None] | None]:
-    """Where to show how far the sweep is, on a terminal; None elsewhere."""
-    bar = open_bar(sys.stdout, transient=True)
-    if bar is None:
+def live_table() -> Iterator[Callable[[Shown], None] | None]:
+    """Where to show how far the jobs are, on a terminal; None elsewhere."""
+    if not draws(sys.stdout):
         yield None
         return
+    from convarium.sweep.live_table import LiveTable  # which imports rich
 
-    def show(done: int, total: int, words: str) -> None:
+    table = LiveTable()
+
+    def show(now: Shown) -> None:
         with suppress(OSError):
-            bar.show(done, total, words, before=f"[{done}/{total}]")
+            table.show(now)
 
     try:
         yield show
     finally:
         with suppress(OSError):
-            bar.close()
+            table.close()
 
 
 def report(board: Leaderboard, wanted: set[str], stopped_by: int, page: Path | None = None) -> int:
