@@ -1,4 +1,4 @@
-// node browser.js CHROMIUM: one browser for many visits. A line on stdin is a visit, {file, scheme, width, steps}; its
+// node browser.js CHROMIUM: one browser for many visits. A line on stdin is a visit, {address, scheme, width, steps}; its
 // answer is a line on stdout, {errors, answers}: what the console and the network complained about, and what each step
 // came to. A step is an expression, or {press: KEY, times: N}, {type: TEXT}, {axe: true}: what axe finds that is serious.
 // It needs puppeteer-core and axe-core where node finds them (NODE_PATH), and Chromium.
@@ -17,11 +17,13 @@ async function perform(page, step) {
       .map(one => `${one.id}: ${one.nodes[0].html.slice(0, 200)}`));
 }
 
-async function visit(browser, { file, scheme = "light", width = 1240, steps }) {
-  const page = await browser.newPage(), errors = [], answers = [], address = "file://" + encodeURI(file);
+const ofServer = (url, address) => address.startsWith("http:") && new URL(url).origin === new URL(address).origin;
+
+async function visit(browser, { address, scheme = "light", width = 1240, steps }) {
+  const page = await browser.newPage(), errors = [], answers = [];
   page.on("console", message => ["error", "warn"].includes(message.type()) && errors.push(message.text()));
   page.on("pageerror", error => errors.push(String(error)));
-  page.on("request", request => request.url() !== address && errors.push("request " + request.url()));
+  page.on("request", request => request.url() !== address && !ofServer(request.url(), address) && errors.push("request " + request.url()));
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   await page.setViewport({ width, height: 900 });
   await page.goto(address);

@@ -20,11 +20,13 @@ class Browser:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
-    def visit(self, path: Path, *steps: Any, scheme: str = "light", width: int = 1240) -> list[Any]:
-        """What each step came to (`browser.js`); no error on the console, no request beside the page."""
+    def visit(self, page: Path | str, *steps: Any, scheme: str = "light", width: int = 1240) -> list[Any]:
+        """What each step came to (`browser.js`) on the page of a file or address; no error on the console, no request
+        beside the page and to its server."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        asked = {"file": str(path.absolute()), "scheme": scheme, "width": width, "steps": steps}
+        address = page if isinstance(page, str) else page.absolute().as_uri()
+        asked = {"address": address, "scheme": scheme, "width": width, "steps": steps}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

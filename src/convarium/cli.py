@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     *("train", "evaluate", "predict", "look", "export", "figures", "list", "anatomy", "explain"),
-    *("gallery", "report", "diff", "lr-find", "batch-find", "completion"),
+    *("gallery", "report", "board", "diff", "lr-find", "batch-find", "completion"),
     *("data fetch", "data check", "data show", "data pack", "sweep resume", "sweep status", "sync"),
 )
 """Each is a file of convarium.commands."""

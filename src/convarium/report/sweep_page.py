@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from convarium.files import read_regular, write_atomically
 from convarium.page import page
 from convarium.progress_bar import doing
 from convarium.report.assets import read, render, scripts
-from convarium.report.curves import curves_data, read_curves
+from convarium.report.curves import Curve, curves_data, read_curves
 from convarium.report.findings import UNSTARTED, answer
 from convarium.results.directory import SweepDirectory
 from convarium.results.intervals import student_t
@@ -64,14 +64,18 @@ def leave_sweep_page(sweep: SweepDirectory) -> Path | None:
         return None
 
 
-def sweep_html(data: dict[str, Any], *, live: bool = False) -> str:
-    """The page that draws `sweep_data`; live: its scripts may ask the server that it came from."""
+def sweep_html(data: dict[str, Any], *, live: dict[str, Any] | None = None) -> str:
+    """The page that draws `sweep_data`; live: what changes while jobs run, of a page that asks its server for more."""
     body = render("sweep", title=data["title"], answer=" ".join(data["answer"]))
-    style = read("styles/report.css")
-    return page(data["title"], body, style=style, scripts=scripts(SCRIPTS), data={"data": data}, live=live)
+    if live is None:
+        return page(data["title"], body, style=read("styles/report.css"), scripts=scripts(SCRIPTS), data={"data": data})
+    style, names = read("styles/report.css") + read("styles/live.css"), (*SCRIPTS, "live")
+    return page(data["title"], body, style=style, scripts=scripts(names), data={"data": data, "live": live}, live=True)
 
 
-def sweep_data(table: Table, folder: Path | None = None) -> dict[str, Any]:
+def sweep_data(
+    table: Table, folder: Path | None = None, *, curves_of: Callable[[Path], dict[str, Curve]] = read_curves
+) -> dict[str, Any]:
     """All that the scripts draw, ready for JSON; links to the pages of runs are relative to `folder`, by default the
     first sweep."""
     folder = Path(os.path.abspath(folder or table.sources[0].path))
@@ -90,7 +94,7 @@ def sweep_data(table: Table, folder: Path | None = None) -> dict[str, Any]:
         "runs": _runs(table, axes, columns, folder),
         "groups": _groups(table, columns),
         "curves": curves_data(
-            [read_curves(RunDirectory(Path(row.path)).metrics_file) for row in table.rows],
+            [curves_of(RunDirectory(Path(row.path)).metrics_file) for row in table.rows],
             (table.monitor, "val/loss", "train/loss"),
         ),
         "t": [student_t(freedom) for freedom in range(1, 60)],

@@ -167,7 +167,7 @@ def open_table(paths: Sequence[Path | str]) -> Table:
     Several sweeps have an axis `sweep`; single runs have what differs between them for axes. Raises RunError for a
     path where there is neither.
     """
-    sources = [source for path in paths for source in _sources(Path(path))]
+    sources = [source for path in paths for source in sources_of(Path(path))]
     sweeps = [source for source in sources if isinstance(source, SweepDirectory)]
     runs = [source for source in sources if isinstance(source, RunDirectory)]
     rows, axes, monitors = list[Row](), dict[str, None](), list[tuple[str, str]]()
@@ -202,13 +202,13 @@ def runs_of(paths: Sequence[Path | str]) -> list[RunDirectory]:
     """The runs in these folders: single ones, and the jobs of sweeps that have begun. Raises RunError as open_table."""
     found: dict[Path, RunDirectory] = {}
     for path in paths:
-        for source in _sources(Path(path)):
+        for source in sources_of(Path(path)):
             jobs = [source.run(name) for name in source.known()] if isinstance(source, SweepDirectory) else [source]
             found |= {run.path: run for run in jobs if run.result_file.is_file()}
     return list(found.values())
 
 
-def _sources(path: Path) -> Iterator[SweepDirectory | RunDirectory]:
+def sources_of(path: Path) -> Iterator[SweepDirectory | RunDirectory]:
     """The sweep or run in a folder, or those below it that hold none themselves."""
     if (path / "sweep.yaml").is_file():
         yield SweepDirectory.open(path)
@@ -222,7 +222,7 @@ def _sources(path: Path) -> Iterator[SweepDirectory | RunDirectory]:
                 f"{path}: neither a sweep nor a run, and none below" if path.is_dir() else f"{path}: no such folder"
             )
         for folder in found:
-            yield from _sources(folder)
+            yield from sources_of(folder)
 
 
 def _answers(config: dict[str, Any]) -> dict[str, Any]:
