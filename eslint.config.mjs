@@ -1,5 +1,5 @@
 // The scripts of a page share one scope: each names at its top what it takes from the others (global) and gives (exported).
-const browser = ["document", "window", "innerWidth", "performance", "IntersectionObserver", "addEventListener", "setTimeout", "clearTimeout", "CSS", "getComputedStyle"];
+const browser = ["document", "URL", "fetch", "location", "window", "innerWidth", "performance", "IntersectionObserver", "addEventListener", "setTimeout", "clearTimeout", "CSS", "getComputedStyle"];
 const node = ["require", "process", "console"];
 
 export default [{

@@ -55,7 +55,7 @@ def _page(paths: list[Path], out: Path | None) -> int:
 
 VERB = Verb(
     name="report",
-    meaning="what sweeps and runs have come to: a page (in their folder, or out=FILE), or a table",
+    meaning="write a page of what sweeps and runs have come to, or print it as a table",
     run=run,
     positions="DIR...",
     options={

@@ -32,7 +32,7 @@ def run(words: Words) -> int:
 
 VERB = Verb(
     name="sync",
-    meaning="replay runs to Weights & Biases: what is missing there, under the same id, as often as you like",
+    meaning="replay runs to Weights & Biases: what is missing there, under the same id",
     run=run,
     positions="DIR...",
     options={"mode": Option("online, or offline: files for `wandb sync`", ("online", "offline"), "online")},
