@@ -22,6 +22,7 @@ from convarium.config.keys import PATH, check_values, has_part, leaves, row
 from convarium.config.overrides import keys_of, readable
 from convarium.config.resolvers import outward
 from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
+from convarium.config.study import read_study
 from convarium.config.targets import RULES, check_targets
 from convarium.errors import ConfigError
 
@@ -37,6 +38,7 @@ class Composed:
     overrides: list[str]  # what was asked for beyond the defaults
     to_train: bool = True  # whether it was checked as a training
     pretrained: Any = None  # the weights that `convarium.run.prepare.adapt_to_weights` has read for it
+    study: dict[str, Any] | None = None  # what its study says; no part of the experiment
 
 
 def compose(overrides: Sequence[str], config_dir: str | None = None) -> Composed:
@@ -67,9 +69,10 @@ class Conf(Groups):
         """
         with self.explained(overrides):
             mode = RunMode.MULTIRUN  # composes whatever is swept with its default
-            check_hydra_node(
-                self.loader.load_configuration(self.root, list(overrides), mode, validate_sweep_overrides=False)
-            )
+            whole = self.loader.load_configuration(self.root, list(overrides), mode, validate_sweep_overrides=False)
+            check_hydra_node(whole)
+            if "study" in whole:
+                read_study(OmegaConf.to_container(whole.study, resolve=True))
 
     def complete(self, cfg: DictConfig, overrides: Sequence[str]) -> Composed:
         """Check and resolve what Hydra composed from `overrides`, without its `hydra` node; raises ConfigError.
@@ -98,6 +101,7 @@ class Conf(Groups):
         baseline = self.baseline(overrides)
         resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         given = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+        study, _ = resolved.pop("study", None), given.pop("study", None)
         for entries in (group for group, rule in RULES.items() if rule.entries):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})
@@ -116,7 +120,7 @@ class Conf(Groups):
             resolved["config_dir"] = self.config_dir
         resolved["choices"] = dict(sorted(baseline.choices.items()))
         check_config(resolved, baseline.choices, to_train=to_train)
-        return Composed(resolved, baseline.choices, list(overrides), to_train)
+        return Composed(resolved, baseline.choices, list(overrides), to_train, study=study)
 
     def _check_outward(self, resolved: dict[str, Any], overrides: Sequence[str]) -> None:
         """Refuse what somebody else's yaml file says of where something is kept or sent, unless it was typed too."""

@@ -23,9 +23,10 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from convarium.config.catalog import conf_dir
-from convarium.config.keys import leaves
+from convarium.config.keys import OUTWARD, leaves, names_with
 from convarium.config.overrides import parse
 from convarium.config.resolvers import register
 from convarium.config.targets import RULES
@@ -52,6 +53,7 @@ HYDRA_TARGETS = {
     r"hydra\.sweeper\.\w+\._target_": r"optuna\.(samplers|pruners)\.\w+",
 }
 """Where in Hydra's node a target may stand, and which."""
+OUTWARD_NAMES = {name.rpartition(".")[2] for name in names_with(OUTWARD)}
 Choices = dict[str, str | list[str]]
 """Group -> its answer, or answers."""
 
@@ -202,12 +204,16 @@ class Merged(NamedTuple):
 
 def check_hydra_node(cfg: DictConfig) -> None:
     """Refuse what Hydra would import, call or write by itself, unless it is its own. Raises ConfigError."""
-    hydra = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra, resolve=False))
+    hydra = _as_instantiated(cfg.hydra)
     for name in hydra["callbacks"]:
         raise ConfigError(f"hydra.callbacks.{name}: not accepted; what watches a run is in the group callbacks")
     for name in ("env_set", "env_copy"):
         if hydra["job"].get(name):
             raise ConfigError(f"hydra.job.{name}: not accepted; what the environment says, no config changes")
+    for key, value in (hydra["sweeper"].get("params") or {}).items():
+        if OUTWARD_NAMES & set(re.findall(r"\w+", f"{key} {value}")):
+            wrong = "not accepted; where something is kept or sent says the command line, not a study"
+            raise ConfigError(f"hydra.sweeper.params.{key}={value}: {wrong}")
     values = leaves(hydra, "hydra")
     for key, ours in WRITTEN_BY_HYDRA.items():
         if values.get(key, ours) != ours:
@@ -223,6 +229,19 @@ def check_hydra_node(cfg: DictConfig) -> None:
             accepted = next((pattern for place, pattern in HYDRA_TARGETS.items() if re.fullmatch(place, key)), None)
             if accepted is None or not re.fullmatch(accepted, said):
                 raise ConfigError(f"{key}={said}: not allowed there{f'; accepted: {accepted}' if accepted else ''}")
+
+
+def _as_instantiated(node: Any) -> Any:
+    """A node as Hydra instantiates it: what an interpolation names stands in its place; None for what names nothing."""
+    if not OmegaConf.is_config(node):
+        return node
+    plain: dict[Any, Any] = {}
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        try:
+            plain[key] = None if OmegaConf.is_missing(node, key) else _as_instantiated(node[key])
+        except OmegaConfBaseException:
+            plain[key] = None
+    return plain
 
 
 def _listed(defaults: Sequence[ResultDefault], root: str) -> dict[str, list[str]]:

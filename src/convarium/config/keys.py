@@ -121,6 +121,8 @@ ROWS = (
     Key("search.pruner", "ends jobs that are behind: none, asha, median or hyperband", words("none", "asha", "median", "hyperband")),
     Key("search.floor", "epochs past the warm-up of the schedule before a job is pruned", between(1, 1_000_000)),
     Key("search.space", "what is searched where the command line does not say it: key -> interval, range or choice"),
+    Key("study", "a question, the sweep that answers it, and what is claimed of the numbers", part=LAYOUT | UNSEEN),
+    Key("study.size", "which of its sweeps is run: laptop, or full, the paper's own set-up", NOT_EMPTY),
     Key("parts", "the exchangeable layers as an architecture receives them", part=DERIVED),
     # what is trained
     Key("arch", "what is trained", part=NETWORK),

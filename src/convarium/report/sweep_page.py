@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from convarium.config.accepts import shown
+from convarium.config.study import read_study
+from convarium.errors import ConfigError
 from convarium.files import read_regular, write_atomically
 from convarium.page import page
 from convarium.progress_bar import doing
@@ -24,6 +26,7 @@ from convarium.results.intervals import student_t
 from convarium.results.leaderboard import short
 from convarium.results.rows import COSTS, FACTS, REPLICATES, Group, Row, Table, open_table
 from convarium.results.search import importance
+from convarium.results.study import answer as study_answer
 from convarium.run.directory import RunDirectory
 from convarium.wording import counted, printable, typed_line
 
@@ -64,6 +67,16 @@ def leave_sweep_page(sweep: SweepDirectory) -> Path | None:
         return None
 
 
+def _study_answer(table: Table, studies: Sequence[Any]) -> str | None:
+    """What the numbers say to the claims of the one study; None of other sweeps, or where sweep.yaml says no study."""
+    if len(studies) != 1:
+        return None
+    try:
+        return study_answer(table, read_study(studies[0])).sentence
+    except ConfigError:  # a file may come from somebody else
+        return None
+
+
 def sweep_html(data: dict[str, Any], *, live: dict[str, Any] | None = None) -> str:
     """The page that draws `sweep_data`; live: what changes while jobs run, of a page that asks its server for more."""
     body = render("sweep", title=data["title"], answer=" ".join(data["answer"]))
@@ -87,7 +100,7 @@ def sweep_data(
         "title": _title(table),
         "question": str(studies[0].get("question") or "") if len(sweeps) == len(studies) == 1 else None,
         "answer": answer(table),
-        "study_answer": None,
+        "study_answer": _study_answer(table, studies),
         "counts": _counts(table.rows),
         "axes": (axes := _axes(table)),
         "columns": columns,

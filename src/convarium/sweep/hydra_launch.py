@@ -132,8 +132,9 @@ def _planned(
 
 
 def _run(sweep: SweepDirectory, wanted: Plan, site: Site) -> int:
+    told: dict[str, Any] = {"command": sys.argv[1:], "doubles": wanted.doubles, "study": wanted.study}
     settings = wanted.jobs[0].config["sweep"]
-    return run_sweep(sweep, wanted.jobs, wanted.axes, settings, site, command=sys.argv[1:], doubles=wanted.doubles)
+    return run_sweep(sweep, wanted.jobs, wanted.axes, settings, site, **told)
 
 
 def named(conf: Conf, points: Sequence[Point], axes: Sequence[str]) -> list[Point]:

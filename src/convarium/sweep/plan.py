@@ -9,10 +9,11 @@ from convarium.config.accepts import shown as written
 from convarium.config.compose import Conf
 from convarium.config.identity import config_hash, determines_result, slug, sweep_name
 from convarium.config.keys import leaves
+from convarium.config.study import read_study
 from convarium.errors import ConfigError
 from convarium.results.directory import SweepDirectory
 from convarium.run.prepare import adapt_to_weights
-from convarium.sweep.grid import Point, off_axes, on_axes, shown, values
+from convarium.sweep.grid import Point, off_axes, on_axes, points_of, shown, values
 
 MOST_NAMED = 3  # changes of a base in a message
 
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     axes: list[str]
     fixed: Point  # the overrides of every job
     keys: list[str]  # of the jobs, one for each point: two points may be the same job
+    study: dict[str, Any] | None = None  # what is asked, if it is a study
 
     @property
     def doubles(self) -> int:
@@ -63,8 +65,8 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
         key = axis.lstrip("+")
         if sum(word.partition("=")[0] == axis for word in points[0]) > 1:
             raise ConfigError(f"{axis}: stands there twice, and is swept; write all in one word, {key}=[a,b],[a,c]")
-        if key == "study":
-            raise ConfigError("study: cannot be swept, a study is a sweep itself; run one after the other")
+        if key.partition(".")[0] == "study":
+            raise ConfigError(f"{key}: cannot be swept, a study is a sweep itself; run one after the other")
         if key.startswith("sweep."):
             raise ConfigError(f"{key}: cannot be swept, it is about the sweep")
     jobs, keys = dict[str, Job](), list[str]()
@@ -75,7 +77,9 @@ def plan(conf: Conf, points: Sequence[Point], axes: Sequence[str], hydra: Sequen
             raise AtPoint(error, number, len(points), on_axes(point, axes)) from error
         jobs.setdefault(job.key, job)
         keys.append(job.key)
-    return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), keys)
+    is_study = any(word.startswith("study=") for word in points[0])
+    study = conf.compose([*hydra, *points[0]]).study if is_study else None
+    return Plan(list(jobs.values()), list(axes), off_axes(points[0], axes), keys, study)
 
 
 def job_at(conf: Conf, point: Point, axes: Sequence[str], hydra: Sequence[str] = ()) -> Job:
@@ -113,8 +117,16 @@ def job_name(swept: dict[str, Any], key: str) -> str:
 
 
 def default_name(conf: Conf, fixed: Sequence[str], axes: Sequence[str]) -> str:
-    """The name by which the same command finds its sweep again."""
-    return sweep_name(values(fixed), [axis.lstrip("+") for axis in axes], config_hash(conf.compose([]).config))
+    """The name by which the same command finds its sweep again; of a study as it stands its own name and size."""
+    name = sweep_name(values(fixed), [axis.lstrip("+") for axis in axes], config_hash(conf.compose([]).config))
+    said = conf.compose(fixed).study
+    if said is None:
+        return name
+    study = read_study(said)
+    points, own = points_of(conf.loader, [f"{key}={value}" for key, value in study.sweep.items()])
+    its = {key: value for key, value in values(fixed).items() if determines_result(key)}
+    as_it_stands = sorted(axes) == sorted(own) and its == values(off_axes(points[0], own))
+    return f"{study.name}-{study.size}" + ("" if as_it_stands else name[name.rindex("-") :])
 
 
 def check_same_base(sweep: SweepDirectory, conf: Conf, wanted: Plan, hydra: Sequence[str] = ()) -> None:

@@ -54,7 +54,9 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
     gone = [job for job in known if not sweep.run(job.name).config_file.is_file()]
     with site_of(slurm, settings["isolation"]) as site:
         jobs = [frozen(sweep, job) for job in known if job not in gone]
-        code = run_sweep(sweep, jobs, description["axes"], settings, site, command=command)
+        code = run_sweep(
+            sweep, jobs, description["axes"], settings, site, command=command, study=description.get("study")
+        )
     for job in gone:
         print(f"  left out: {job.name} has no folder any more; the sweep's command makes it anew", file=sys.stderr)
     return code or int(bool(gone))

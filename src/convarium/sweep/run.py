@@ -11,12 +11,14 @@ from typing import Any, TextIO
 
 from convarium.config.keys import ONCE, has_part
 from convarium.config.rules import directed
+from convarium.config.study import read_study
 from convarium.errors import ConfigError, RunError
 from convarium.progress_bar import doing, draws
 from convarium.report.run_page import is_outdated, leave_run_page
 from convarium.report.sweep_page import leave_sweep_page
 from convarium.results.directory import SweepDirectory
 from convarium.results.leaderboard import Leaderboard
+from convarium.results.study import answer
 from convarium.run.devices import Placement, Preflight
 from convarium.run.directory import FINISHED, SUCCEEDED, RunDirectory, as_seen_from_here
 from convarium.sweep.controller import Controller
@@ -43,10 +45,12 @@ def run_sweep(
     command: Sequence[str],
     doubles: int = 0,
     search: Search | None = None,
+    study: dict[str, Any] | None = None,
 ) -> int:
     """Run those of the jobs that are not done; the exit code: 0 if all are well then, 1 if not, or 128 + a signal.
 
     settings: the answers under `sweep`. site: where they run. search: gives the jobs, in whose place there are none.
+    study: what is asked, if it is a study.
     Raises ConfigError for a job that cannot run, before anything is made.
     """
     with ExitStack() as stack:
@@ -74,6 +78,7 @@ def run_sweep(
         slots = min(pool.slots, len(tasks) + more)
         at_a_time = f"at a time  {slots}, each on {_devices(tasks, settings)}\n" if tasks else ""
         about = search.described() if search is not None else ""
+        about += f"     asks  {study['question']}\n" if study else ""
         say(_header(sweep, states, doubles, settings, more) + about + at_a_time)
         if settings["dry_run"]:
             width = max((len(states[job.name]) for job in jobs), default=0)
@@ -88,7 +93,8 @@ def run_sweep(
                 raise RunError(f"{sweep.path}: another controller has begun it meanwhile; give the command again")
         keys = [axis.lstrip("+") for axis in axes]
         kept = {name: value for name, value in settings.items() if not has_part(f"sweep.{name}", ONCE)}
-        rest = {"search": search.description()} if search is not None else {}
+        rest: dict[str, Any] = {"search": search.description()} if search is not None else {}
+        rest |= {"study": study} if study else {}
         _freeze(sweep, tasks, known, keys, settings=kept, site=site.description, command=list(command), **rest)
         if search is not None and tasks:
             search.go_on(tasks, share, settings, say)
@@ -105,6 +111,8 @@ def run_sweep(
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
         page = leave_sweep_page(sweep) if all(job.config.get("report", True) for job in jobs[:1]) else None
         code = report(board, wanted, stopped_by, page)
+        if study and not stopped_by:
+            say(f"\n{study['question']}\n  {answer(board.table, read_study(study)).sentence}")
         return code if search is None or stopped_by else search.close(say)
 
 

@@ -1,0 +1,104 @@
+"""Studies: what their numbers say of their claims, and that each of them composes and claims what it sweeps."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convarium.config.catalog import conf_dir
+from convarium.config.compose import Conf
+from convarium.config.study import Claim, Study, read_study
+from convarium.errors import ConfigError
+from convarium.results.rows import open_table
+from convarium.results.study import answer
+from convarium.sweep.grid import points_of
+from results.test_leaderboard import seeded
+
+NAMES = sorted(path.stem for path in (conf_dir() / "study").glob("*.yaml") if path.stem != "none")
+CLAIM = Claim("batch is better", "best/val/acc1", {"norm": "batch"}, {"norm": "none"})
+
+
+def study(*claims: Claim) -> Study:
+    return Study("s", "Is it?", "nobody", "yes", list(claims), "laptop", {})
+
+
+@pytest.mark.parametrize(
+    ("batch", "none", "verdict"),
+    [
+        ([0.80, 0.91, 0.99], [0.50, 0.62, 0.69], "holds"),
+        ([0.50, 0.62, 0.69], [0.80, 0.91, 0.99], "does not hold"),
+        ([0.80, 0.60, 0.99], [0.70, 0.72, 0.89], "cannot be said"),
+        ([0.80], [0.50], "cannot be said"),
+        ([None], [0.50], "cannot be said"),
+    ],
+)
+def test_a_claim_holds_or_does_not_or_cannot_be_said(batch: list[Any], none: list[Any], verdict: str) -> None:
+    seeded({"batch": batch, "none": none})
+    found = answer(open_table(["sweeps/s"]), study(CLAIM))
+    assert [one.verdict for one in found.findings] == [verdict]
+    assert found.sentence.startswith(f"That batch is better {verdict}")
+
+
+def test_a_claim_may_say_by_how_much_and_many_claims_are_corrected() -> None:
+    seeded({"batch": [0.80, 0.90, 1.0], "none": [0.50, 0.61, 0.72], "group": [0.80, 0.91, 0.99]})
+    table = open_table(["sweeps/s"])
+    alone = answer(table, study(CLAIM)).findings[0]
+    more = CLAIM._replace(by=0.5)
+    two = answer(table, study(CLAIM, more)).findings
+    assert two[0].p == pytest.approx(2 * alone.p)
+    assert [one.verdict for one in two] == ["holds", "does not hold"]
+
+
+def test_a_metric_that_nobody_measured_is_said() -> None:
+    seeded({"batch": [0.8, 0.9], "none": [0.5, 0.6]})
+    found = answer(open_table(["sweeps/s"]), study(CLAIM._replace(metric="test/speed")))
+    assert found.sentence == "That batch is better cannot be said: test/speed was not measured in both."
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_composes_and_claims_what_it_sweeps(name: str) -> None:
+    conf = Conf()
+    node = conf.compose([f"study={name}"]).study
+    found = read_study(node)
+    assert found.name == name
+    assert found.question.endswith("?")
+    points, axes = points_of(conf.loader, [f"{key}={value}" for key, value in found.sweep.items()])
+    swept = [dict(word.split("=", 1) for word in point) for point in points]
+    assert "seed" in axes
+    for claim in found.claims:
+        for place in (claim.more, claim.less):
+            assert set(place) <= set(axes)
+            assert any(all(point[key] == str(value) for key, value in place.items()) for point in swept)
+    config = conf.compose([f"study={name}", *points[-1]]).config
+    assert "study" not in config
+    for size, said in node["sizes"].items() if node else ():
+        read_study({**node, "size": size})
+        words, _ = points_of(conf.loader, [f"{key}={value}" for key, value in said["sweep"].items()])
+        conf.compose(words[0])
+
+
+def test_the_page_of_studies_is_made_of_what_their_files_say() -> None:
+    made = runpy.run_path(str(Path(__file__).parents[2] / "docs/studies.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["page"]()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["study.size=lapto"], "study.size=lapto: unknown; did you mean 'laptop'? One of: laptop, full"),
+        (["study=los"], "study=los: unknown; did you mean 'loss'?"),
+    ],
+)
+def test_a_size_that_there_is_not_is_one_line(convarium: Callable[..., Any], words: list[str], line: str) -> None:
+    answer = convarium("train", "study=loss", "sweep.dry_run=true", *words)
+    assert answer.code == 2
+    assert line in answer.err
+
+
+def test_a_study_without_a_claim_or_question_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"study.question: is missing"):
+        read_study(
+            {"name": "s", "source": "", "expected": "", "claims": [], "size": "a", "sizes": {"a": {"sweep": {}}}}
+        )
