@@ -306,6 +306,20 @@ def test_the_columns_of_the_screen_are_as_wide_as_their_cells() -> None:
     ]
 
 
+def test_columns_that_a_narrow_screen_has_no_room_for_are_named() -> None:
+    board = Leaderboard(scored(a=0.5, bcd=0.25))
+    assert board.as_text(width=53).splitlines() == [
+        "",
+        "name  status  best/val/acc1  images/s  seconds",
+        "a     ok      0.5000",
+        "bcd   ok      0.2500",
+        "leaderboard.csv has more: parameters",
+    ]
+    assert board.as_text(width=5).splitlines()[1] == "name  status  best/val/acc1"  # without it there is no answer
+    seeds = Leaderboard(seeded({"none": [0.25, 0.75], "batch": [0.25]}))
+    assert max(map(len, seeds.as_text(width=60).splitlines())) <= 60
+
+
 def test_the_screen_says_how_many_rows_it_leaves_out() -> None:
     lines = Leaderboard(scored(a=0.5, b=0.25, c=0.75)).as_text(most=2).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["c", "a", "..."]

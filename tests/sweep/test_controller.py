@@ -61,6 +61,7 @@ class Sweep:
     """What happens at a time."""
     lost_at: list[float] = field(default_factory=list)
     leaderboard_takes: float = 0.0
+    has_terminal: bool = True
 
     def __post_init__(self) -> None:
         self.now = 0.0
@@ -90,7 +91,7 @@ class Sweep:
     def work(self) -> int:
         settings = {"on_error": self.on_error, "retries": self.retries, "timeout": self.timeout}
         outside = {"say": self.messages.append, "write_leaderboard": self._write_leaderboard, "clock": lambda: self.now}
-        outside["show"] = self.shown.append
+        outside["show"] = self.shown.append if self.has_terminal else None
         return Controller(self.directory, self.tasks, self, Pool(self.slots), settings, **outside).work()
 
     def history(self, number: int) -> list[str]:
@@ -185,12 +186,16 @@ def test_a_free_place_is_taken_before_the_end_of_the_last_job_is_written() -> No
 
 
 def test_the_end_of_a_job_is_a_line_with_its_score_and_the_time_to_go() -> None:
+    lines = ["[1/2]  ok        seed=1  best/val/acc1 0.1000  2.0 s", "[2/2]  failed    seed=2  why  1.0 s"]
+    sweep = Sweep({1: [Life(2.0)], 2: [FAILS]}, has_terminal=False)
+    sweep.work()
+    assert sweep.messages == [f"{lines[0]}  0:00:02 to go", lines[1]]
+
+
+def test_a_terminal_which_shows_the_time_to_go_does_not_get_it_with_each_line() -> None:
     sweep = Sweep({1: [Life(2.0)], 2: [FAILS]})
     sweep.work()
-    assert sweep.messages == [
-        "[1/2]  ok        seed=1  best/val/acc1 0.1000  2.0 s  0:00:02 to go",
-        "[2/2]  failed    seed=2  why  1.0 s",
-    ]
+    assert sweep.messages[0] == "[1/2]  ok        seed=1  best/val/acc1 0.1000  2.0 s"
 
 
 def test_every_second_it_is_shown_where_the_sweep_stands() -> None:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -25,9 +25,13 @@ from convarium.results.rows import open_table, sources_of
 from convarium.run.directory import SUCCEEDED, RunDirectory
 from convarium.wording import printable
 
+ANY = RunDirectory(Path())
 LOOK_SECONDS = 0.4  # several readers share what was seen so long ago
 PAUSE = 4.0
 """What the page of a large sweep takes to compute is spent at most once in so many times as long, and once more."""
+
+FILES = [file.name for file in (ANY.result_file, ANY.metrics_file, ANY.page)]
+"""Those of a run that its line on a page is made of."""
 
 Stamp = tuple[int, int, int] | None
 T = TypeVar("T")
@@ -171,12 +175,13 @@ class Watched:
         for source in self._sources:
             parts += [source.path, source.is_locked()]
             if isinstance(source, RunDirectory):
-                parts += _stamps(source)
+                parts += _stamps(str(source.path))
                 continue
             parts += [_stamp(source.manifest_file), _stamp(source.description_file)]
+            jobs = source.run("").path
             for name, job in self._jobs(source.manifest_file).by_name.items():
                 if not is_index or job.status == "running":
-                    parts += _stamps(source.run(name))
+                    parts += _stamps(f"{jobs}/{name}")
         return parts
 
     def _live(self, is_index: bool) -> dict[str, Any]:
@@ -212,9 +217,7 @@ class Watched:
                 statuses[name] = sweep.run(name).result().get("status") or "killed"
         counts = Counter("waiting" if status == "queued" else status for status in statuses.values())
         if alive and (search := sweep.description().get("search")):
-            wanted = search["settings"]["trials"] * len(
-                search["again"]
-            )  # those that nobody has asked for yet wait, too
+            wanted = search["settings"]["trials"] * len(search["again"])  # those to be asked for wait, too
             counts["waiting"] += max(0, wanted - len(statuses))
         left = seconds_to_go(jobs.took, running, counts["waiting"]) if running else None
         settling = self._settling.setdefault(sweep.path, Settling())
@@ -251,7 +254,7 @@ def _place(sweep: SweepDirectory, folder: Path) -> str:
     return os.path.relpath(sweep.path, folder)
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path | str) -> Stamp:
     try:
         status = os.stat(path)
     except OSError:
@@ -259,8 +262,8 @@ def _stamp(path: Path) -> Stamp:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _stamps(run: RunDirectory) -> Iterator[Stamp]:
-    return map(_stamp, (run.result_file, run.metrics_file, run.page))
+def _stamps(run: str) -> list[Stamp]:
+    return [_stamp(f"{run}/{name}") for name in FILES]
 
 
 def _read_jobs(manifest: Path) -> Jobs:

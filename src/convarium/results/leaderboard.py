@@ -5,6 +5,8 @@ No torch here.
 
 import csv
 import io
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,14 +83,19 @@ class Leaderboard:
             parts += [f"- {row.job}: {row.status}{f': {row.error}' if row.error else ''}" for row in self.failures]
         return "\n".join(parts) + "\n"
 
-    def as_text(self, most: int = 40) -> str:
-        """All tables, for a terminal, at most so many rows of each."""
+    def as_text(self, most: int = 40, width: int | None = None) -> str:
+        """All tables, for a terminal, at most so many rows of each. width: the characters of a line; the last columns
+        that have no room are left out, and named."""
         parts = []
         for axis in self.table.replicates if any(group.good for group in self.table.groups) else ():
             parts += ["", f"mean over {CALLED[axis]}, and its 95 % confidence interval", ""]
-            parts += _text(*self._means(axis), most)
-        parts += ["", *_text(*self.cells(), most)]
+            parts += _text(*self._means(axis), most, width, len(self.table.others) + 2, self.files[axis].name)
+        parts += ["", *_text(*self.cells(), most, width, len(self.table.axes) + 2, self.sweep.leaderboard_csv.name)]
         return printable("\n".join(parts))
+
+    def on_screen(self) -> str:
+        """All tables, as wide as the terminal, if stdout is one."""
+        return self.as_text(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""
@@ -145,10 +152,17 @@ def markdown_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     return [lines[0], f"|{'---|' * len(head)}", *lines[1:]]
 
 
-def _text(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> list[str]:
-    kept = rows[:most]
-    widths = [max(map(len, column)) for column in zip(head, *kept, strict=True)]
+def _text(
+    head: Sequence[str], rows: Sequence[Sequence[str]], most: int, width: int | None, needed: int, file: str
+) -> list[str]:
+    """The first rows, in as many columns as fit, the needed ones whether they fit or not; `file` has the others."""
+    kept = [head, *rows[:most]]
+    widths = [max(map(len, column)) for column in zip(*kept, strict=True)]
+    columns = len(head)
+    while width and columns > needed and sum(widths[:columns]) + 2 * (columns - 1) > width:
+        columns -= 1
     lines = [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *kept)
+        "  ".join(f"{cell:{size}}" for cell, size in zip(row[:columns], widths, strict=False)).rstrip() for row in kept
     ]
-    return [*lines, f"... and {len(rows) - most} more"] if len(rows) > most else lines
+    lines += [f"... and {len(rows) - most} more"] if len(rows) > most else []
+    return [*lines, *([f"{file} has more: {', '.join(head[columns:])}"] if columns < len(head) else [])]

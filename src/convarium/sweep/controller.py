@@ -264,6 +264,6 @@ class Controller:
         words.append(f"{0.0 if task.began is None else now - task.began:.1f} s")
         if again:
             words.append(f"once more ({task.attempts} of {self.settings['retries']})")
-        elif self.done < self.total and not self._halted:
+        elif self.done < self.total and not self._halted and self.show is None:  # else the table says it
             words.append(self.outlook.to_go(self.running.values(), self._waiting(), now))
         return "  ".join(word for word in words if word)

@@ -31,7 +31,7 @@ from convarium.sweep.search.source import Search
 from convarium.sweep.sites import Site
 from convarium.sweep.task import Task
 
-SHOWN = 40  # rows of a table on the screen
+SHOWN = 40  # failures on the screen
 PREFLIGHT = 0  # the number of the process that checks the jobs; those of jobs begin at 1
 
 
@@ -222,7 +222,7 @@ def live_table() -> Iterator[Callable[[Shown], None] | None]:
 
 def report(board: Leaderboard, wanted: set[str], stopped_by: int, page: Path | None = None) -> int:
     """Print the table, where the page is, and below it what did not end well; the exit code."""
-    say(board.as_text(SHOWN))
+    say(board.on_screen())
     rows = [row for row in board.rows if row.job in wanted]
     succeeded = sum(row.status in SUCCEEDED for row in rows)
     failures = [row for row in board.failures if row.job in wanted]

@@ -29,7 +29,7 @@ def run(words: Words) -> int:
         if row.status == "running":
             result = sweep.run(row.job).result()
             print(f"  running  {row.job}  epoch {result.get('epochs', 0)}, step {result.get('steps', 0):,}")
-    print(board.as_text())
+    print(board.on_screen())
     for row in board.failures:
         print(printable(f"  {row.status:<11}  {row.job}  {row.error or ''}"))
     return code

@@ -38,9 +38,10 @@ function drawLive() {
   const now = live.live;
   if (now.sweeps) {
     whole.textContent = now.sweeps.length ? `${now.sweeps.length} ${now.sweeps.length === 1 ? "sweep" : "sweeps"}` : "No sweep has begun here yet.";
-    fill(["sweep", "", "jobs", "time to go"], [0, 0, 0, 1], now.sweeps.map(({ name, link, counts, to_go }) => {
-      const all = Object.values(counts).reduce((a, b) => a + b, 0), waits = (counts.waiting ?? 0) + (counts.running ?? 0);
-      return [el("a", { href: link }, name), bar(all ? (all - waits) / all : 0, name), counted(counts), toGo(to_go)];
+    fill(["sweep", "", "jobs", "time to go"], [0, 0, 0, 1], now.sweeps.map(({ name, link, counts, running, to_go }) => {
+      const sum = numbers => numbers.reduce((a, b) => a + b, 0), all = sum(Object.values(counts));
+      const done = all - (counts.waiting ?? 0) - (counts.running ?? 0) + sum(running.map(({ share }) => share));
+      return [el("a", { href: link }, name), bar(all ? done / all : 0, name), counted(counts), toGo(to_go)];
     }));
     return;
   }
