@@ -24,7 +24,7 @@ PAGE = Path(__file__).with_name("studies.md")
 HEAD = """# Studies
 
 A question of the literature as one command: swept, run, answered. `study.size=laptop` (as it stands) ends within
-minutes on two cores and shows what it says below; `study.size=full` is the paper's own set-up. A difference is paired by
+minutes on two cores and shows what it says below; `study.size=full` is the paper's set-up. A difference is paired by
 seed, with its 95 % interval, and p is corrected for the number of claims ([statistics.md](statistics.md)).
 `python docs/studies.py` makes this page from `conf/study/`.
 """

@@ -62,8 +62,8 @@ def read_study(node: Any) -> Study:
     for number, claim in enumerate(node["claims"]):
         _check(f"study.claims[{number}]", claim, CLAIM, optional=("by",))
     claims = [Claim(**claim) for claim in node["claims"]]
-    texts = (str(node[name]) for name in ("name", "question", "source", "expected"))
-    return Study(*texts, claims, size, dict(sizes[size]["sweep"]))
+    texts = {name: str(node[name]) for name in ("name", "question", "source", "expected")}
+    return Study(**texts, claims=claims, size=size, sweep=dict(sizes[size]["sweep"]))
 
 
 KINDS = {
