@@ -72,10 +72,11 @@ class Group(NamedTuple):
     def resolution(self, metric: str) -> tuple[float, float] | None:
         """Between what an accuracy may lie of which its finite split knows only the mean; None of other metrics."""
         split, _, name = metric.removeprefix("best/").partition("/")
-        images = [row.images[split] for row in self.good if split in row.images]
+        images = {row.swept.get(FOLD): row.images[split] for row in self.good if split in row.images}
         if not name.startswith("acc") or not images or metric not in self.spreads:
             return None
-        return wilson(min(max(self.spreads[metric].mean, 0.0), 1.0), min(images))
+        number = sum(images.values()) if split == "val" else min(images.values())  # each fold validates on its own
+        return wilson(min(max(self.spreads[metric].mean, 0.0), 1.0), number)
 
 
 @dataclass(frozen=True)
