@@ -569,9 +569,8 @@ def test_a_run_that_nobody_tracked_is_replayed_whole_and_once(
     rows_of_mistakes = json.loads(table.read_text())["data"]
     assert len(rows_of_mistakes) == round((1 - result["metrics"]["test/acc1"]) * 60)
     assert [record["type"] for record in records["artifact"] if record["type"] != "run_table"] == ["report"]
-    with run.metrics_file.open("a") as file:  # it was resumed for an epoch
-        file.write("64,3,0.001,0.2,0.2,0.6,0.2,0.6,512\n")
-    assert "as " + number in convarium("sync", run.path, "mode=offline").out
+    run.page.write_text("<!doctype html><p>another page</p>")
+    assert "upload as " + number in convarium("sync", run.path, "mode=offline").out
 
 
 def history_of_numbers(records: dict[str, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
@@ -584,16 +583,20 @@ def test_a_run_that_the_server_has_is_sent_what_is_missing_there(
     server: Server, tmp_path: Path, convarium: Any
 ) -> None:
     run = made_run(tmp_path / "run")
+    (run.path / "wandb" / "run-20260101_000000-my-run").mkdir(parents=True)  # its own tracker's
     assert convarium("sync", run.path).code == 0
     first = [json.loads(line)[STEP] for line in server.lines["wandb-history.jsonl"]]
     assert first == [step for step, _ in record_of(run)]
-    number = json.loads((run.path / ".sync.json").read_text())["id"]
+    number = "my-run"
     assert convarium("sync", run.path).out == f"{run.path}: is there already, as {number}\n"
+    (run.path / ".sync.json").unlink()  # as if its own tracker had sent these rows, or a sync that was killed
     with run.metrics_file.open("a") as file:
         file.write("64,3,0.001,0.2,0.2,0.6,0.2,0.6,512\n")
     tail = json.dumps([json.dumps({"_step": len(first) - 1, "_runtime": 3, STEP: first[-1]})])
     counts = {"historyLineCount": len(first), "eventsLineCount": 0, "logLineCount": 0}
-    texts = {"historyTail": tail, "eventsTail": "[]", "summaryMetrics": "{}", "config": "{}", "wandbConfig": '{"t": 1}'}
+    summary = json.dumps({STEP: first[-1]})
+    texts = {"historyTail": tail, "eventsTail": "[]", "summaryMetrics": summary, "config": "{}"}
+    texts["wandbConfig"] = '{"t": 1}'
     server.bucket = {"id": "B", "name": number, "displayName": "n", "tags": [], **counts, **texts}
     server.lines.clear()
     assert convarium("sync", run.path).out == f"{run.path}: synced as {number}\n"

@@ -149,11 +149,6 @@ class Wandb(Tracker):
         artifact.add_file(str(file))
         self._run.log_artifact(artifact)
 
-    @property
-    def last_step(self) -> int:
-        """The step of the last row that it was given."""
-        return self._last_step
-
     def write_figures(self, files: Sequence[Path]) -> None:
         import wandb
 

@@ -11,7 +11,7 @@ from typing import Any
 from convarium.errors import ConfigError, RunError
 from convarium.files import write_atomically
 from convarium.observe.tracker import Start
-from convarium.observe.wandb import Wandb, why_offline
+from convarium.observe.wandb import STEP, Wandb, why_offline
 from convarium.run.directory import RunDirectory
 from convarium.run.resume import read_config
 
@@ -20,20 +20,21 @@ SUMMARY = ("params", "macs", "epochs", "steps", "seed", "images_per_second", "wa
 
 
 class Replay(Wandb):
-    """A W&B run that is given the rows of metrics.csv: all of them, or where the server has it already, those behind
-    the step up to which it was given them before."""
+    """A W&B run that is given the rows of metrics.csv: all of them, or those behind the last step that the server has,
+    whoever sent that: the run's own tracker, or a sync that was killed."""
 
     farewell = silence = 600.0  # seconds; nobody trains meanwhile
     name = "wandb"
 
-    def __init__(self, *, behind: int, **options: Any) -> None:
-        super().__init__(**options)
-        self.behind = behind
-
     def open(self, start: Start) -> None:
         super().open(start)
-        for row in start.rows if self._run.resumed else ():
-            if row["step"] > self.behind:
+        if not self._run.resumed:
+            return
+        last = self._run.summary.get(STEP)
+        behind = int(last) if isinstance(last, int | float) else -1
+        self._last_step = max(behind, 0)
+        for row in start.rows:
+            if row["step"] > behind:
                 self.write_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
 
@@ -56,9 +57,10 @@ def sync(run: RunDirectory, *, mode: str) -> str:
     config = read_config(run)
     said = (config.get("logger") or {}).get("wandb") or {}
     options = {name: said[name] for name in OPTIONS if said.get(name)}
-    number = state.get("id") or said.get("id") or _tracked(run) or secrets.token_hex(4)
-    tracker = Replay(behind=int(state.get("step", -1)), mode=mode, id=str(number), **options)
-    tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=str(number))
+    number = str(state.get("id") or said.get("id") or _tracked(run) or secrets.token_hex(4))
+    write_atomically(_file(run), json.dumps({"id": number}) + "\n")  # also if this is killed
+    tracker = Replay(mode=mode, id=number, **options)
+    tracker.begin(run_dir=run.path, name=run.path.name, config=config, run_id=number)
     summary = {**(result.get("metrics") or {}), **{name: result.get(name) for name in SUMMARY}}
     figures, status = sorted((run.path / "figures").glob("*.png")), str(result.get("status") or "killed")
     tracker.end(status, {name: value for name, value in summary.items() if value is not None}, figures)
@@ -67,7 +69,7 @@ def sync(run: RunDirectory, *, mode: str) -> str:
     if mode == "online" and not tracker.is_online:
         raise RunError("W&B went away; what is offline now is sent by the same command")
     online = mode == "online"
-    state = {"id": number, "digest": digest, "step": tracker.last_step, "online": online}
+    state = {"id": number, "digest": digest, "online": online}
     write_atomically(_file(run), json.dumps(state) + "\n")
     return f"synced as {number}" if online else f"written for a later upload as {number}"
 
@@ -80,7 +82,7 @@ def _state(run: RunDirectory) -> dict[str, Any]:
     """What an earlier sync has left; empty if there was none."""
     with suppress(OSError, ValueError):
         state = json.loads(_file(run).read_text(encoding="utf-8"))
-        if isinstance(state, dict) and isinstance(state.get("id"), str) and isinstance(state.get("step", -1), int):
+        if isinstance(state, dict) and isinstance(state.get("id"), str):
             return state
     return {}
 
@@ -88,11 +90,13 @@ def _state(run: RunDirectory) -> dict[str, Any]:
 def _digest(run: RunDirectory, result: Mapping[str, Any]) -> str:
     """What would be sent, in short."""
     told = json.dumps([result.get("status"), result.get("metrics"), result.get("steps")], sort_keys=True)
-    rows = run.metrics_file.read_bytes() if run.metrics_file.is_file() else b""
-    return hashlib.sha256(told.encode() + rows).hexdigest()
+    digest = hashlib.sha256(told.encode())
+    for file in (run.metrics_file, run.predictions, run.page, *sorted((run.path / "figures").glob("*.png"))):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()
 
 
 def _tracked(run: RunDirectory) -> str | None:
     """The id under which the run itself was tracked, by W&B's own folder of it."""
     folders = sorted((run.path / "wandb").glob("*run-*-*"))
-    return folders[-1].name.rpartition("-")[2] if folders else None
+    return folders[-1].name.partition("run-")[2].partition("-")[2] if folders else None  # an id may hold hyphens
