@@ -13,7 +13,7 @@ from convarium.config.study import Claim, Study, read_study
 from convarium.errors import ConfigError
 from convarium.results.rows import open_table
 from convarium.results.study import answer
-from convarium.sweep.grid import points_of
+from convarium.sweep.grid import points_of, values
 from results.test_leaderboard import seeded
 
 NAMES = sorted(path.stem for path in (conf_dir() / "study").glob("*.yaml") if path.stem != "none")
@@ -51,6 +51,13 @@ def test_a_claim_may_say_by_how_much_and_many_claims_are_corrected() -> None:
     assert [one.verdict for one in two] == ["holds", "does not hold"]
 
 
+def test_a_difference_that_may_lie_on_either_side_of_the_claimed_one_cannot_be_said() -> None:
+    seeded({"batch": [0.80, 0.90, 1.00], "none": [0.70, 0.82, 0.88]})  # differences of 0.10, 0.08 and 0.12
+    table = open_table(["sweeps/s"])
+    by = {claimed: answer(table, study(CLAIM._replace(by=claimed))).findings[0].verdict for claimed in (0.0, 0.09, 0.2)}
+    assert by == {0.0: "holds", 0.09: "cannot be said", 0.2: "does not hold"}
+
+
 def test_a_metric_that_nobody_measured_is_said() -> None:
     seeded({"batch": [0.8, 0.9], "none": [0.5, 0.6]})
     found = answer(open_table(["sweeps/s"]), study(CLAIM._replace(metric="test/speed")))
@@ -65,12 +72,12 @@ def test_a_study_composes_and_claims_what_it_sweeps(name: str) -> None:
     assert found.name == name
     assert found.question.endswith("?")
     points, axes = points_of(conf.loader, [f"{key}={value}" for key, value in found.sweep.items()])
-    swept = [dict(word.split("=", 1) for word in point) for point in points]
+    swept = [values(point) for point in points]
     assert "seed" in axes
     for claim in found.claims:
         for place in (claim.more, claim.less):
             assert set(place) <= set(axes)
-            assert any(all(point[key] == str(value) for key, value in place.items()) for point in swept)
+            assert any(all(point[key] == value for key, value in place.items()) for point in swept)
     config = conf.compose([f"study={name}", *points[-1]]).config
     assert "study" not in config
     for size, said in node["sizes"].items() if node else ():

@@ -15,7 +15,7 @@ class Finding(NamedTuple):
     claim: Claim
     difference: Difference | None
     """Of the metric, where it is claimed to be higher less where it is claimed to be lower; None: not measured."""
-    p: float  # corrected for the number of claims (Holm)
+    p: float  # of a difference of exactly `claim.by`, corrected for the number of claims (Holm)
 
     @property
     def verdict(self) -> str:
@@ -45,7 +45,11 @@ def answer(table: Table, study: Study) -> Answer:
     axis = table.replicates[-1] if table.replicates else SEED
     pairs = [[_values(table, claim, place, axis) for place in (claim.more, claim.less)] for claim in study.claims]
     found = [difference(more, less, axis) for more, less in pairs]
-    corrected = iter(holm([one.p for one in found if one is not None]))
+    beyond = [
+        difference({seed: figure - claim.by for seed, figure in more.items()}, less, axis)
+        for claim, (more, less) in zip(study.claims, pairs, strict=True)
+    ]
+    corrected = iter(holm([one.p for one in beyond if one is not None]))
     findings = [
         Finding(claim, one, 1.0 if one is None else next(corrected))
         for claim, one in zip(study.claims, found, strict=True)
