@@ -18,7 +18,6 @@ from convarium.config.compose import Conf
 from convarium.config.instantiate import build
 from convarium.config.rules import directed
 from convarium.config.targets import RULES
-from convarium.sweep.grid import points_of
 from data.packed.packs import packing_of
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
@@ -111,17 +110,12 @@ def test_every_recipe_is_built_and_only_selects(conf: Conf, recipe: str) -> None
 
 
 @pytest.mark.parametrize("study", [name for name in members("study") if name != "none"])
-def test_every_study_sweeps_and_says_what_came_out(conf: Conf, study: str) -> None:
+def test_a_study_is_a_sweep_and_says_its_command(conf: Conf, study: str) -> None:  # more of it: results/test_study.py
     hydra = conf.merge([f"study={study}"]).hydra
     assert hydra.mode == RunMode.MULTIRUN
-    points, axes = points_of(conf.loader, [*(f"{key}={value}" for key, value in hydra.sweeper.params.items())])
-    assert len(points) > 3
-    assert "seed" in axes
-    for point in points:
-        conf.compose([f"study={study}", *point])
+    assert "seed" in hydra.sweeper.params
     text = (conf_dir() / "study" / f"{study}.yaml").read_text(encoding="utf-8")
-    assert f"python train.py study={study}" in text
-    assert re.search(r"^# .* mean of seeds [\d, ]+", text, re.MULTILINE)
+    assert f"python train.py study={study}\n" in text
 
 
 def test_the_table_of_contents_lists_every_group(conf: Conf) -> None:

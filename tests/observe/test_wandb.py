@@ -516,7 +516,7 @@ def test_a_whole_run_reads_back_equal_to_its_metrics_csv_and_is_the_run_that_it_
     [folder] = offline_folders(tmp_path / "run")
     records = inspect(folder)
     tracked: dict[int, dict[str, float]] = {}
-    for step, row in history(records):
+    for step, row in history_of_numbers(records):
         tracked.setdefault(step, {}).update(row)
     with run.metrics_file.open(newline="") as file:
         written = {

@@ -119,8 +119,8 @@ def job_name(swept: dict[str, Any], key: str) -> str:
 def default_name(conf: Conf, fixed: Sequence[str], axes: Sequence[str]) -> str:
     """The name by which the same command finds its sweep again; of a study as it stands its own name and size."""
     name = sweep_name(values(fixed), [axis.lstrip("+") for axis in axes], config_hash(conf.compose([]).config))
-    said = conf.compose(fixed).study
-    if said is None:
+    is_study = any(word.startswith("study=") for word in fixed)
+    if (said := conf.compose(fixed).study if is_study else None) is None:
         return name
     study = read_study(said)
     points, own = points_of(conf.loader, [f"{key}={value}" for key, value in study.sweep.items()])
