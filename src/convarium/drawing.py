@@ -28,6 +28,15 @@ STYLE: dict[str, Any] = {
 """For `matplotlib.rc_context`."""
 
 
+LEFT = ".{}.left"
+"""A file in the folder of the figures, in the place of one that is to be drawn later."""
+
+
+def is_left(folder: Path) -> bool:
+    """Whether figures of a run are still to be drawn into this folder."""
+    return any(folder.glob(LEFT.format("*")))
+
+
 def axes_at(figure: "Figure", left: float, below: float, width: float, height: float) -> "Axes":
     """Axes at a place in inches: to find out how much room their labels need takes as long as to draw them."""
     across, up = figure.get_size_inches()

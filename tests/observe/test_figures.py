@@ -52,14 +52,17 @@ def test_every_run_has_its_figures(
 ) -> None:
     shown: dict[str, Any] = {}
     draw_matrix, draw_mistakes = figures.confusion_matrix, figures.worst_mistakes
-    monkeypatch.setattr(
-        figures, "confusion_matrix", lambda counts, names: shown.update(counts=counts) or draw_matrix(counts, names)
-    )
-    monkeypatch.setattr(
-        figures,
-        "worst_mistakes",
-        lambda found, names, **totals: shown.update(found=found, **totals) or draw_mistakes(found, names, **totals),
-    )
+
+    def keep_matrix(counts: Tensor, names: list[str]) -> Any:
+        shown.update(counts=counts)
+        return draw_matrix(counts, names)
+
+    def keep_mistakes(found: list[Mistake], names: list[str], called: list[str], total: int, wrong: int) -> Any:
+        shown.update(found=found, total=total, wrong=wrong)
+        return draw_mistakes(found, names, called, total, wrong)
+
+    monkeypatch.setitem(figures.DRAWS, "confusion_matrix", keep_matrix)
+    monkeypatch.setattr(figures, "worst_mistakes", keep_mistakes)
     module, data = learner(classes), squares()
     trainer, _ = make_trainer(Figures(worst=4, dpi=50))
     trainer.fit(module, datamodule=data)
@@ -98,7 +101,7 @@ def test_every_run_has_its_figures(
 def test_a_run_shows_the_images_it_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheets: list[tuple[Any, ...]] = []
     draw = figures.contact_sheet
-    monkeypatch.setattr(figures, "contact_sheet", lambda *samples: sheets.append(samples) or draw(*samples))
+    monkeypatch.setitem(figures.DRAWS, "training_images", lambda *samples: sheets.append(samples) or draw(*samples))
     run = experiment("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", "augment=crop_flip")
     found = sorted(path.name for path in (run.path / "figures").iterdir())
     assert found == sorted(f"{name}.png" for name in [*NAMES, "training_images"])
@@ -170,7 +173,7 @@ def test_a_figure_that_fails_costs_one_line(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("no ink\nsecond line")
 
-    monkeypatch.setattr(figures, "confusion_matrix", broken)
+    monkeypatch.setitem(figures.DRAWS, "confusion_matrix", broken)
     trainer, _ = make_trainer(Figures(dpi=40))
     trainer.test(learner(), datamodule=squares(), verbose=False)
     assert messages(caplog) == ["figures: confusion_matrix.png not drawn (RuntimeError: no ink)"]
@@ -201,8 +204,8 @@ def test_two_ranks_show_the_mistakes_of_both(tmp_path: Path) -> None:
             rank, loader = self.trainer.global_rank, self._loader()
             loader.batches = loader.batches[rank::2][: 3 if rank else 5]
             return loader
-    def keep(found, names, **totals):
-        print(totals["total"], totals["wrong"], sorted(m.index for m in found))
+    def keep(found, names, called, total, wrong):
+        print(total, wrong, sorted(m.index for m in found))
         raise RuntimeError("seen")
     figures.worst_mistakes = keep
     module = Learner()
@@ -284,7 +287,7 @@ def test_learning_curves_are_of_the_metric_that_is_asked_for() -> None:
         {"step": 10.0 * k, "epoch": k - 1.0, "train/loss": 1.0, "val/acc1": 0.1 * k, "val/cost": 3.0 - k}
         for k in (1, 2)
     ]
-    said = texts(learning_curves(rows, "cost", min))
+    said = texts(learning_curves(rows, "cost", lower_is_better=True))
     assert {"cost", "best 1.0000, epoch 2"} <= set(said)
     assert "Accuracy (top 1)" not in said
     assert {"macro_f1", "best 70.00 %, epoch 1"} <= set(
@@ -376,15 +379,15 @@ def test_a_confusion_matrix_says_what_has_room(classes: int, named: bool, counte
 
 def test_mistakes_name_prediction_and_truth() -> None:
     mistake = Mistake(torch.zeros(3, 4, 4, dtype=torch.uint8), 42, 0, 1, 0.98, 0.004, 5.5)
-    totals: Any = {"total": 10, "wrong": 1, "called": "a class with a rather long name/{}.png".format}
-    said = texts(worst_mistakes([mistake], ["a class with a very long name", "é"], **totals))
+    names, called = ["a class with a very long name", "é"], ["a class with a rather long name/42.png"]
+    said = texts(worst_mistakes([mistake], names, called, total=10, wrong=1))
     assert set(said) == {
         "The one mistake in 10 test images",
         "é (98 %)",
         "is a class wi… (<1 %)",
         "…h a rather long name/42.png",
     }
-    assert texts(worst_mistakes([], ["a", "b"], total=10, wrong=0, called=str)) == ["No mistakes among 10 test images"]
+    assert texts(worst_mistakes([], ["a", "b"], [], total=10, wrong=0)) == ["No mistakes among 10 test images"]
 
 
 # Whatever comes between
@@ -410,19 +413,19 @@ def test_a_run_that_is_stopped_has_the_figures_of_its_training(monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("drawn", "expected"),
-    [("contact_sheet", ["learning_curves", "training_images"]), ("confusion_matrix", [*NAMES, "training_images"])],
+    [("training_images", ["learning_curves", "training_images"]), ("confusion_matrix", [*NAMES, "training_images"])],
 )
 def test_a_signal_while_figures_are_drawn_is_heard_when_they_are_whole(
     drawn: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, signals = getattr(figures, drawn), [signal.SIGINT]
+    draw, signals = figures.DRAWS[drawn], [signal.SIGINT]
 
     def signalled(*arguments: Any) -> Any:
         if signals:
             signal.raise_signal(signals.pop())
         return draw(*arguments)
 
-    monkeypatch.setattr(figures, drawn, signalled)
+    monkeypatch.setitem(figures.DRAWS, drawn, signalled)
     run = experiment("callbacks=[checkpoint,figures]", "callbacks.figures.dpi=40", code=130)
     assert run.result()["status"] == "interrupted"
     assert figures_of(run) == sorted(f"{name}.png" for name in expected)
@@ -437,9 +440,9 @@ def test_mistakes_name_their_files(in_memory: str, tmp_path: Path, monkeypatch: 
     named: list[str] = []
     draw = figures.worst_mistakes
 
-    def keep(found: list[Mistake], names: list[str], *, called: Callable[[int], str], **totals: Any) -> Any:
-        named.extend(f"{names[mistake.truth]} {called(mistake.index)}" for mistake in found)
-        return draw(found, names, called=called, **totals)
+    def keep(found: list[Mistake], names: list[str], called: list[str], *totals: int) -> Any:
+        named.extend(f"{names[mistake.truth]} {name}" for mistake, name in zip(found, called, strict=True))
+        return draw(found, names, called, *totals)
 
     for split in ("train", "test"):
         for label in ("cat", "dog"):

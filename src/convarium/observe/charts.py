@@ -3,7 +3,7 @@
 Each takes plain tensors and rows and returns a matplotlib `Figure`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,8 @@ class Mistake:
     loss: float
 
 
-def learning_curves(
-    rows: Sequence[dict[str, float]], metric: str = "acc1", best_of: Callable[..., float] = max
-) -> "Figure":
-    """The loss and a metric against the epoch, from the rows of a metrics.csv.
-
-    best_of: max or min, which of the values of the metric is the best. Raises ValueError if there is nothing to draw.
-    """
+def learning_curves(rows: Sequence[dict[str, float]], metric: str = "acc1", lower_is_better: bool = False) -> "Figure":
+    """The loss and a metric against the epoch, from the rows of a metrics.csv. Raises ValueError without a loss."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -67,7 +62,7 @@ def learning_curves(
     if len(x) > 1 or (x and not ends):
         marker = "o" if len(x) == 1 else None
         loss_axes.plot(x, y, color=TRAIN, alpha=0.35, linewidth=0.9, marker=marker, label="training, single steps")
-    for axes, name, best in ((loss_axes, "loss", min), (metric_axes, metric, best_of)):
+    for axes, name, best in ((loss_axes, "loss", min), (metric_axes, metric, min if lower_is_better else max)):
         for split, color in (("train", TRAIN), ("val", VALIDATION)):
             x, y = curve(f"{split}/{name}")
             if not x:
@@ -166,10 +161,10 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> "Figure":
 
 
 def worst_mistakes(
-    mistakes: Sequence[Mistake], names: Sequence[str], *, total: int, wrong: int, called: Callable[[int], str]
+    mistakes: Sequence[Mistake], names: Sequence[str], called: Sequence[str], total: int, wrong: int
 ) -> "Figure":
     """The misclassified images of the highest loss, worst first, each with its prediction over the truth and what it
-    is `called`."""
+    is `called`; of so many that are wrong in all."""
     from matplotlib.figure import Figure
 
     columns = min(5, max(len(mistakes), 1))
@@ -202,7 +197,7 @@ def worst_mistakes(
         truth = f"is {legible(names[mistake.truth], 11)} ({percent(mistake.truth_probability)})"
         axes.text(middle, y - 17, guess, color=WRONG, fontweight="bold", ha="center", va="bottom", fontsize=9)
         axes.text(middle, y - 4, truth, color=INK, ha="center", va="bottom", fontsize=9)
-        name = legible_end(called(mistake.index), MOST_OF_A_NAME)
+        name = legible_end(called[number], MOST_OF_A_NAME)
         axes.text(middle, y + CELL + 4, name, color=QUIET, ha="center", va="top", fontsize=7)
     draw_pixels(axes, sheet)
     return figure

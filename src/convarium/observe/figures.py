@@ -1,13 +1,17 @@
 """What a run learned and where it errs: collected while it is tested, drawn (`convarium.observe.charts`) and saved.
 
-Everything is collected on the device, in memory bounded by the number of mistakes shown, and drawn once at the end.
+Everything is collected on the device, in memory bounded by the number of mistakes shown, and drawn once at the end, or
+left in RUN/figures to be drawn when there is time for it.
 """
 
 import logging
 import signal
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from convarium.drawing import STYLE, save_png
+from convarium.drawing import LEFT, STYLE, save_png
 from convarium.files import appearing
 from convarium.machine import signals_wait
 from convarium.observe.charts import Mistake, confusion_matrix, learning_curves, worst_mistakes
@@ -32,6 +36,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHOWN, EPOCHS_SHOWN = 10, 4  # training images, and in how many epochs each
+SHORT_SECONDS = 60.0  # a run that has taken longer draws at once, and hardly takes longer by it
+
+
+def _worst_mistakes(rows: Sequence[Sequence[Any]], *rest: Any) -> "Figure":
+    return worst_mistakes([Mistake(*row) for row in rows], *rest)
+
+
+DRAWS: "dict[str, Callable[..., Figure]]" = {
+    "learning_curves": learning_curves,
+    "training_images": contact_sheet,
+    "confusion_matrix": confusion_matrix,
+    "worst_mistakes": _worst_mistakes,
+}
+"""Figures by their names, made of tensors, numbers, texts and lists of these, which may wait in a file."""
 
 
 class Figures(L.Callback):
@@ -47,6 +65,9 @@ class Figures(L.Callback):
         self.worst, self.gradcam, self.dpi = worst, gradcam, dpi
         self.folder: Path | None = None
         """Where they go; None: into RUN/figures."""
+        self.later = False
+        """Whether a short run leaves them to `draw_left`."""
+        self._began = time.monotonic()
         self.drawn: list[Path] = []
         self._counts: Tensor | None = None  # (C, C) images, truth x prediction
         self._mistakes: _Worst | None = None
@@ -64,7 +85,7 @@ class Figures(L.Callback):
         self._draw(
             run,
             learning_curves=lambda: self._curves(run, callbacks),
-            training_images=lambda: contact_sheet(*samples(SHOWN, EPOCHS_SHOWN)),
+            training_images=lambda: tuple(samples(SHOWN, EPOCHS_SHOWN)),
         )
 
     def on_exception(self, trainer: Any, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -72,13 +93,12 @@ class Figures(L.Callback):
         if trainer.training and getattr(pl_module, "latest", None) and isinstance(exception, Exception):
             self.on_fit_end(trainer, pl_module)
 
-    def _curves(self, run: Path, callbacks: Sequence[Any]) -> "Figure":
+    def _curves(self, run: Path, callbacks: Sequence[Any]) -> tuple[Any, ...]:
         """Of the loss and the monitored metric; if that is the loss, of the first metric that is logged."""
         rows = rows_of(run / "metrics.csv")
         logged = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.endswith("/loss")]
         watched = watched_metric(callbacks, logged) or "val/acc1"
-        best = min if lower_is_better(callbacks, watched) else max
-        return learning_curves(rows, watched.removeprefix("val/"), best)
+        return rows, watched.removeprefix("val/"), lower_is_better(callbacks, watched)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._counts = self._mistakes = None
@@ -132,22 +152,51 @@ class Figures(L.Callback):
         def shown(most: int) -> list[Mistake]:
             return [replace(m, image=data.denormalize(m.image.unsqueeze(0))[0]) for m in mistakes[:most]]
 
-        def draw_mistakes() -> "Figure":
+        def worst() -> tuple[Any, ...]:
             total, right = int(counts.sum()), int(counts.trace())
-            return worst_mistakes(shown(self.worst), names, total=total, wrong=total - right, called=called)
+            rows = [tuple(vars(mistake).values()) for mistake in shown(self.worst)]
+            return rows, names, [called(mistake.index) for mistake in mistakes[: self.worst]], total, total - right
 
         def draw_gradcam() -> "Figure":
             images = torch.stack([mistake.image for mistake in mistakes[: self.gradcam]])
             return gradcam_of_mistakes(pl_module.net, images, shown(self.gradcam), names)
 
         run = Path(trainer.default_root_dir)
-        drawn = {"confusion_matrix": lambda: confusion_matrix(counts, names), "worst_mistakes": draw_mistakes}
+        self._draw(run, confusion_matrix=lambda: (counts, names), worst_mistakes=worst)
         if mistakes and self.gradcam:
-            drawn["gradcam"] = draw_gradcam
-        self._draw(run, **drawn)
+            self.drawn += draw_all(self.folder or run / "figures", self.dpi, {"gradcam": draw_gradcam})
 
-    def _draw(self, run: Path, **figures: "Callable[[], Figure]") -> None:
-        self.drawn += draw_all(self.folder or run / "figures", self.dpi, figures)
+    def _draw(self, run: Path, **figures: Callable[[], tuple[Any, ...]]) -> None:
+        """Draw some of DRAWS, of what these functions give, or leave that in a file each."""
+        folder = self.folder or run / "figures"
+        if self.later and time.monotonic() - self._began < SHORT_SECONDS:
+            for name, gather in figures.items():
+                try:
+                    folder.mkdir(exist_ok=True)
+                    with appearing(folder / LEFT.format(name)) as temporary:
+                        torch.save({"dpi": self.dpi, "of": gather()}, temporary)
+                except Exception as error:  # a figure never ends a run
+                    _warn(f"{name}.png", error)
+        else:
+            self.drawn += draw_all(folder, self.dpi, {name: partial(_made, name, of) for name, of in figures.items()})
+
+
+def _made(name: str, gather: Callable[[], tuple[Any, ...]]) -> "Figure":
+    return DRAWS[name](*gather())
+
+
+def draw_left(run: Path) -> None:
+    """Draw the figures that a run has left for later."""
+    for name in DRAWS:
+        path = run / "figures" / LEFT.format(name)
+        if path.is_file():
+            try:
+                left = torch.load(path, weights_only=True)
+            except Exception as error:  # half of it, from a full disk
+                _warn(f"{name}.png", error)
+                path.unlink()
+                continue
+            draw_all(path.parent, left["dpi"], {name: partial(DRAWS[name], *left["of"])})
 
 
 def draw_all(folder: Path, dpi: int, figures: "Mapping[str, Callable[[], Figure]]") -> list[Path]:
@@ -168,6 +217,8 @@ def draw_all(folder: Path, dpi: int, figures: "Mapping[str, Callable[[], Figure]
                     drawn.append(folder / f"{name}.png")
             except Exception as error:  # a figure never ends a run
                 _warn(f"{name}.png", error)
+            with suppress(OSError):
+                (folder / LEFT.format(name)).unlink(missing_ok=True)
     return drawn
 
 

@@ -81,9 +81,10 @@ def end_in_page(run: RunDirectory) -> None:
 
 
 def is_outdated(run: RunDirectory) -> bool:
-    """Whether a run has ended since its page was written, or has none."""
+    """Whether a run has ended, or figures of it were drawn, since its page was written, or it has none."""
     try:
-        return run.page.stat().st_mtime_ns < run.result_file.stat().st_mtime_ns
+        written, figures = run.page.stat().st_mtime_ns, run.path / "figures"
+        return written < max(path.stat().st_mtime_ns for path in (run.result_file, figures) if path.exists())
     except OSError:
         return run.result_file.is_file()
 

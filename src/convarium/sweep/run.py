@@ -1,6 +1,7 @@
 """One sweep from its jobs to its table: check the jobs, freeze them, run them, print the table. No torch here."""
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from convarium.sweep.local.pool import Pool, Share
 from convarium.sweep.local.processes import Processes
 from convarium.sweep.outcome import RESUMABLE, Ended, Lost
 from convarium.sweep.outlook import Shown
+from convarium.sweep.pictures import draw_pictures
 from convarium.sweep.plan import AtPoint, Job
 from convarium.sweep.search.source import Search
 from convarium.sweep.sites import Site
@@ -103,14 +105,18 @@ def run_sweep(
             calls: dict[str, Any] = {"say": say, "write_leaderboard": write, "write_page": leave_run_page, "show": show}
             stopped_by = Controller(sweep, tasks, starter, pool, settings, source=search, **calls).work()
         wanted = set(sweep.known()) if search is not None else {job.name for job in jobs}
-        _leave_pages([sweep.run(name) for name in sorted(wanted)])
         board = Leaderboard(sweep)
         try:
             board.write()
         except OSError as error:
             say(f"{sweep.leaderboard_csv}: cannot be written ({error.strerror})", sys.stderr)
-        page = leave_sweep_page(sweep) if all(job.config.get("report", True) for job in jobs[:1]) else None
-        code = report(board, wanted, stopped_by, page)
+        code = report(board, wanted, stopped_by)
+        runs = [sweep.run(name) for name in sorted(wanted)]
+        if not stopped_by and (stopped_by := draw_pictures(runs, site.processes, log=os.devnull)):
+            code = 128 + stopped_by
+        _leave_pages(runs)
+        if all(job.config.get("report", True) for job in jobs[:1]) and (page := leave_sweep_page(sweep)):
+            say(f"  {page}")
         if study and not stopped_by:
             say(f"\n{study['question']}\n  {answer(board.table, read_study(study)).sentence}")
         return code if search is None or stopped_by else search.close(say)
@@ -220,15 +226,13 @@ def live_table() -> Iterator[Callable[[Shown], None] | None]:
             table.close()
 
 
-def report(board: Leaderboard, wanted: set[str], stopped_by: int, page: Path | None = None) -> int:
-    """Print the table, where the page is, and below it what did not end well; the exit code."""
+def report(board: Leaderboard, wanted: set[str], stopped_by: int) -> int:
+    """Print the table, and below it what did not end well; the exit code."""
     say(board.on_screen())
     rows = [row for row in board.rows if row.job in wanted]
     succeeded = sum(row.status in SUCCEEDED for row in rows)
     failures = [row for row in board.failures if row.job in wanted]
     say(f"\nsweep: {succeeded} of {len(rows)} jobs ended well\n  {board.sweep.leaderboard_csv}")
-    if page is not None:
-        say(f"  {page}")
     lines = [f"  running  {row.job}: by another process" for row in rows if row.status == "running"]
     for row in failures[:SHOWN]:
         log = shlex.quote(f"{row.path}/train.log")

@@ -13,7 +13,7 @@ from convarium.machine import scrub_rank_variables
 
 
 def call(name: str, arguments: Sequence[str]) -> int:
-    """Run a call (run, rank, preflight) in this process, however it ends; the exit code."""
+    """Run a call (run, rank, draw, preflight) in this process, however it ends; the exit code."""
     scrub_rank_variables()
     faulthandler.enable()  # a segmentation fault, or the SIGABRT that ends a job which hangs, leaves a traceback
     for stream in (sys.stdout, sys.stderr):
@@ -26,7 +26,7 @@ def call(name: str, arguments: Sequence[str]) -> int:
         else:
             from convarium.sweep.local import job
 
-            code = job.run(*arguments) if name == "run" else job.rank(*arguments)
+            code = getattr(job, name)(*arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except RunError as error:  # its folder is in use, or not what it should be

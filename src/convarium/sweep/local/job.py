@@ -4,8 +4,11 @@ import json
 import sys
 import traceback
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 from convarium.errors import ConfigError, RunError
+from convarium.observe.figures import Figures, draw_left
+from convarium.run.console import own_log_lines, tee
 from convarium.run.devices import Placement, Preflight, first_rank
 from convarium.run.directory import FINISHED, Result, RunDirectory
 from convarium.run.finished import check_resumable
@@ -30,7 +33,12 @@ def run(path: str, checked: str) -> int:
             at, *costs = json.loads(checked) or (None,)
             prepared = prepare(config, preflight=Preflight(Placement(*at), *costs) if at else None)
             saved = check_resumable(directory, prepared)
-            return start(directory, prepared, built_here(directory, prepared), saved)
+            experiment = built_here(directory, prepared)
+            if experiment is not None and at and not config["logger"]:  # trackers take them at the end of the run
+                for callback in experiment.trainer.callbacks:  # type: ignore[attr-defined]
+                    if isinstance(callback, Figures):
+                        callback.later = True
+            return start(directory, prepared, experiment, saved)
         except (ConfigError, RunError) as error:
             line = one_line(error)
             print(f"error: {line}", file=sys.stderr)
@@ -38,6 +46,14 @@ def run(path: str, checked: str) -> int:
             return 1
         except BaseException as failure:
             return _close(directory, failure, writes=True)
+
+
+def draw(*paths: str) -> int:
+    """Draw what runs have left to be drawn; the exit code."""
+    for path in paths:
+        with suppress(OSError), tee(RunDirectory(Path(path)).log_file), own_log_lines():  # its folder is gone
+            draw_left(Path(path))
+    return 0
 
 
 def rank(path: str) -> int:
