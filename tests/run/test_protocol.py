@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from convarium.config.compose import Conf, compose
+from convarium.data.datasets import digits
 from convarium.errors import ConfigError
 from convarium.run.directory import RunDirectory
 from convarium.run.prepare import prepare as prepare_experiment
@@ -174,6 +175,32 @@ def test_small_images_in_memory_are_tested_whole_in_batches(tmp_path: Path) -> N
     assert evaluate(prepare(run, ["data.eval_batch_size=297"])) == pytest.approx(evaluate(prepare(run)), rel=1e-6)
 
 
+def test_a_shift_test_is_measured_beside_the_rest_which_it_does_not_change(tmp_path: Path) -> None:
+    words = ("arch=mlp", "data.image_size=8", "trainer.max_epochs=1", "trainer.limit_train_batches=9")
+    plain, run = (trained(tmp_path / name, *words, *more) for name, more in (("plain", ()), ("run", ("test.shift=1",))))
+    metrics = run.result()["metrics"]
+    assert ", also moved by up to 1 pixel" in (run.path / "train.log").read_text()
+    added = {name: metrics.pop(name) for name in ("test/consistency", "test/shifted_acc1")}
+    assert metrics == plain.result()["metrics"]
+    assert evaluate(prepare(plain, ["test.shift=1"])) == evaluate(prepare(plain)) | added
+    assert set(evaluate(prepare(plain, split="val"))) == {"val/loss", "val/acc1", "val/acc5"}
+    assert "val/consistency" not in evaluate(prepare(run, split="val"))
+    assert evaluate(prepare(run, ["test.shift=1"], split="val"))["val/consistency"] < 1
+    with np.load(digits.FILE) as file:
+        counts, targets = file["images"][file["test"]], torch.from_numpy(file["targets"][file["test"]])
+    images = ((torch.from_numpy(counts).float() * (255 / 16)).round() / 255 - 0.3050) / 0.3234
+    net, alike, right = load_run(plain.path), 0, 0
+    with torch.inference_mode():
+        answers = net(images[:, None]).argmax(1)
+        for down in (-1, 0, 1):
+            for sideways in (-1, 0, 1):
+                rows, columns = ((torch.arange(8) - step).clamp(0, 7) for step in (down, sideways))
+                others = net(images[:, rows][:, :, columns][:, None]).argmax(1)
+                alike, right = alike + int((others == answers).sum()), right + int((others == targets).sum())
+    unmoved = int((answers == targets).sum())
+    assert added == {"test/consistency": (alike - 297) / 2376, "test/shifted_acc1": (right - unmoved) / 2376}
+
+
 # what is refused ------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +235,8 @@ def conf() -> Conf:
             "test.dense=true test.scales=[48,31]",
             "test.scales=[48,31]: 31 is smaller than data.image_size=32; accepted: 32 or more",
         ),
+        ("test.shift=0", "test.shift=0: out of range; accepted: at least 1, or null"),
+        ("test.shift=32", "test.shift=32: moves images of 32 pixels out of sight; accepted: 1 to 31"),
         ("test.scales=[48]", "test.scales=[48]: has a part in test.dense=true only; accepted: null"),
         ("test.dense=true test.scales=48", "test.scales=48: expected a list of whole numbers, e.g. [32]"),
         ("test.dense=true test.scales=[]", "test.scales=[]: expected a list of whole numbers, e.g. [32]"),

@@ -9,7 +9,7 @@ from convarium.config.keys import EVALUATE, NETWORK, has_part, names_with
 from convarium.errors import ConfigError
 from convarium.progress_bar import doing
 from convarium.trained import SPLITS, WEIGHTS
-from convarium.wording import printable
+from convarium.wording import counted, printable
 
 
 def run(words: Words) -> int:
@@ -64,6 +64,7 @@ def run(words: Words) -> int:
     as_tested = place is not None and weights == "final" and split == "test" and not overrides
     logged = place.result().get("metrics", {}) if place and as_tested else {}
     views = f", {evaluation.views}" if evaluation.views else ""
+    views += f", also moved by up to {counted(evaluation.shift, 'pixel')}" if evaluation.shift else ""
     print(f"{evaluation.config['name']}, {evaluation.weights} weights, {split} split{views}, on {device}")
     print(*wrap(evaluation.assumption, 80), "", sep="\n")
     names = {name: name.partition("/")[2] for name in metrics}

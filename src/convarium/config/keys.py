@@ -103,6 +103,7 @@ ROWS = (
     Key("test.dense", "whether the network is applied at all positions of the whole picture", part=EVALUATE),
     Key("test.scales", "shorter sides of the picture with test.dense; null: data.image_size / data.crop_share", SIDES.or_null(), EVALUATE),
     Key("test.flip", "whether mirror images are shown too, of 1 view or dense", part=EVALUATE),
+    Key("test.shift", "pixels by which images are moved, each way, for test/consistency and test/shifted_acc1; null: none", at_least(1).of(int).or_null(), EVALUATE),
     Key("sweep", "how the jobs of a sweep (-m) are run", part=LAYOUT | UNSEEN),
     Key("sweep.name", "the folder below sweeps/; null: made of the base config and the swept axes", FOLDER_NAME.or_null(), TEXT),
     Key("sweep.jobs", "jobs at a time; auto: as the GPUs allow, on a CPU as its cores do", auto_or(between(1, 10_000), int)),

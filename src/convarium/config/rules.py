@@ -57,6 +57,8 @@ def check_test(config: dict[str, Any]) -> None:
     test, data = config["test"], config["data"]
     views, dense, scales, flip = test.get("views", 1), test.get("dense"), test.get("scales"), test.get("flip")
     size, share = data["image_size"], data.get("crop_share", 1.0)
+    if (shift := test.get("shift") or 0) >= size:
+        raise ConfigError(f"test.shift={shift}: moves images of {size} pixels out of sight; accepted: 1 to {size - 1}")
     if dense and views != 1:
         raise ConfigError(f"test.views={views}: has no part in test.dense=true, which shows the whole; accepted: 1")
     if flip and views != 1:

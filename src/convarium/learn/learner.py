@@ -18,6 +18,7 @@ from convarium.learn.lengths import TrainingLength
 from convarium.learn.metrics import Accuracy, Tally, two_columns
 from convarium.learn.optimizers import OptimizerFactory, build_optimizer
 from convarium.learn.schedules import Plateau, Schedule
+from convarium.learn.shift_test import ShiftTest
 from convarium.learn.views import Views
 from convarium.randomness import scalar_seed
 
@@ -66,6 +67,8 @@ class Learner(L.LightningModule):
         self.seed = seed
         self.views: Views | None = None
         """What validation and test show of a picture; None: the image as it is."""
+        self.shift_test: ShiftTest | None = None
+        """What validation and test measure beside the metrics, if anything."""
         self.latest: dict[str, float] = {}
         """The last logged value under each name."""
         self.notes: list[str] = []
@@ -177,15 +180,21 @@ class Learner(L.LightningModule):
         """Measure a batch; what every callback is handed of it: (N, classes) `logits`, (N,) `losses`, and `images` if
         those to be looked at are not the batch's.
         """
-        logits = self(batch.images) if self.views is None else self.views.score(self.net, batch.images)
+        logits = self._score(batch.images)
         losses = self.loss(logits, batch.targets)
         self.eval_tally.update(losses, logits, batch.targets)
         for metric in self.metrics.values():
             metric.update(two_columns(logits), batch.targets)
+        if self.shift_test is not None:
+            self.shift_test.update(self._score, batch.images, logits, batch.targets)
         scores = {"logits": logits, "losses": losses}
         return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
     test_step = validation_step
+
+    def _score(self, pictures: Tensor) -> Tensor:
+        """(N, classes) logits of pictures as they are shown."""
+        return self(pictures) if self.views is None else self.views.score(self.net, pictures)
 
     def on_validation_epoch_end(self) -> None:
         scores = self._close_evaluation("val")
@@ -269,6 +278,9 @@ class Learner(L.LightningModule):
         for name, metric in self.metrics.items():
             scores[name] = float(metric.compute())
             metric.reset()
+        if self.shift_test is not None:
+            scores |= {name: float(value) for name, value in self.shift_test.compute().items()}
+            self.shift_test.reset()
         return {f"{split}/{name}": value for name, value in scores.items()}
 
     def _close(self, tally: Tally) -> dict[str, float]:

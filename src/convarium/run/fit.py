@@ -64,6 +64,7 @@ from convarium.files import appearing, full_disk_line, is_full_disk
 from convarium.learn.averaging import Averaging
 from convarium.learn.checkpoint_file import net_state, read_checkpoint
 from convarium.learn.learner import Diverged, Learner
+from convarium.learn.shift_test import ShiftTest
 from convarium.observe.layer_table import TABLES, cut_back
 from convarium.observe.predictions import Predictions
 from convarium.observe.tracker import Tracker
@@ -83,7 +84,7 @@ from convarium.run.metrics_file import Heartbeat, MetricsFile
 from convarium.run.prepare import Prepared
 from convarium.run.pretrained import Loaded, load_weights
 from convarium.run.stop_request import Interrupted, StopRequest
-from convarium.wording import one_line
+from convarium.wording import counted, one_line
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
@@ -262,6 +263,8 @@ def test(run: RunDirectory, prepared: Prepared, experiment: Experiment) -> None:
     """Touch the test split once, with the weights that `test.weights` names, and leave these in weights.safetensors."""
     trainer, learner, checkpoint = experiment.trainer, experiment.learner, experiment.checkpoint
     learner.views = prepared.views
+    if shift := prepared.config["test"].get("shift"):
+        learner.shift_test = ShiftTest(shift)
     data = prepared.data if prepared.views is None else prepared.data.showing(prepared.views.shows)
     best = (
         prepared.config["test"]["weights"] == "best"
@@ -282,6 +285,7 @@ def test(run: RunDirectory, prepared: Prepared, experiment: Experiment) -> None:
         trainer.callbacks.remove(experiment.averaging)  # type: ignore[attr-defined]
     if trainer.global_rank == 0:
         shown = f", {prepared.views}" if prepared.views else ""
+        shown += f", also moved by up to {counted(shift, 'pixel')}" if shift else ""
         which = f"{'best' if best else 'last'}{', averaged' if averaged else ''} weights"
         epoch = f" (epoch {checkpoint.best_epoch + 1})" if best else ""  # type: ignore[union-attr, operator]
         print(f"\ntesting the {which}{epoch}{shown}", flush=True)

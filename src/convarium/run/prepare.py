@@ -182,7 +182,7 @@ def views_of(config: dict[str, Any], *, ranks: int) -> "Views | None":
 
     data = config["data"]
     return choose_views(
-        **{name: value for name, value in config["test"].items() if name != "weights"},
+        **{name: value for name, value in config["test"].items() if name not in ("weights", "shift")},
         image_size=data["image_size"],
         crop_share=data.get("crop_share", 1.0),
         at_once=max(1, data["eval_batch_size"] // ranks),

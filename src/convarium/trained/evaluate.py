@@ -29,6 +29,7 @@ from convarium.errors import ConfigError
 from convarium.learn.learner import Learner
 from convarium.learn.lengths import TrainingLength
 from convarium.learn.schedules import Constant
+from convarium.learn.shift_test import ShiftTest
 from convarium.learn.views import Views
 from convarium.machine import die_with_parent, scrub_rank_variables, threads_of
 from convarium.progress_bar import Progress, doing
@@ -59,6 +60,7 @@ class Evaluation(NamedTuple):
     config: dict[str, Any]
     placement: Placement
     views: Views | None  # None: the image of one crop
+    shift: int | None  # pixels of a shift test
     other_data: bool  # than the run's own
     assumption: str = ""  # what a file does not tell of its network
 
@@ -108,11 +110,12 @@ def _evaluation(
     placement = _place(config, named)
     check_metrics(config)
     if split == "val" and not any(key.startswith("test.") for key in named):  # as validation is measured in training
-        return Evaluation(run, weights, split, config, placement, None, other)
+        return Evaluation(run, weights, split, config, placement, None, None, other)
     check_test(config)
     check_views(config, build(config["loss"], "loss"))
     check_dense(without_values(config), config)
-    return Evaluation(run, weights, split, config, placement, views_of(config, ranks=placement.ranks), other)
+    views, shift = views_of(config, ranks=placement.ranks), config["test"].get("shift")
+    return Evaluation(run, weights, split, config, placement, views, shift, other)
 
 
 def _place(config: dict[str, Any], named: Sequence[str]) -> Placement:
@@ -353,6 +356,8 @@ def _evaluate(
     torch.set_num_threads(config["threads"])
     learner = Learner(net, num_classes=data.num_classes, schedule=Constant(), length=TrainingLength(1, 1), **parts)
     learner.views = views
+    if evaluation.shift:
+        learner.shift_test = ShiftTest(evaluation.shift)
     with quiet_lightning(), Progress() as progress:
         where, here = trainer_arguments(placement, precision), cluster_environment(placement.ranks)
         known = [name for name in config["trainer"] if row(f"trainer.{name}") and has_part(f"trainer.{name}", EVALUATE)]
