@@ -27,6 +27,7 @@ COSTS = ("macs", "epochs")  # further figures of result.json, for pages
 SPLITS = ("val/", "test/")
 NO_COLUMN = ("loss", "acc5")
 """Metrics of every run that get a column only if they are monitored; every other metric gets one."""
+OF_THE_TEST = ("balanced_accuracy", "macro_f1")  # in every result.json; a column only if `metrics` asks for them
 
 
 class Row(NamedTuple):
@@ -100,7 +101,8 @@ class Table:
         measured = self.monitor.rpartition("/")[2]
         first = (f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1")
         metrics = {tuple(name.split("/", 1)) for row in self.rows for name in row.figures if name.startswith(SPLITS)}
-        further = sorted((measure, split == "test", split) for split, measure in metrics if measure not in NO_COLUMN)
+        unasked = {*NO_COLUMN, *(name for name in OF_THE_TEST if ("val", name) not in metrics)}
+        further = sorted((measure, split == "test", split) for split, measure in metrics if measure not in unasked)
         return list(dict.fromkeys((*first, *(f"{split}/{measure}" for measure, _, split in further))))
 
     @property
