@@ -397,17 +397,21 @@ def figures_of(run: RunDirectory) -> list[str]:
     return sorted(path.name for path in (run.path / "figures").iterdir())
 
 
-def test_a_run_that_is_stopped_has_the_figures_of_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stops_at", "epochs"), [(20, 1), (32, 2)])
+def test_a_run_that_is_stopped_has_the_figures_of_its_training(
+    stops_at: int, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step, steps = Learner.training_step, count(1)
 
     def stopped(self: Learner, *batch: Any) -> Tensor:
-        if next(steps) == 20:
+        if next(steps) == stops_at:
             signal.raise_signal(signal.SIGTERM)
         return step(self, *batch)
 
     monkeypatch.setattr(Learner, "training_step", stopped)
     run = experiment("callbacks=[checkpoint,figures]", "trainer.max_epochs=3", "callbacks.figures.dpi=40", code=143)
-    assert (run.result()["status"], run.result()["steps"]) == ("interrupted", 20)
+    result = run.result()
+    assert (result["status"], result["steps"], result["epochs"]) == ("interrupted", stops_at, epochs)
     assert figures_of(run) == ["learning_curves.png", "training_images.png"]
 
 

@@ -306,13 +306,14 @@ def end_record(
     metrics = dict(learner.latest)
     if checkpoint is not None and checkpoint.best_score is not None:
         metrics[f"best/{checkpoint.monitor}"] = checkpoint.best_score
-    # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone
-    ended = math.ceil(trainer.global_step / learner.length.steps_per_epoch)
+    # Lightning counts the epoch within which a run has ended, but not where such a run comes back for its test alone,
+    # nor the one at whose end a run is stopped
+    epochs = trainer.global_step / learner.length.steps_per_epoch
     reached = {
         "notes": learner.notes,
         "metrics": metrics,
         "images_per_second": learner.images_per_second,
-        "epochs": ended if ending.status == "ok" else trainer.current_epoch,
+        "epochs": math.ceil(epochs) if ending.status == "ok" else max(trainer.current_epoch, math.floor(epochs)),
         "steps": trainer.global_step,
     }
     begun = trainer.global_step > 0  # else what an earlier part has recorded stands: its checkpoint is not loaded yet
