@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from convarium.errors import ConfigError
-from convarium.observe.mlflow import MLflow
+from convarium.observe.mlflow import PARENT, MLflow
 from convarium.observe.tensorboard import TensorBoard
 from convarium.observe.tracker import Tracker
 from experiments import experiment
@@ -100,6 +100,52 @@ def test_mlflow_rows_read_back_and_a_known_run_is_continued(run_dir: Path, caplo
     third = MLflow()
     track(third, run_dir, range(1), run_id="0" * 32)  # kept in another store
     assert third.run_id not in (None, first.run_id, "0" * 32)
+
+
+def test_the_jobs_of_a_sweep_are_children_of_one_run_that_is_at_work_as_long_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = tmp_path / "sweeps" / "s"
+    jobs = [sweep / "jobs" / name for name in ("lr=0.1", "lr=0.2", "lr=0.4")]
+    for job in jobs:
+        job.mkdir(parents=True)
+    (sweep / "sweep.yaml").touch()
+    (jobs[0] / "report.html").write_text("<!doctype html>")
+
+    def begin(job: Path, run_id: str | None = None) -> MLflow:
+        tracker = MLflow()
+        config = {**CONFIG, "sweep": {"name": "s", "swept": {"optimizer.lr": float(job.name[3:])}}}
+        tracker.begin(run_dir=job, name=job.name, config=config, run_id=run_id)
+        tracker.log_metrics({"train/loss": 1.0}, 1)
+        return tracker
+
+    def read(question: str) -> list[Any]:
+        with closing(sqlite3.connect(sweep / "mlflow.db")) as store:
+            return store.execute(question).fetchall()
+
+    def status() -> str:
+        children = f"select run_uuid from tags where key = {PARENT!r}"
+        [(name,)] = read(f"select status from runs where run_uuid not in ({children})")
+        return str(name)
+
+    first, second = begin(jobs[0]), begin(jobs[1])
+    first.end("ok", {"best/val/acc1": 0.75})
+    assert status() == "RUNNING"
+    second.end("interrupted", {})
+    assert status() == "FINISHED"
+    again, third = begin(jobs[1], second.run_id), begin(jobs[2])
+    again.end("ok", {})
+    assert status() == "RUNNING"
+    third.end("failed", {})
+    assert status() == "FINISHED"
+    assert again.run_id == second.run_id
+    [(parent,)] = read("select run_uuid from runs where name = 's'")
+    children = f"select run_uuid from tags where key = {PARENT!r} and value = {parent!r}"
+    assert {run for (run,) in read(children)} == {first.run_id, second.run_id, third.run_id}
+    swept = read("select run_uuid, value from tags where key = 'optimizer.lr'")
+    assert dict(swept) == {first.run_id: "0.1", second.run_id: "0.2", third.run_id: "0.4"}
+    assert len([*(sweep / "mlflow").glob(f"{first.run_id}/artifacts/report.html")]) == 1
+    assert said(caplog) == []
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])

@@ -603,6 +603,52 @@ def test_a_run_that_the_server_has_is_sent_what_is_missing_there(
     assert [json.loads(line)[STEP] for line in server.lines["wandb-history.jsonl"]] == [64]
 
 
+def test_a_run_is_found_by_its_record_wherever_its_tracker_wrote_and_is_not_whole_without_its_page(
+    tmp_path: Path, convarium: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    run = experiment("logger=wandb", "logger.wandb.mode=offline", folder=str(tmp_path / "run"))
+    [folder] = offline_folders(tmp_path)
+    number = folder.name.rpartition("-")[2]
+    assert run.result()["trackers"] == {"wandb": number}
+    run.page.write_text("<!doctype html>")
+    capsys.readouterr()
+
+    def broken(tracker: Wandb, file: Path) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Wandb, "write_page", broken)
+        answer = convarium("sync", run.path, "mode=offline")
+    assert (answer.code, answer.out) == (
+        1,
+        f"{run.path}: was not sent whole (page); the same command goes on with it\n",
+    )
+    assert convarium("sync", run.path, "mode=offline").out == f"{run.path}: written for a later upload as {number}\n"
+
+
+@pytest.mark.slow
+def test_a_sync_that_is_killed_and_repeated_sends_each_row_once(server: Server, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    command = [str(Path(sys.executable).with_name("convarium")), "sync", str(run.path)]
+    sent: list[dict[str, Any]] = []
+    for attempt in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        while process.poll() is None:
+            if attempt < 2 and server.lines.get("wandb-history.jsonl"):
+                process.kill()
+            time.sleep(0.02)
+        time.sleep(1.0)  # its service ends with it, and may still send
+        sent += [json.loads(line) for line in server.lines.pop("wandb-history.jsonl", [])]
+        counts = {"historyLineCount": len(sent), "eventsLineCount": 0, "logLineCount": 0}
+        texts = {"historyTail": json.dumps([json.dumps(sent[-1])]), "eventsTail": "[]", "config": "{}"}
+        summary = json.dumps({STEP: sent[-1][STEP]})
+        own = {"id": "B", "name": "n", "displayName": "n", "tags": [], "wandbConfig": '{"t": 1}'}
+        server.bucket = {**own, **counts, **texts, "summaryMetrics": summary}
+    steps = [row[STEP] for row in sent if any(isinstance(row.get(name), float) for name in ("train/loss", "lr"))]
+    assert steps == [step for step, _ in record_of(run)]
+
+
 def test_without_a_key_or_for_a_run_at_work_nothing_is_sent(tmp_path: Path, convarium: Any) -> None:
     run = made_run(tmp_path / "run")
     answer = convarium("sync", run.path)

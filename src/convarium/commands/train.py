@@ -90,13 +90,13 @@ def begin(cfg: "DictConfig") -> tuple[int, str]:
         composed = conf.complete(cfg, [*hydra.overrides.hydra, *overrides])
         check_not_searched(composed.choices)
         with doing("load torch"):
-            from convarium.report.run_page import end_in_page
+            from convarium.report.run_page import end_in_page, leave_run_page
             from convarium.run.launch import launch
             from convarium.run.prepare import adapt_to_weights, prepare
         with doing("prepare the run"):
             composed = adapt_to_weights(conf, composed)
             prepared = prepare(composed.config, pretrained=composed.pretrained)
-        code, reason = launch(prepared, overrides, at_end=end_in_page), ""
+        code, reason = launch(prepared, overrides, write_page=leave_run_page, at_end=end_in_page), ""
     except (ConfigError, RunError) as error:
         code, reason = BAD_INPUT, one_line(error)
         print("error:", reason, file=sys.stderr)
@@ -128,12 +128,12 @@ def go_on(run: str, overrides: list[str], config_dir: str | None) -> int:
         print("resume:", line)
 
     with doing("load torch"):
-        from convarium.report.run_page import end_in_page
+        from convarium.report.run_page import end_in_page, leave_run_page
         from convarium.run.launch import launch
         from convarium.run.prepare import prepare
     with doing("prepare the run"):
         prepared = prepare(config)
-    return launch(prepared, words, resume=folder, at_end=end_in_page)
+    return launch(prepared, words, resume=folder, write_page=leave_run_page, at_end=end_in_page)
 
 
 def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:

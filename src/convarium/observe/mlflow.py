@@ -1,21 +1,27 @@
-"""MLflow, through Lightning's own logger; without a server, an SQLite file in the run directory."""
+"""MLflow, through Lightning's own logger; without a server, an SQLite file in the directory of the run or the sweep.
 
+The jobs of a sweep are children of a run that stands for it, which is at work as long as one of them is.
+"""
+
+import fcntl
 import logging
 import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from convarium.machine import environment
-from convarium.observe.tracker import Start, Tracker, numbers_of
+from convarium.observe.tracker import Start, Tracker, numbers_of, swept_of
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 SECONDS = 5.0  # in which a server must answer
+PARENT = "mlflow.parentRunId"
 STATUSES = {"ok": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # any other is FAILED
 
 
@@ -66,21 +72,28 @@ class MLflow(Tracker):
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         if self._remote is not None:
             require_answer(self._remote)
-        uri = self._remote or f"sqlite:///{start.run_dir.resolve() / 'mlflow.db'}"
-        client = MlflowClient(uri)
-        if client.get_experiment_by_name(self.experiment) is None:  # Lightning would say so in a line of its own
-            artifacts = (start.run_dir.resolve() / "mlflow").as_uri() if self._remote is None else None
-            client.create_experiment(self.experiment, artifact_location=artifacts)
-        run_id = self.run_id
-        if run_id is not None:
-            try:
-                client.get_run(run_id)
-            except MlflowException:  # kept in another store than this one
-                run_id = None
-        name = self._run_name or start.name
-        with environment(**{VARIABLE: uri}):  # as MLflow sets it; the next run of this process has a store of its own
-            self._logger = MLFlowLogger(self.experiment, name, tracking_uri=uri, tags=self._tags, run_id=run_id)
-            self.run_id = self._logger.run_id
+        swept = swept_of(start.config)
+        folder = start.run_dir.resolve().parents[1]
+        self._sweep = folder if swept and (folder / "sweep.yaml").is_file() else None
+        place = self._sweep or start.run_dir.resolve()
+        uri = self._remote or f"sqlite:///{place / 'mlflow.db'}"
+        tags = {**{key: str(value) for key, value in swept.items()}, **self._tags}
+        name, run_id = self._run_name or start.name, self.run_id
+        with self._alone():
+            client = self._client = MlflowClient(uri)
+            if client.get_experiment_by_name(self.experiment) is None:  # Lightning would say so in a line of its own
+                artifacts = (place / "mlflow").as_uri() if self._remote is None else None
+                client.create_experiment(self.experiment, artifact_location=artifacts)
+            if run_id is not None:
+                try:
+                    client.get_run(run_id)
+                except MlflowException:  # kept in another store than this one
+                    run_id = None
+            if self._sweep is not None:
+                tags[PARENT] = self._parent(self._sweep)
+            with environment(**{VARIABLE: uri}):  # as MLflow sets it; the next run of this process has its own store
+                self._logger = MLFlowLogger(self.experiment, name, tracking_uri=uri, tags=tags, run_id=run_id)
+                self.run_id = self._logger.run_id
         if run_id is None:  # parameters of a run are written once; a resumed run may have a longer max_epochs
             self.write_config(start.config)
         else:
@@ -105,8 +118,51 @@ class MLflow(Tracker):
         for file in files:
             self._logger.experiment.log_artifact(self._logger.run_id, file, "figures")
 
+    def write_page(self, file: Path) -> None:
+        self._client.log_artifact(str(self.run_id), str(file))
+
+    def write_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        table = {column: [row[k] for row in rows] for k, column in enumerate(columns)}
+        self._client.log_table(str(self.run_id), table, f"{name}.json")
+
     def close(self, status: str) -> None:
         self._logger.finalize(STATUSES.get(status, "FAILED"))
+        if self._sweep is not None:
+            with self._alone():
+                parent = self._parent(self._sweep)
+                experiment = self._client.get_run(parent).info.experiment_id
+                at_work = f"tags.`{PARENT}` = '{parent}' and attributes.status = 'RUNNING'"
+                if not self._client.search_runs([experiment], at_work, max_results=1):
+                    self._client.set_terminated(parent)
+
+    def _parent(self, sweep: Path) -> str:
+        """The run that stands for a sweep, at work from now on: the one that an earlier job has noted in its folder, or
+        a new one, if this store does not have that."""
+        from mlflow.exceptions import MlflowException
+
+        note = sweep / ".mlflow"
+        known = note.read_text(encoding="utf-8").split() if note.is_file() else []
+        for number in known:
+            try:
+                self._client.update_run(number, status="RUNNING")
+                return number
+            except MlflowException:  # of another store
+                continue
+        experiment: Any = self._client.get_experiment_by_name(self.experiment)
+        tags = {"mlflow.runName": sweep.name, "group": sweep.name}
+        parent: str = self._client.create_run(experiment.experiment_id, tags=tags).info.run_id
+        note.write_text("\n".join([*known, parent]) + "\n", encoding="utf-8")
+        return parent
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other job of the sweep is at what one of them is to do."""
+        if self._sweep is None:
+            yield
+            return
+        with (self._sweep / ".mlflow.lock").open("a") as lock:  # given back when it is closed
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def require_answer(uri: str) -> None:

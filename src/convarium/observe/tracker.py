@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -69,6 +69,8 @@ class Tracker(Logger):
         self._call_began: float | None = None
         self._lost = False
         self._dropped = 0
+        self.lacks: list[str] = []
+        """What it was to show at the end of the run, and could not."""
 
     def _import(self) -> None:
         """Import the tracker's library in the thread of the run: of two threads at it, one may find it half loaded."""
@@ -197,21 +199,23 @@ class Tracker(Logger):
             self._give_up(typed_line(error))
 
     def _add(self, run_dir: Path) -> None:
-        """Show the mistakes of the test and the page, where they are there; without them the run is still closed."""
-        try:
-            if (answers := run_dir / "predictions.npz").is_file():
-                self.write_table("mistakes", *mistakes(answers))
-            if (page := run_dir / "report.html").is_file():
-                self.write_page(page)
-        except Exception as error:
-            log.warning("%s: shows no mistakes (%s)", self.name, typed_line(error))
+        """Show the mistakes of the test and the page, where they are there."""
+        if (answers := run_dir / "predictions.npz").is_file():
+            self._try("mistakes", lambda: self.write_table("mistakes", *mistakes(answers)))
+        if (page := run_dir / "report.html").is_file():
+            self._try("page", lambda: self.write_page(page))
 
     def _show(self, files: Sequence[Path]) -> None:
-        """Show the figures; without them the run is still to be closed."""
+        """Show the figures."""
+        self._try("figures", lambda: self.write_figures(files))
+
+    def _try(self, what: str, write: Callable[[], None]) -> None:
+        """Show something of the end of the run; without it the run is still to be closed."""
         try:
-            self.write_figures(files)
+            write()
         except Exception as error:
-            log.warning("%s: shows no figures (%s)", self.name, typed_line(error))
+            self.lacks.append(what)
+            log.warning("%s: shows no %s (%s)", self.name, what, typed_line(error))
 
     def _give_up(self, reason: str) -> None:
         """Print the one line and drop the tracker; called by either thread, the second call does nothing."""

@@ -75,7 +75,7 @@ def leave_run_page(run: RunDirectory) -> bool:
 def end_in_page(run: RunDirectory) -> None:
     """Leave the page of a run that a person has started, and say where it is."""
     with doing("write the page"):
-        is_there = leave_run_page(run)
+        is_there = not is_outdated(run) or leave_run_page(run)
     if is_there:
         print(f"  {as_seen_from_here(run.page)}\n", flush=True)
 

@@ -243,6 +243,7 @@ class Result:
             "git": git_commit(),
             "versions": versions(),
             "device": before.get("device"),
+            "trackers": before.get("trackers", {}),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "heartbeat": None,

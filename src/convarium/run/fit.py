@@ -43,6 +43,7 @@ import math
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,9 +175,16 @@ def build_callbacks(config: dict[str, Any]) -> list[L.Callback]:
     return list(build(nodes, "callbacks").values())
 
 
-def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, saved: Saved | None) -> int:
+def fit(
+    run: RunDirectory,
+    prepared: Prepared,
+    experiment: Experiment,
+    saved: Saved | None,
+    write_page: Callable[[RunDirectory], object] | None = None,
+) -> int:
     """Train, test and record in this process; the exit code. The run directory is there, and ours to write.
-    saved: what the run goes on from, if it does.
+    saved: what the run goes on from, if it does. write_page: called before the trackers end, if there are any, which
+    take the page with them; it raises nothing.
 
     With several ranks, a failure that is this rank's alone is raised again: whoever started us has to end the others.
     """
@@ -190,6 +198,8 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, saved: Sa
             if result:
                 begin_record(result, run, prepared, experiment)
             trackers = connect_loggers(run, prepared.config, experiment, saved)
+            if result and trackers:
+                result.write(trackers={tracker.name: tracker.run_id for tracker in trackers})
             with quiet_lightning():
                 trainer.fit(learner, datamodule=prepared.data, ckpt_path=saved and run.last, weights_only=True)
                 test(run, prepared, experiment)
@@ -211,7 +221,7 @@ def fit(run: RunDirectory, prepared: Prepared, experiment: Experiment, saved: Sa
                 for logger in trainer.loggers:
                     logger.save()
             if result:
-                ending = end_record(result, run, experiment, ending, trackers)
+                ending = end_record(result, run, experiment, ending, trackers, write_page)
     return ending.code
 
 
@@ -297,7 +307,12 @@ def test(run: RunDirectory, prepared: Prepared, experiment: Experiment) -> None:
 
 
 def end_record(
-    result: Result, run: RunDirectory, experiment: Experiment, ending: Ending, trackers: list[Tracker]
+    result: Result,
+    run: RunDirectory,
+    experiment: Experiment,
+    ending: Ending,
+    trackers: list[Tracker],
+    write_page: Callable[[RunDirectory], object] | None,
 ) -> Ending:
     """The last word in result.json, then to the trackers, which may take their time, then on the screen.
 
@@ -323,6 +338,8 @@ def end_record(
         ending = classify_failure(failure, run) if ending.status == "ok" else ending
         result.fields |= {"status": ending.status, "error": ending.error}
     figures = sorted((run.path / "figures").glob("*.png"))
+    if trackers and write_page is not None:
+        write_page(run)
     for tracker in trackers:
         tracker.end(ending.status, metrics | {key: result.fields[key] for key in ("params", "macs")}, figures)
     if ending.error:

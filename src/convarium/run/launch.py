@@ -29,11 +29,12 @@ def launch(
     overrides: list[str],
     *,
     resume: Path | None = None,
+    write_page: Callable[[RunDirectory], object] | None = None,
     at_end: Callable[[RunDirectory], object] = lambda run: None,
 ) -> int:
     """Make the run directory, or take that of `resume`, and run the experiment there; the exit code.
 
-    at_end: called when it has ended, however it did, with the last word in its result.json.
+    write_page: see `fit`. at_end: called when it has ended, however it did, with the last word in its result.json.
     Raises ConfigError or RunError, with nothing made, for what cannot be run.
     """
     config = prepared.config
@@ -51,7 +52,7 @@ def launch(
                 saved = check_resumable(run, prepared)
                 run.save_config(config, overrides)
             if prepared.placement.nodes == 1:
-                code = start(run, prepared, experiment, saved)
+                code = start(run, prepared, experiment, saved, write_page)
                 at_end(run)
                 return code
         except OSError as error:
@@ -76,18 +77,30 @@ def built_here(run: RunDirectory, prepared: Prepared) -> "Experiment | None":
         return assemble(run, prepared)
 
 
-def start(run: RunDirectory, prepared: Prepared, experiment: "Experiment | None", saved: "Saved | None") -> int:
-    """Run it in this process or as ranks; the exit code. The run directory is there, and locked."""
+def start(
+    run: RunDirectory,
+    prepared: Prepared,
+    experiment: "Experiment | None",
+    saved: "Saved | None",
+    write_page: Callable[[RunDirectory], object] | None = None,
+) -> int:
+    """Run it in this process or as ranks; the exit code. The run directory is there, and locked. write_page: see `fit`,
+    which may be in another process: a function of a module."""
     from convarium.run.console import tee
     from convarium.run.fit import fit
 
     if experiment is None:
-        return _start_ranks(run, prepared, saved)
+        return _start_ranks(run, prepared, saved, write_page)
     with tee(run.log_file):
-        return fit(run, prepared, experiment, saved)
+        return fit(run, prepared, experiment, saved, write_page)
 
 
-def _start_ranks(run: RunDirectory, prepared: Prepared, saved: "Saved | None") -> int:
+def _start_ranks(
+    run: RunDirectory,
+    prepared: Prepared,
+    saved: "Saved | None",
+    write_page: Callable[[RunDirectory], object] | None,
+) -> int:
     """One process per device; ends when all have ended, or the first has failed."""
     from convarium.run.console import tee
     from convarium.run.worker import RankFailed, Stopped, rank, start_ranks
@@ -105,7 +118,7 @@ def _start_ranks(run: RunDirectory, prepared: Prepared, saved: "Saved | None") -
         return "end the processes" if silent and result.get("status") in FINISHED else ""
 
     try:
-        arguments = (str(run.path), saved, prepared.preflight, os.getpid())
+        arguments = (str(run.path), saved, prepared.preflight, os.getpid(), write_page)
         with doing(said):
             start_ranks(rank, *arguments, ranks=at.devices, threads=config["threads"], logs=logs)
     except RankFailed as failure:

@@ -110,10 +110,16 @@ def _traceback(message: Any) -> str:
 
 
 @record
-def rank(path: str, saved: Saved | None, preflight: Preflight, parent: int) -> int:
+def rank(
+    path: str,
+    saved: Saved | None,
+    preflight: Preflight,
+    parent: int,
+    write_page: Callable[[RunDirectory], object] | None = None,
+) -> int:
     """Run one rank on this machine, started by process `parent`; the exit code, if it ends by itself."""
     die_with_parent(parent)
-    code = run_rank(RunDirectory(Path(path)), preflight, saved)
+    code = run_rank(RunDirectory(Path(path)), preflight, saved, write_page)
     if code:  # a launcher told to stop no longer reads what we return, and would wait for it
         sys.stdout.flush()
         sys.stderr.flush()
@@ -137,7 +143,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def run_rank(run: RunDirectory, preflight: Preflight | None = None, saved: Saved | None = None) -> int:
+def run_rank(
+    run: RunDirectory,
+    preflight: Preflight | None = None,
+    saved: Saved | None = None,
+    write_page: Callable[[RunDirectory], object] | None = None,
+) -> int:
     """Prepare the frozen experiment and run it as this rank; only rank 0 is seen and heard.
 
     preflight: None: nobody has checked the experiment on this machine yet, nor looked for what it goes on from.
@@ -146,7 +157,7 @@ def run_rank(run: RunDirectory, preflight: Preflight | None = None, saved: Saved
         prepared = prepare(run.config(), preflight=preflight)
         if preflight is None:
             saved = check_resumable(run, prepared)
-        return fit(run, prepared, assemble(run, prepared), saved)
+        return fit(run, prepared, assemble(run, prepared), saved, write_page)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,9 @@ def sync(run: RunDirectory, *, mode: str) -> str:
     summary = {**(result.get("metrics") or {}), **{name: result.get(name) for name in SUMMARY}}
     figures, status = sorted((run.path / "figures").glob("*.png")), str(result.get("status") or "killed")
     tracker.end(status, {name: value for name, value in summary.items() if value is not None}, figures)
-    if tracker.is_lost:
-        raise RunError("was not sent whole; the same command goes on with it")
+    if tracker.is_lost or tracker.lacks:
+        lacks = f" ({', '.join(tracker.lacks)})" if tracker.lacks else ""
+        raise RunError(f"was not sent whole{lacks}; the same command goes on with it")
     if mode == "online" and not tracker.is_online:
         raise RunError("W&B went away; what is offline now is sent by the same command")
     online = mode == "online"
@@ -97,6 +98,9 @@ def _digest(run: RunDirectory, result: Mapping[str, Any]) -> str:
 
 
 def _tracked(run: RunDirectory) -> str | None:
-    """The id under which the run itself was tracked, by W&B's own folder of it."""
+    """The id under which the run itself was tracked: as result.json has it, or W&B's own folder of the run."""
+    trackers = run.result().get("trackers")
+    if isinstance(trackers, dict) and isinstance(number := trackers.get("wandb"), str) and number:
+        return number
     folders = sorted((run.path / "wandb").glob("*run-*-*"))
     return folders[-1].name.partition("run-")[2].partition("-")[2] if folders else None  # an id may hold hyphens

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convarium.errors import ConfigError, RunError
 from convarium.observe.figures import Figures, draw_left
+from convarium.report.run_page import leave_run_page
 from convarium.run.console import own_log_lines, tee
 from convarium.run.devices import Placement, Preflight, first_rank
 from convarium.run.directory import FINISHED, Result, RunDirectory
@@ -38,7 +39,7 @@ def run(path: str, checked: str) -> int:
                 for callback in experiment.trainer.callbacks:  # type: ignore[attr-defined]
                     if isinstance(callback, Figures):
                         callback.later = True
-            return start(directory, prepared, experiment, saved)
+            return start(directory, prepared, experiment, saved, leave_run_page)
         except (ConfigError, RunError) as error:
             line = one_line(error)
             print(f"error: {line}", file=sys.stderr)
