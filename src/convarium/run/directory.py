@@ -222,7 +222,8 @@ class Result:
         self.seconds = HEARTBEAT_SECONDS if limit is None else min(HEARTBEAT_SECONDS, limit / 3)
         before = {} if anew else run.result()
         self._wall_before = float(before.get("wall_seconds") or 0.0)
-        self._started = time.monotonic()
+        self._cpu_before = float(before.get("cpu_seconds") or 0.0)
+        self._started, self._cpu_started = time.monotonic(), time.process_time()
         self._next = 0.0
         self.fields: dict[str, Any] = {
             "status": "running",
@@ -234,6 +235,7 @@ class Result:
             "images": before.get("images"),
             "images_per_second": before.get("images_per_second"),
             "wall_seconds": self._wall_before,
+            "cpu_seconds": self._cpu_before,
             "epochs": before.get("epochs", 0),
             "steps": before.get("steps", 0),
             "saved_steps": before.get("saved_steps", 0),
@@ -253,6 +255,7 @@ class Result:
         """Update fields and write the file."""
         self.fields |= fields
         self.fields["wall_seconds"] = round(self._wall_before + time.monotonic() - self._started, 3)
+        self.fields["cpu_seconds"] = round(self._cpu_before + time.process_time() - self._cpu_started, 3)
         self.fields["heartbeat"] = datetime.now().astimezone().isoformat(timespec="seconds")
         text = json.dumps(_finite(self.fields), indent=2, ensure_ascii=False) + "\n"
         try:
