@@ -3,21 +3,24 @@
     python docs/studies.py [FOLDER]
 
 FOLDER holds sweeps (by default sweeps/). Of each study whose sweep at laptop size is there and whole, `measured` in
-conf/study/NAME.yaml says means, intervals, seeds, minutes of computing and the sentence that the numbers make.
+conf/study/NAME.yaml says means, intervals, seeds, minutes and the sentence that the numbers make.
 """
 
 import re
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from convarium.config.accepts import shown
-from convarium.config.study import read_study
+from convarium.config.study import Study, read_study
 from convarium.results.directory import SweepDirectory
-from convarium.results.rows import open_table
-from convarium.results.study import answer
+from convarium.results.intervals import spread
+from convarium.results.rows import SEED, open_table
+from convarium.results.study import answer, values
+from convarium.wording import is_share
 
 STUDIES = Path(__file__).resolve().parents[1] / "conf/study"
 PAGE = Path(__file__).with_name("studies.md")
@@ -25,31 +28,54 @@ HEAD = """# Studies
 
 A question of the literature as one command: swept, run, answered. `study.size=laptop` (as it stands) ends within
 minutes on two cores and shows what it says below; `study.size=full` is the paper's set-up. A difference is paired by
-seed, with its 95 % interval, and p is corrected for the number of claims ([statistics.md](statistics.md)).
+seed, with its 95 % interval, and p is corrected for the number of claims ([statistics.md](statistics.md)). A job that
+diverged counts as 0 in an accuracy. Minutes are those of the machine as it was, with other work on it; processor time
+is what the jobs took themselves.
 `python docs/studies.py` makes this page from `conf/study/`.
 """
 
 
-def measured(sweep: SweepDirectory) -> dict[str, Any]:
-    """What a sweep has come to."""
-    table, study = open_table([sweep.path]), read_study(sweep.description()["study"])
+def measured(sweep: SweepDirectory, study: Study) -> dict[str, Any]:
+    """What a sweep has come to: the settings in the order in which they were asked for."""
+    table, order = open_table([sweep.path]), list(sweep.known())
     metrics = list(dict.fromkeys(claim.metric for claim in study.claims))
-    rows = {}
-    for group in table.groups:
+    means = {}
+    for group in sorted(table.groups, key=lambda one: min(order.index(row.job) for row in one.rows)):
         name = " ".join(f"{axis}={shown(value)}" for axis, value in group.swept.items())
-        figures = {metric: group.over["seed"][metric] for metric in metrics if metric in group.over["seed"]}
-        rows[name] = {metric: str(one) for metric, one in figures.items()} | {"seeds": len(group.good)}
-    minutes = sum(row.figures.get("wall_seconds") or 0.0 for row in table.rows) / 60
-    return {"answer": answer(table, study).sentence, "minutes of jobs": round(minutes, 1), "means": rows}
+        found = {metric: values(table, group.rows, metric, SEED) for metric in metrics}
+        means[name] = {
+            metric: str(spread([*seeds.values()], share=is_share(metric, seeds.values())))
+            for metric, seeds in found.items()
+            if seeds
+        } | {"seeds": len(group.good)}
+        if diverged := sum(row.status == "diverged" for row in group.rows):
+            means[name]["diverged"] = diverged
+    return {"answer": answer(table, study).sentence, "minutes": minutes(sweep), "means": means}
+
+
+def minutes(sweep: SweepDirectory) -> dict[str, float]:
+    """From the start of the first job to the end of the last, and of processor time, which does not depend on what
+    else the machine did."""
+    times = [datetime.fromisoformat(entry["time"]) for entry in sweep.entries() if entry["status"] != "queued"]
+    results = [sweep.run(job).written_result() for job in sweep.known()]
+    busy = sum(result.get("cpu_seconds") or 0.0 for result in results)
+    wall = {"wall": round((max(times) - min(times)).total_seconds() / 60, 1)}
+    return wall | ({"processor": round(busy / 60, 1)} if busy else {})
 
 
 def update(name: str, sweep: SweepDirectory) -> None:
-    """Write what was measured into the yaml of a study."""
+    """Write what was measured into the yaml of a study, if the sweep that it has now is what ran."""
     file = STUDIES / f"{name}.yaml"
-    node = yaml.safe_dump({"measured": measured(sweep)}, sort_keys=False, allow_unicode=True, width=110)
-    text = re.sub(r"^  measured:.*?(?=^hydra:)", "", file.read_text(encoding="utf-8"), flags=re.M | re.S)
-    block = "".join(f"  {line}\n" for line in node.splitlines())
-    file.write_text(text.replace("\nhydra:", f"\n{block}hydra:", 1), encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    node, ran = yaml.safe_load(text)["study"], sweep.description()["study"]
+    if node["sizes"]["laptop"]["sweep"] != ran["sizes"]["laptop"]["sweep"]:
+        print(f"{file}: its laptop size has changed since {sweep.path} ran; left as it is")
+        return
+    found = {"measured": measured(sweep, read_study(node))}
+    block = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=110)
+    text = re.sub(r"^  measured:.*?(?=^  \w|^hydra:)", "", text, flags=re.M | re.S)
+    indented = "".join(f"  {line}\n" for line in block.splitlines())
+    file.write_text(text.replace("\nhydra:", f"\n{indented}hydra:", 1), encoding="utf-8")
 
 
 def page() -> str:
@@ -67,17 +93,26 @@ def page() -> str:
             parts += ["Measured: not run.\n"]
             continue
         metrics = list(dict.fromkeys(name for row in got["means"].values() for name in row))
-        parts += [f"Measured: {got['answer']}\n", f"| | {' | '.join(metrics)} |", f"|---|{'---|' * len(metrics)}"]
+        parts += [f"Measured: {got['answer']}\n", *([f"Why: {said['why']}\n"] if "why" in said else [])]
+        parts += [f"| | {' | '.join(metrics)} |", f"|---|{'---|' * len(metrics)}"]
         parts += [
             f"| {name} | {' | '.join(str(row.get(m, '')) for m in metrics)} |" for name, row in got["means"].items()
         ]
-        parts += [f"\n{got['minutes of jobs']} minutes of jobs, two at a time on two cores.\n"]
+        parts += [f"\n{_minutes(got)}\n"]
     return "\n".join(parts)
+
+
+def _minutes(got: dict[str, Any]) -> str:
+    if (told := got.get("minutes")) is None:  # as it was written before
+        return f"{got['minutes of jobs']} minutes of jobs, two at a time on two cores."
+    busy = f", {told['processor']} of processor time" if "processor" in told else ""
+    return f"{told['wall']} minutes on two cores{busy}."
 
 
 if __name__ == "__main__":
     for place in sorted(Path(sys.argv[1] if len(sys.argv) > 1 else "sweeps").glob("*-laptop")):
         sweep = SweepDirectory.open(place)
-        if all(known.status == "ok" for known in sweep.known().values()) and "study" in sweep.description():
+        ended = all(known.status in ("ok", "diverged") for known in sweep.known().values())
+        if ended and "study" in sweep.description():
             update(place.name.removesuffix("-laptop"), sweep)
     PAGE.write_text(page(), encoding="utf-8")

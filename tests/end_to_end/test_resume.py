@@ -31,7 +31,7 @@ EXPERIMENT = (
 )
 
 
-OF_THE_MOMENT = ("wall_seconds", "images_per_second", "heartbeat", "pid")
+OF_THE_MOMENT = ("wall_seconds", "cpu_seconds", "images_per_second", "heartbeat", "pid")
 """What result.json has that no two runs share."""
 
 

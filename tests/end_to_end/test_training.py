@@ -91,8 +91,8 @@ def test_metrics_have_one_row_per_step_that_logged_in_order(default_run: RunDire
 def test_the_result_has_exactly_the_documented_keys(default_run: RunDirectory) -> None:
     result = json.loads(default_run.result_file.read_text())
     documented = (
-        "status error notes metrics params macs images images_per_second wall_seconds epochs steps saved_steps"
-        " total_steps seed config_hash git versions device host pid heartbeat"
+        "status error notes metrics params macs images images_per_second wall_seconds cpu_seconds epochs"
+        " steps saved_steps total_steps seed config_hash git versions device host pid heartbeat"
     )
     assert result.keys() == {*documented.split()}
     assert (result["error"], result["params"], result["macs"], result["seed"]) == (None, 61706, 416520, 1)

@@ -14,7 +14,7 @@ from convarium.errors import ConfigError
 from convarium.results.rows import open_table
 from convarium.results.study import answer
 from convarium.sweep.grid import points_of, values
-from results.test_leaderboard import seeded
+from results.test_leaderboard import add, begin, seeded
 
 NAMES = sorted(path.stem for path in (conf_dir() / "study").glob("*.yaml") if path.stem != "none")
 CLAIM = Claim("batch is better", "best/val/acc1", {"norm": "batch"}, {"norm": "none"})
@@ -58,6 +58,29 @@ def test_a_difference_that_may_lie_on_either_side_of_the_claimed_one_cannot_be_s
     assert by == {0.0: "holds", 0.09: "cannot be said", 0.2: "does not hold"}
 
 
+@pytest.mark.parametrize(("metric", "more"), [("test/acc1", 0.8), ("test/loss", None)])
+def test_of_a_job_that_diverged_the_accuracy_is_0_and_the_loss_is_not_known(metric: str, more: float | None) -> None:
+    sweep = begin("clip", "seed")
+    for seed, figure in enumerate((0.7, 0.8, 0.9), 1):
+        add(sweep, f"norm-{seed}", {"clip": "norm", "seed": seed}, metrics={metric: figure})
+        before = {"metrics": {metric: 0.5}}  # of its first epochs
+        add(sweep, f"none-{seed}", {"clip": "none", "seed": seed}, "diverged", **before)
+    claim = Claim("clipping helps", metric, {"clip": "norm"}, {"clip": "none"})
+    found = answer(open_table(["sweeps/s"]), study(claim))
+    if more is None:
+        assert found.sentence == "That clipping helps cannot be said: test/loss was not measured in both."
+    else:
+        assert found.findings[0].difference.mean == pytest.approx(more)
+        assert found.sentence.startswith("That clipping helps holds (test/acc1 +0.8000, ")
+        assert found.sentence.endswith(", 3 of the jobs diverged and count as 0).")
+
+
+def test_a_job_that_failed_otherwise_is_left_out() -> None:
+    seeded({"batch": [0.80, 0.91, None], "none": [0.50, 0.62, 0.69]})
+    found = answer(open_table(["sweeps/s"]), study(CLAIM)).findings[0]
+    assert (found.difference.number, found.zeros) == (2, 0)
+
+
 def test_a_metric_that_nobody_measured_is_said() -> None:
     seeded({"batch": [0.8, 0.9], "none": [0.5, 0.6]})
     found = answer(open_table(["sweeps/s"]), study(CLAIM._replace(metric="test/speed")))
@@ -71,19 +94,16 @@ def test_a_study_composes_and_claims_what_it_sweeps(name: str) -> None:
     found = read_study(node)
     assert found.name == name
     assert found.question.endswith("?")
-    points, axes = points_of(conf.loader, [f"{key}={value}" for key, value in found.sweep.items()])
-    swept = [values(point) for point in points]
-    assert "seed" in axes
-    for claim in found.claims:
-        for place in (claim.more, claim.less):
-            assert set(place) <= set(axes)
-            assert any(all(point[key] == value for key, value in place.items()) for point in swept)
-    config = conf.compose([f"study={name}", *points[-1]]).config
-    assert "study" not in config
-    for size, said in node["sizes"].items() if node else ():
-        read_study({**node, "size": size})
-        words, _ = points_of(conf.loader, [f"{key}={value}" for key, value in said["sweep"].items()])
-        conf.compose(words[0])
+    for size in node["sizes"] if node else ():
+        sweep = read_study({**node, "size": size}).sweep
+        points, axes = points_of(conf.loader, [f"{key}={value}" for key, value in sweep.items()])
+        swept = [values(point) for point in points]
+        assert "seed" in axes
+        for claim in found.claims:
+            for place in (claim.more, claim.less):
+                assert set(place) <= set(axes)
+                assert any(all(point[key] == value for key, value in place.items()) for point in swept), (size, place)
+        assert "study" not in conf.compose([f"study={name}", f"study.size={size}", *points[-1]]).config
 
 
 def test_the_page_of_studies_is_made_of_what_their_files_say() -> None:
@@ -96,6 +116,7 @@ def test_the_page_of_studies_is_made_of_what_their_files_say() -> None:
     [
         (["study.size=lapto"], "study.size=lapto: unknown; did you mean 'laptop'? One of: laptop, full"),
         (["study=los"], "study=los: unknown; did you mean 'loss'?"),
+        (["study=none", "study.size=full"], "study: none is chosen; write study=NAME too. One of: activation, "),
     ],
 )
 def test_a_size_that_there_is_not_is_one_line(convarium: Callable[..., Any], words: list[str], line: str) -> None:

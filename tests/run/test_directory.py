@@ -166,7 +166,7 @@ def test_a_reader_sees_the_old_text_or_the_new_never_half(tmp_path: Path, monkey
 def test_a_result_has_every_documented_key_from_the_start(run: RunDirectory) -> None:
     Result(run, CONFIG).write()
     found = json.loads(run.result_file.read_text())
-    keys = "status error notes metrics params macs images images_per_second wall_seconds epochs steps"
+    keys = "status error notes metrics params macs images images_per_second wall_seconds cpu_seconds epochs steps"
     last = "saved_steps total_steps seed config_hash git versions device host pid heartbeat"
     assert list(found) == [*keys.split(), *last.split()]
     assert (found["status"], found["seed"], found["pid"], found["host"]) == (
@@ -188,12 +188,12 @@ def test_numbers_that_json_lacks_become_null(run: RunDirectory) -> None:
 
 def test_another_result_of_the_run_goes_on_from_what_was_found_out(run: RunDirectory) -> None:
     Result(run, CONFIG).write(params=7, macs=9, device="cpu", metrics={"val/acc1": 0.5}, steps=4, epochs=2)
-    before = run.result()["wall_seconds"]
+    before = [run.result()[name] for name in ("wall_seconds", "cpu_seconds")]
     Result(run, CONFIG).write(status="interrupted")
     found = run.result()
     assert [found[key] for key in ("params", "macs", "device", "steps", "epochs")] == [7, 9, "cpu", 4, 2]
     assert found["metrics"] == {"val/acc1": 0.5}
-    assert found["wall_seconds"] >= before
+    assert all(found[name] >= one for name, one in zip(("wall_seconds", "cpu_seconds"), before, strict=True))
 
 
 def test_a_run_that_begins_anew_has_found_out_nothing(run: RunDirectory) -> None:

@@ -235,6 +235,8 @@ def _meant(key: str, groups: Groups, parsed: list[Override]) -> str | None:
 
 def _no_such_top_key(key: str, node: dict[str, Any], groups: Groups) -> str:
     """Often a key of a group without the group (`lr`), or nearly a group's name."""
+    if key == "study":  # study=none leaves no key
+        return f"study: none is chosen; write study=NAME too. {_listed(key, groups)}"
     if key in groups.groups:
         return f"{key}: a group of your own, which conf/train.yaml does not have; write +{key}=NAME"
     if habit := meant(key):

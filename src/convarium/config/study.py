@@ -5,6 +5,7 @@
       question: ...                 with a question mark
       source: ...                   paper and section
       expected: ...                 the paper's answer, with its figures
+      why: ...                      if what was measured is not that: why, as far as it is known
       claims:                       what is tested; each is a difference that is paired by seed
         - {says: ..., metric: test/acc1, more: {arch: resnet56}, less: {arch: plain56}, by: 0.01}
       size: laptop                  which of the sizes is run
@@ -53,7 +54,7 @@ def read_study(node: Any) -> Study:
     """The study that a resolved node says. Raises ConfigError for what is missing, unknown or of another kind."""
     if not isinstance(node, Mapping):
         raise ConfigError(f"study={shown(node)}: expected the keys {', '.join(KINDS)}")
-    _check("study", node, KINDS, optional=("measured",))
+    _check("study", node, KINDS, optional=("measured", "why"))
     sizes, size = node["sizes"], node["size"]
     for name, said in sizes.items():
         _check(f"study.sizes.{name}", said, SIZE, optional=("shows", "hardware"))
@@ -67,7 +68,7 @@ def read_study(node: Any) -> Study:
 
 
 KINDS = {
-    **dict.fromkeys(("name", "question", "source", "expected"), str),
+    **dict.fromkeys(("name", "question", "source", "expected", "why"), str),
     "claims": list,
     "size": str,
     "sizes": Mapping,
