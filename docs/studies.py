@@ -19,8 +19,7 @@ from convarium.config.study import Study, read_study
 from convarium.results.directory import SweepDirectory
 from convarium.results.intervals import spread
 from convarium.results.rows import SEED, open_table
-from convarium.results.study import answer, values
-from convarium.wording import is_share
+from convarium.results.study import answer, is_accuracy, values
 
 STUDIES = Path(__file__).resolve().parents[1] / "conf/study"
 PAGE = Path(__file__).with_name("studies.md")
@@ -44,7 +43,7 @@ def measured(sweep: SweepDirectory, study: Study) -> dict[str, Any]:
         name = " ".join(f"{axis}={shown(value)}" for axis, value in group.swept.items())
         found = {metric: values(table, group.rows, metric, SEED) for metric in metrics}
         means[name] = {
-            metric: str(spread([*seeds.values()], share=is_share(metric, seeds.values())))
+            metric: str(spread([*seeds.values()], share=is_accuracy(metric, seeds.values())))
             for metric, seeds in found.items()
             if seeds
         } | {"seeds": len(group.good)}

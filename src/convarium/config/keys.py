@@ -357,6 +357,7 @@ ROWS = (
     Key("*.every_n_minutes", "minutes from one last.ckpt to the next; null: by steps and epochs", above(0).of(int, float).or_null()),
     Key("callbacks.gradient_flow.every_n_steps", "optimizer steps from one observed step to the next; before the first of them 1, 2, 4, 8, ... are observed too", COUNT),
     Key("callbacks.activations.every_n_steps", "optimizer steps from one observed step to the next; before the first of them 1, 2, 4, 8, ... are observed too", COUNT),
+    Key("callbacks.gradient_noise.images", "of the last that were trained on, whose single gradients are compared at an epoch's end", at_least(2)),
     Key("callbacks.gradient_flow.vanishing", "times that gradients fall, or grow, towards the first layer, from which it is said", at_least(10)),
     Key("callbacks.gradient_flow.exploding", "share of the weights that an update is while gradients have grown tenfold, from which it is said", above(0)),
     Key("callbacks.gradient_flow.dead", "share of a layer's units that are 0 for a whole batch, from which it is said", SOME_SHARE),

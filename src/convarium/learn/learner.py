@@ -106,16 +106,16 @@ class Learner(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed_device(self.device, scalar_seed(self.seed, "step", batch.number, self._rank))
         outputs = self.net(batch.images)
-        losses = self._losses(outputs, batch)
+        losses = self.losses(outputs, batch)
         with torch.no_grad():  # what is logged is the classifier's own loss, to stand beside val/loss
             heads = isinstance(outputs, Outputs)
             logits = outputs.logits if heads else outputs
-            own = self._losses(logits, batch) if heads else losses
+            own = self.losses(logits, batch) if heads else losses
             self.train_tally.update(own, logits, batch.targets)
         loss: Tensor = losses.mean()
         return loss if batch.weight == 1.0 else loss * batch.weight
 
-    def _losses(self, outputs: Tensor | Outputs, batch: Batch) -> Tensor:
+    def losses(self, outputs: Tensor | Outputs, batch: Batch) -> Tensor:
         """(N,) losses; of images mixed in pairs, each class's loss by its share."""
         losses: Tensor = self.loss(outputs, batch.targets)
         if batch.mix is None:

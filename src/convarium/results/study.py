@@ -1,6 +1,6 @@
 """The answer of a study: what its numbers say of each claim, and one sentence made from them. No torch here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convarium.config.study import Claim, Study
@@ -78,5 +78,9 @@ def counts_as_zero(table: Table, row: Row, metric: str) -> bool:
     """Whether a job has diverged and the metric is a share of images that are right, which of a network whose scores
     are no numbers is 0. Leaving it out would leave out just what a question about divergence asks for."""
     found = [figure for one in table.rows if (figure := one.figures.get(metric)) is not None]
-    of_images = metric.removeprefix("best/").startswith(("train/", *SPLITS))
-    return row.status == "diverged" and of_images and bool(found) and is_share(metric, found)
+    return row.status == "diverged" and bool(found) and is_accuracy(metric, found)
+
+
+def is_accuracy(metric: str, found: Iterable[float]) -> bool:
+    """Whether a metric with these values is a share of the images of a split."""
+    return metric.removeprefix("best/").startswith(("train/", *SPLITS)) and is_share(metric, found)
