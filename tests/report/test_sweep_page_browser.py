@@ -74,6 +74,20 @@ def test_arrow_keys_say_what_they_reach(browser: Browser, page: Path) -> None:
     assert answers[4].startswith("epoch 1: norm=")
 
 
+def test_long_values_of_an_axis_are_cut_where_they_are_alike(browser: Browser, tmp_path: Path) -> None:
+    sweep = made_sweep(tmp_path / "s", ["arch.pattern"])
+    for times in ("2", "3", "2 -> RELU -> BN -> CONV5x5-64 -> RELU"):
+        pattern = f"INPUT -> [(CONV3x3-16 -> RELU)*{times} -> POOL]*2 -> FC64 -> RELU -> FC"
+        add_job(sweep, {"arch.pattern": pattern}, [0.5, 0.6], name=times[:9].replace(" -> ", "-"))
+    legend, ticks = (
+        f"[...document.querySelectorAll('{place}')].map(one => one.textContent).filter(text => /…/.test(text))"
+        for place in ("#curves .legend li", "#parallel .tick")
+    )
+    _, names, shown = browser.visit(write_sweep_page([sweep.path]), DRAW, legend, ticks)
+    assert sorted(names) == ["…2 -> RELU -> BN -> CONV5x5-64 -> RELU…", "…2…", "…3…"]
+    assert sorted(shown) == ["…2 -> … RELU…", "…2…", "…3…"]
+
+
 def test_it_fits_a_telephone(browser: Browser, page: Path) -> None:
     assert browser.visit(page, DRAW, WIDE, width=390)[1] == 390
 

@@ -1,6 +1,6 @@
 // What every chart is drawn with: elements, numbers, scales, and marks that differ in color, dash and shape alike.
 // Texts of the data become text nodes and attributes, never markup.
-/* exported el, svg, fixed, compact, cut, scale, axes, mark, legend, asTable, choices, roam, plot, extent */
+/* exported el, svg, fixed, compact, cut, apart, scale, axes, mark, legend, asTable, choices, roam, plot, extent */
 "use strict";
 
 const MARKS = 6; // colors, dashes and shapes before they repeat
@@ -33,6 +33,20 @@ function compact(value) {
 }
 
 const cut = (text, length = 24) => [...text].length > length ? [...text].slice(0, length - 1).join("") + "…" : text;
+
+function apart(texts, length) { // cut so that they can be told apart: without what long ones all begin and end with
+  const all = texts.map(text => [...text]), least = Math.min(...all.map(letters => letters.length));
+  if (texts.length < 2 || all.every(letters => letters.length <= length)) return texts;
+  const alike = at => all.every(letters => letters.at(at) === all[0].at(at));
+  let head = 0, tail = 0;
+  while (head < least && alike(head)) head++;
+  while (tail < least - head && alike(-1 - tail)) tail++;
+  return all.map(letters => {
+    const own = letters.slice(head, letters.length - tail), room = length - (head > 0) - (tail > 0), first = Math.ceil((room - 1) / 2);
+    const words = own.length > room ? [...own.slice(0, first), "…", ...own.slice(first + 1 - room)] : own;
+    return `${head ? "…" : ""}${words.join("")}${tail ? "…" : ""}`;
+  });
+}
 
 function extent(values) { // the ends of numbers, of which some may be missing
   let low = Infinity, high = -Infinity;
@@ -90,6 +104,7 @@ function mark(k) { // after the last color they begin anew, with other dashes an
 }
 
 function legend(names, onPoint = () => {}) { // onPoint(k) as one is pointed at or focused; onPoint(null) after it
+  const shown = apart(names, 60);
   return el("ul", { class: "legend" }, ...names.map((name, k) => {
     const { class: color, dash, shape } = mark(k);
     const sample = svg("svg", { width: 34, height: 12, class: color, "aria-hidden": "true" },
@@ -97,7 +112,7 @@ function legend(names, onPoint = () => {}) { // onPoint(k) as one is pointed at 
       svg("path", { class: "dot", d: shape, transform: "translate(17,6)" }));
     const point = () => onPoint(k), leave = () => onPoint(null);
     return el("li", {}, el("button", { type: "button", title: name, "data-focus": `legend ${k}`, pointerenter: point, pointerleave: leave,
-      focus: point, blur: leave }, sample, cut(name, 60)));
+      focus: point, blur: leave }, sample, shown[k]));
   }));
 }
 

@@ -1,5 +1,5 @@
 // What each swept axis does to a metric, and whether what one does depends on another.
-/* global el, svg, scale, axes, plot, mark, legend, asTable, choices, cut, compact */
+/* global el, svg, scale, axes, plot, mark, legend, asTable, choices, apart, compact */
 /* exported drawEffects */
 "use strict";
 
@@ -69,7 +69,8 @@ function frame(axis, values, range, width, label, bottomTitle = null) {
   const tilted = values.some(value => axis.values[value].length * 7 > (width - 70) / values.length);
   const height = 190 + (tilted ? 70 : 22), box = { left: 52, right: width - 10, top: 10, bottom: 178 };
   const y = scale(range, box.bottom, box.top, true), at = k => box.left + (k + 0.5) / values.length * (box.right - box.left);
-  const ticks = values.map((value, k) => ({ at: at(k), text: cut(axis.values[value], tilted ? 14 : 24), tilt: tilted }));
+  const names = apart(values.map(value => axis.values[value]), tilted ? 14 : 24);
+  const ticks = names.map((text, k) => ({ at: at(k), text, tilt: tilted }));
   return { y, at, chart: plot(width, height, label, axes(box, y, ticks, bottomTitle)) };
 }
 

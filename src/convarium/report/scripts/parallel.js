@@ -1,6 +1,6 @@
 // Parallel coordinates: a line for each run or setting, across its answers and figures. A brush on an axis keeps those
 // that pass through it, by pointer or by its two handles.
-/* global el, svg, scale, choices, roam, readout, fixed, compact, cut, plot */
+/* global el, svg, scale, choices, roam, readout, fixed, compact, cut, apart, plot */
 /* exported drawParallel */
 "use strict";
 
@@ -18,7 +18,7 @@ function dimensions(view, column) {
       }
       const n = axis.values.length; // an axis of very many names is labelled at some of them
       const every = Math.ceil(n / 12);
-      return { ...rest, at: value => (value + 0.5) / n, ticks: axis.values.map((name, k) => [(k + 0.5) / n, name]).filter((_, k) => k % every === 0), step: 1 / n };
+      return { ...rest, at: value => (value + 0.5) / n, ticks: apart(axis.values, 13).map((name, k) => [(k + 0.5) / n, name]).filter((_, k) => k % every === 0), step: 1 / n };
     });
   const costs = data.columns.map((_, k) => k).filter(k => ["params", "wall_seconds"].includes(data.columns[k].key) && k !== column);
   const figures = [...costs, column].map(k => ({ key: data.columns[k].key, name: data.columns[k].name, of: item => item.figures[k] ?? null, shown: text(k) }))
