@@ -89,10 +89,14 @@ def measure(learner: Any, images: list[Batch]) -> Noise:
 
 def _single(batch: Batch) -> list[Batch]:
     """A batch of its own for each image."""
-    number = len(batch.targets)
-    mixed = [None] * number if batch.mix is None else [*zip(*(each.split(1) for each in batch.mix), strict=True)]
-    parts = zip(batch.images.split(1), batch.targets.split(1), mixed, strict=True)
-    return [batch._replace(images=image, targets=target, mix=mix) for image, target, mix in parts]
+    return [
+        batch._replace(
+            images=batch.images[at],
+            targets=batch.targets[at],
+            mix=batch.mix and (batch.mix[0][at], batch.mix[1][at]),
+        )
+        for at in (slice(k, k + 1) for k in range(len(batch.targets)))
+    ]
 
 
 def _square(tensors: Any) -> Tensor:
