@@ -49,6 +49,15 @@ def test_only_seeds_that_both_have_are_pairs_and_without_any_welch_compares() ->
     assert difference({1: 0.5}, {}) is None
 
 
+def test_the_interval_of_a_difference_of_shares_goes_no_further_than_1() -> None:
+    first, second = {1: 0.98, 2: 0.2, 3: 0.9}, {1: 0.1, 2: 0.3, 3: 0.1}
+    free, bound = difference(first, second), difference(first, second, share=True)
+    assert free is not None
+    assert free.high > 1
+    assert bound == free._replace(low=max(free.low, -1.0), high=1.0)
+    assert difference({1: 0.5}, {1: 0.4}, share=True) == difference({1: 0.5}, {1: 0.4})  # says nothing: no interval
+
+
 def test_of_one_pair_nothing_can_be_said_and_of_equal_differences_what_their_signs_say() -> None:
     assert paired([0.3]) == (0.3, -math.inf, math.inf, 1, 1.0, True)
     assert paired([0.25, 0.25, 0.25]).p == 0.25

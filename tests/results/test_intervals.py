@@ -70,7 +70,7 @@ def test_the_quantile_is_that_of_students_distribution(freedom: float) -> None:
     assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
 
 
-@pytest.mark.parametrize(("mean", "number"), [(0.6, 3), (0.95, 3), (0.95, 10), (0.99, 5)])
+@pytest.mark.parametrize(("mean", "number"), [(0.6, 2), (0.95, 2), (0.6, 3), (0.95, 3), (0.95, 10), (0.99, 5)])
 def test_intervals_of_shares_hold_the_true_mean_as_often_as_they_say(mean: float, number: int) -> None:
     """Accuracies of 400 images, whose true share differs by seed as that of a real network does."""
     draws = np.random.default_rng(0)

@@ -38,12 +38,22 @@ class Comparison(NamedTuple):
         return self.p < ALPHA
 
 
-def difference(first: Mapping[Any, float], second: Mapping[Any, float], axis: str = "seed") -> Difference | None:
+def difference(
+    first: Mapping[Any, float], second: Mapping[Any, float], axis: str = "seed", *, share: bool = False
+) -> Difference | None:
     """The mean difference of two answers whose figures are given by the values of a replicate, paired by these.
 
     Pairs share their seed or fold, and so much of their noise; only where not one value is in both, the two are held
     against each other as independent samples of unequal variance (Welch 1947). None: one of them has no figure.
+    share: the figures lie between 0 and 1, so that their difference is 1 at most: an interval goes no further.
     """
+    found = _difference(first, second, axis)
+    if share and found is not None and math.isfinite(found.low):
+        return found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
+    return found
+
+
+def _difference(first: Mapping[Any, float], second: Mapping[Any, float], axis: str) -> Difference | None:
     shared = [value for value in first if value in second]
     if shared:
         return paired([first[value] - second[value] for value in shared], overlap(axis, dict.fromkeys(shared, 0.0)))
@@ -109,7 +119,8 @@ def against_best(table: Table, metric: str | None = None) -> list[Comparison]:
         return []
     axis = [*groups[0].over][-1]
     best, *others = sorted(groups, key=lambda group: -table.sign * group.spreads[metric].mean)
-    found = [(other, difference(best.values(metric, axis), other.values(metric, axis), axis)) for other in others]
+    first, share = best.values(metric, axis), metric in table.shares
+    found = [(other, difference(first, other.values(metric, axis), axis, share=share)) for other in others]
     pairs = [(other, one) for other, one in found if one is not None]
     corrected = holm([one.p for _, one in pairs])
     return [Comparison(other, one, p) for (other, one), p in zip(pairs, corrected, strict=True)]
