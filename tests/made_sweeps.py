@@ -45,3 +45,10 @@ def add_job(
     facts = {"params": 1000, "macs": 2000, "wall_seconds": 1.5, "images_per_second": 99.0, "epochs": len(curve)}
     whole = {"status": status, "metrics": metrics, "versions": VERSIONS, "device": "cpu", "host": "here", **facts}
     run.result_file.write_text(json.dumps({**whole, **result}))
+
+
+def add_twin(sweep: SweepDirectory, swept: Mapping[str, Any], of: str) -> None:
+    """A job that is the same network as another one, whose run is its own."""
+    name = "-".join(str(value) for value in swept.values())
+    told = {"key": name, "swept": dict(swept), "words": [], "same_as": of}
+    sweep.append([{"job": name, "status": "queued", **told}])

@@ -22,7 +22,7 @@ from convarium.report.board import Board
 from convarium.report.watched import Watched
 from convarium.results.directory import SweepDirectory
 from made_runs import made_run
-from made_sweeps import add_job, made_sweep
+from made_sweeps import add_job, add_twin, made_sweep
 
 
 @contextmanager
@@ -130,6 +130,18 @@ def test_jobs_at_work_say_how_far_they_are_and_when_all_is_done(sweeps: Path) ->
     killed = json.loads(Watched(sweep.path, sweep.path).look().live_json)  # nobody holds the lock
     assert killed["running"] == []
     assert killed["to_go"] is None
+
+
+def test_a_job_that_is_the_same_network_as_another_waits_for_it_and_takes_no_time(sweeps: Path) -> None:
+    sweep = SweepDirectory(sweeps / "first")
+    begin(sweep, "layer", 30, steps=25, total_steps=100)
+    add_twin(sweep, {"norm": "lrn"}, "layer")
+    add_twin(sweep, {"norm": "paper"}, "none")
+    with locked(sweep.lock_file, "this", ""):
+        live = json.loads(Watched(sweep.path, sweep.path).look().live_json)
+    assert live["counts"] == {"ok": 3, "running": 1, "waiting": 1}
+    assert live["to_go"] == pytest.approx(90, abs=3)
+    assert [one["job"] for one in live["running"]] == ["layer"]
 
 
 def test_only_files_that_have_changed_are_read_again(sweeps: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from convarium.page import page
 from convarium.report.curves import CODE, LEVELS, ROOM, curves_data, read_curves
 from convarium.report.findings import answer
 from convarium.report.sweep_page import PAGE, leave_sweep_page, sweep_data, write_sweep_page
+from convarium.results.directory import SweepDirectory
 from convarium.results.rows import open_table
-from made_sweeps import add_job, made_sweep
+from made_sweeps import add_job, add_twin, made_sweep
 
 
 def data_of(*paths: Path) -> dict[str, Any]:
@@ -65,6 +66,21 @@ def test_runs_and_means_are_those_of_the_table(tmp_path: Path) -> None:
         assert [table.rows[place].job for place in drawn["runs"]] == [row.job for row in group.rows]
         spread = group.spreads["best/val/acc1"]
         assert drawn["figures"][0] == [spread.mean, spread.low, spread.high]
+
+
+def test_a_job_that_is_the_same_network_is_a_run_of_the_table_with_the_place_of_the_other(tmp_path: Path) -> None:
+    folder = seeded(tmp_path / "s", {"paper": [0.5, 0.75], "batch": [0.25, 0.5]})
+    sweep = SweepDirectory(folder)
+    sweep.run("paper-2").page.write_text("")
+    add_twin(sweep, {"norm": "none", "seed": 2}, "paper-2")
+    data = data_of(folder)
+    runs = data["runs"]
+    assert runs["names"] == ["paper-2", "none-2", "paper-1", "batch-2", "batch-1"]
+    assert runs["same"] == {"1": [0, "norm=paper"]}
+    assert runs["links"][:2] == ["jobs/paper-2/report.html"] * 2
+    assert data["axes"][0]["values"] == ["paper", "batch", "none"]
+    assert [group["runs"] for group in data["groups"]] == [[1], [0, 2], [3, 4]]
+    assert next(fact for fact in data["origin"] if fact["name"] == "torch")["values"] == [["2.15.0", 4]]
 
 
 def test_an_axis_of_numbers_ascends_and_others_stay_as_they_were_asked_for(tmp_path: Path) -> None:

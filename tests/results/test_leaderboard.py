@@ -192,7 +192,7 @@ def test_failures_are_the_jobs_that_have_ended_and_not_well() -> None:
 def test_the_table_has_the_axes_the_status_the_metrics_and_the_facts() -> None:
     head = Leaderboard(begin("norm", "seed")).as_csv().splitlines()
     metrics = "best/val/acc1,val/acc1,test/acc1"
-    assert head == [f"norm,seed,status,{metrics},images_per_second,wall_seconds,params,path,error"]
+    assert head == [f"norm,seed,status,{metrics},images_per_second,wall_seconds,params,path,error,same_as"]
 
 
 @pytest.mark.parametrize("name", ["loss", "acc5"])
@@ -228,6 +228,7 @@ def test_a_row_is_what_its_result_says() -> None:
             "params": "1000000000000",
             "path": str(sweep.run("a").path),
             "error": "",
+            "same_as": "",
         }
     ]
 
@@ -425,6 +426,7 @@ def test_seeds_csv_has_the_mean_the_deviation_and_the_ends_of_the_interval() -> 
         "best/val/acc1 std": repr(statistics.stdev([0.4, 0.5, 0.6])),
         "best/val/acc1 low": repr(found.low),
         "best/val/acc1 high": repr(found.high),
+        "same_as": "",
     }
 
 
@@ -451,8 +453,8 @@ def test_one_seed_has_a_mean_and_nothing_else() -> None:
     board = Leaderboard(seeded({"none": [0.25], "batch": [None]}))
     rows = read(board.means_as_csv("seed"))
     assert [list(row.values()) for row in rows] == [
-        ["none", "1", "1", "0.25", "", "", ""],
-        ["batch", "0", "1", "", "", "", ""],
+        ["none", "1", "1", "0.25", "", "", "", ""],
+        ["batch", "0", "1", "", "", "", "", ""],
     ]
 
 

@@ -26,7 +26,14 @@ def answer(table: Table) -> list[str]:
         ended = ", ".join(f"{number} {status}" for status, number in counts.most_common())
         why = "" if counts.keys() & {*SUCCEEDED, *UNSTARTED} else " The reasons stand at the end."
         return [f"No run has a {chief} of one that ended well ({ended}).{why}"]
-    return [_best(table, best), *_test(table, best), *_doubts(best, chief), *_compared(table, best), *unfinished]
+    return [
+        _best(table, best),
+        *_test(table, best),
+        *_doubts(best, chief),
+        *_compared(table, best),
+        *_once(table),
+        *unfinished,
+    ]
 
 
 def named(group: Group) -> str:
@@ -90,6 +97,13 @@ def _compared(table: Table, best: Group) -> list[str]:
         return [f"That it is better than {others} cannot be said ({how}). The next is {_against(rest[0])}."]
     lead = f"It is better than {len(said)} of the other {number} settings ({how})."
     return [f"{lead} Of the other {len(rest)} that cannot be said; the nearest is {_against(rest[0])}."]
+
+
+def _once(table: Table) -> list[str]:
+    same = sum(bool(row.same_as) for row in table.rows)
+    train = "trains" if same == 1 else "train"
+    said = f"{same} of {counted(len(table.rows), 'job')} {train} by construction the same network as another one"
+    return [f"{said}, whose run counts once (column same as)."] if same else []
 
 
 def _against(one: Comparison) -> str:

@@ -93,7 +93,7 @@ def sweep_data(
     first sweep."""
     folder = Path(os.path.abspath(folder or table.sources[0].path))
     sweeps = [source for source in table.sources if isinstance(source, SweepDirectory)]
-    results = [RunDirectory(Path(row.path)).written_result() for row in table.rows]
+    results = [RunDirectory(Path(path)).written_result() for path in dict.fromkeys(row.path for row in table.rows)]
     columns = _columns(table)
     studies = [study for sweep in sweeps if isinstance(study := sweep.description().get("study"), dict)]
     return {
@@ -140,11 +140,11 @@ def _axes(table: Table) -> list[dict[str, Any]]:
     """Each axis with its values: numbers ascending and null after them, others as they were asked for."""
     sweeps = [source for source in table.sources if isinstance(source, SweepDirectory)]
     asked = {
-        str(sweep.run(job).path): (number, place)
+        (sweep.name, job): (number, place)
         for number, sweep in enumerate(sweeps)
         for place, job in enumerate(sweep.known())
     }
-    rows = sorted(table.rows, key=lambda row: asked.get(row.path, (len(sweeps), 0)))
+    rows = sorted(table.rows, key=lambda row: asked.get((row.source, row.job), (len(sweeps), 0)))
     axes = []
     for axis, name in zip(table.axes, short(table.axes), strict=True):
         values = {_key(row.swept[axis]): row.swept[axis] for row in rows if axis in row.swept}
@@ -187,12 +187,14 @@ def _columns(table: Table) -> list[dict[str, Any]]:
 
 
 def _runs(table: Table, axes: list[dict[str, Any]], columns: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """The runs column by column, in the order of the table; `values` are places in the values of their axis."""
+    """The runs column by column, in the order of the table; `values` are places in the values of their axis, `same` has
+    the place of the run that is the same network, and what that has."""
     rows, values = table.rows, []
     for axis in axes:
         places = {key: place for place, key in enumerate(axis.pop("keys"))}
         values.append([places[_key(row.swept[axis["key"]])] if axis["key"] in row.swept else None for row in rows])
     pages = [Path(row.path) / PAGE for row in rows]
+    first = {row.path: place for place, row in enumerate(rows) if not row.same_as}
     return {
         "names": [row.job for row in rows],
         "status": [row.status for row in rows],
@@ -200,6 +202,7 @@ def _runs(table: Table, axes: list[dict[str, Any]], columns: list[dict[str, Any]
         "links": [quote(os.path.relpath(path, folder)) if path.is_file() else None for path in pages],
         "values": values,
         "figures": [[row.figures.get(column["key"]) for row in rows] for column in columns],
+        "same": {place: [first[row.path], row.same_as] for place, row in enumerate(rows) if row.same_as},
     }
 
 
@@ -208,10 +211,10 @@ def _groups(table: Table, columns: list[dict[str, Any]]) -> list[dict[str, Any]]
     nothing is repeated."""
     if all(len(group.rows) == 1 for group in table.groups):
         return None
-    places = {row.path: place for place, row in enumerate(table.rows)}
+    places = {id(row): place for place, row in enumerate(table.rows)}
     return [
         {
-            "runs": [places[row.path] for row in group.rows],
+            "runs": [places[id(row)] for row in group.rows],
             "figures": [_mean(group, column["key"]) for column in columns],
         }
         for group in table.groups

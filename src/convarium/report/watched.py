@@ -57,6 +57,7 @@ class Job(NamedTuple):
     label: str
     status: str
     began: datetime | None  # its last attempt
+    same_as: str = ""  # the job that is run in its place
 
 
 class Jobs(NamedTuple):
@@ -215,11 +216,16 @@ class Watched:
                 running.append(self._standing(sweep.run(name), job.label, job.began, now))
             elif job.status == "running":
                 statuses[name] = sweep.run(name).result().get("status") or "killed"
+        to_run = sum(status == "queued" and not jobs.by_name[name].same_as for name, status in statuses.items())
+        for name, job in jobs.by_name.items():
+            if job.same_as:  # it waits for the other one
+                statuses[name] = "queued" if statuses[job.same_as] == "running" else statuses[job.same_as]
         counts = Counter("waiting" if status == "queued" else status for status in statuses.values())
         if alive and (search := sweep.description().get("search")):
             wanted = search["settings"]["trials"] * len(search["again"])  # those to be asked for wait, too
-            counts["waiting"] += max(0, wanted - len(statuses))
-        left = seconds_to_go(jobs.took, running, counts["waiting"]) if running else None
+            counts["waiting"] += (to_come := max(0, wanted - len(statuses)))
+            to_run += to_come
+        left = seconds_to_go(jobs.took, running, to_run) if running else None
         settling = self._settling.setdefault(sweep.path, Settling())
         return Live(
             {name: number for name, number in counts.items() if number}, running, settling(left, time.monotonic())
@@ -278,7 +284,9 @@ def _read_jobs(manifest: Path) -> Jobs:
         job = found.get(name) or Job(" ".join(entry.get("words") or []) or name, status, None)
         if status in SUCCEEDED and job.began is not None:
             took.append(max(0.0, (time_ - job.began).total_seconds()))
-        found[name] = job._replace(status=status, began=time_ if status == "running" else job.began)
+        same = entry.get("same_as", "") if "words" in entry else job.same_as
+        same = same if same in found and not found[same].same_as else ""
+        found[name] = Job(job.label, status, time_ if status == "running" else job.began, same)
     return Jobs(found, took)
 
 

@@ -112,9 +112,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def against_best(table: Table, metric: str | None = None) -> list[Comparison]:
-    """The best group of a table against every other that has the metric, by default the chief one."""
+    """The best group of a table against every other that has the metric, by default the chief one; of groups that are
+    the same network by construction one counts."""
     metric = metric or table.chief
-    groups = [group for group in table.groups if metric in group.spreads]
+    groups = [group for group in table.groups if metric in group.spreads and not group.same_as]
     if not groups:
         return []
     axis = [*groups[0].over][-1]

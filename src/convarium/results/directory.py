@@ -36,6 +36,13 @@ class Known(NamedTuple):
     words: list[str]  # the overrides that set the axes
     status: str  # that of its last line
     time: str  # when that was written, in ISO format
+    training: str = ""  # equal only for jobs that train the same network in the same way; "": nothing can be said
+    same_as: str = ""  # the job that is the same training, and is run in its place
+
+    @property
+    def folder(self) -> str:
+        """The job whose run is its own."""
+        return self.same_as or self.name
 
 
 class SweepDirectory:
@@ -119,9 +126,15 @@ class SweepDirectory:
         for entry in self.entries():
             name = entry["job"]
             if {"key", "swept", "words"} <= entry.keys():
-                jobs[name] = Known(name, entry["key"], entry["swept"], entry["words"], entry["status"], entry["time"])
+                same = entry.get("same_as", "")
+                same = same if same in jobs and not jobs[same].same_as else ""
+                told = {field: entry[field] for field in ("key", "swept", "words", "status", "time")}
+                jobs[name] = Known(name, **told, training=entry.get("training", ""), same_as=same)
             elif name in jobs:
                 jobs[name] = jobs[name]._replace(status=entry["status"], time=entry["time"])
+        for name, job in jobs.items():
+            if job.same_as:
+                jobs[name] = job._replace(status=jobs[job.same_as].status, time=jobs[job.same_as].time)
         return jobs
 
     def entries(self) -> Iterator[dict[str, Any]]:
@@ -149,7 +162,16 @@ class SweepDirectory:
 
 
 PLAIN_NAME = re.compile(r"[\w][\w.-]*")
-TYPES = {"job": str, "status": str, "time": str, "key": str, "swept": dict, "words": list}
+TYPES = {
+    "job": str,
+    "status": str,
+    "time": str,
+    "key": str,
+    "swept": dict,
+    "words": list,
+    "training": str,
+    "same_as": str,
+}
 
 
 def _now() -> str:

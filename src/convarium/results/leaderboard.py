@@ -49,20 +49,21 @@ class Leaderboard:
     def as_csv(self) -> str:
         """A row for each job; numbers to the last digit of its result.json, nothing where that has nothing."""
         axes, figures = self.table.axes, (*self.table.metrics, *FACTS)
-        lines: list[list[Any]] = [[*axes, "status", *figures, "path", "error"]]
+        lines: list[list[Any]] = [[*axes, "status", *figures, "path", "error", "same_as"]]
         for row in self.rows:
             cells = [*(written(row.swept.get(axis)) for axis in axes), row.status]
-            lines.append([*cells, *(row.figures.get(name) for name in figures), row.path, row.error])
+            lines.append([*cells, *(row.figures.get(name) for name in figures), row.path, row.error, row.same_as])
         return csv_text(lines)
 
     def means_as_csv(self, axis: str) -> str:
         """A row for each group of seeds or folds: mean, standard deviation and the ends of the 95 % interval."""
         names = self._measured(axis)
         parts = [f"{name} {part}" for name in names for part in ("mean", "std", "low", "high")]
-        lines: list[list[Any]] = [[*self.table.others, "ok", "jobs", *parts]]
+        lines: list[list[Any]] = [[*self.table.others, "ok", "jobs", *parts, "same_as"]]
         for group in self.table.groups:
             cells = [*(written(group.swept.get(one)) for one in self.table.others), len(group.good), len(group.rows)]
-            lines.append([*cells, *(cell for name in names for cell in _cells(group.over[axis].get(name)))])
+            figures = (cell for name in names for cell in _cells(group.over[axis].get(name)))
+            lines.append([*cells, *figures, group.same_as])
         return csv_text(lines)
 
     def _measured(self, axis: str) -> list[str]:
@@ -76,7 +77,9 @@ class Leaderboard:
             parts += [f"Mean over {CALLED[axis]}, and its 95 % confidence interval", ""]
             parts += [*markdown_lines(*self._means(axis)), ""]
         head, rows = self.cells()
-        links = [[*cells, f"[{row.job}](jobs/{row.job})"] for cells, row in zip(rows, self.rows, strict=True)]
+        links = [
+            [*cells, f"[{row.job}](jobs/{Path(row.path).name})"] for cells, row in zip(rows, self.rows, strict=True)
+        ]
         parts += markdown_lines([*head, "run"], links)
         if self.failures:
             parts += ["", "Not ended well", ""]
@@ -89,8 +92,10 @@ class Leaderboard:
         parts = []
         for axis in self.table.replicates if any(group.good for group in self.table.groups) else ():
             parts += ["", f"mean over {CALLED[axis]}, and its 95 % confidence interval", ""]
-            parts += _text(*self._means(axis), most, width, len(self.table.others) + 2, self.files[axis].name)
-        parts += ["", *_text(*self.cells(), most, width, len(self.table.axes) + 2, self.sweep.leaderboard_csv.name)]
+            needed = len(self.table.others) + 2 + any(group.same_as for group in self.table.groups)
+            parts += _text(*self._means(axis), most, width, needed, self.files[axis].name)
+        needed = len(self.table.axes) + 2 + any(row.same_as for row in self.rows)
+        parts += ["", *_text(*self.cells(), most, width, needed, self.sweep.leaderboard_csv.name)]
         return printable("\n".join(parts))
 
     def on_screen(self) -> str:
@@ -100,26 +105,30 @@ class Leaderboard:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows, rounded; a metric that no job has is left out."""
         metrics = [name for name in self.table.metrics if any(row.figures.get(name) is not None for row in self.rows)]
-        head = [*short(self.table.axes), "status", *metrics, *(title for title, _ in FACTS.values())]
+        same = ["same as"] if any(row.same_as for row in self.rows) else []
+        head = [*short(self.table.axes), "status", *same, *metrics, *(title for title, _ in FACTS.values())]
         forms = {**dict.fromkeys(metrics, ".4f"), **{name: form for name, (_, form) in FACTS.items()}}
         rows = []
         for row in self.rows:
-            cells = [written(row.swept.get(axis)) for axis in self.table.axes] + [row.status]
+            cells = [*(written(row.swept.get(axis)) for axis in self.table.axes), row.status]
+            cells += [row.same_as or ""] if same else []
             values = {name: row.figures.get(name) for name in forms}
             rows.append(cells + ["" if value is None else format(value, forms[name]) for name, value in values.items()])
         return head, rows
 
     def _means(self, axis: str) -> tuple[list[str], list[list[str]]]:
         metrics, others = self._measured(axis), self.table.others
+        same = ["same as"] if any(group.same_as for group in self.table.groups) else []
         rows = [
             [
                 *(written(group.swept.get(other)) for other in others),
+                *([group.same_as or ""] if same else []),
                 _number(group, axis),
                 *(str(group.over[axis].get(name, "")) for name in metrics),
             ]
             for group in self.table.groups
         ]
-        return [*short(others), CALLED[axis], *metrics], rows
+        return [*short(others), *same, CALLED[axis], *metrics], rows
 
 
 def _number(group: Group, axis: str) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from convarium.config.accepts import shown
 from convarium.config.identity import determines_result
 from convarium.config.keys import leaves
 from convarium.config.rules import directed
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     path: str
     images: dict[str, int] = {}  # noqa: RUF012  # split -> how many images it has
     source: str = ""  # the sweep that it is of, or "" of a single run
+    same_as: str | None = None  # what the job has that is the same network by construction and whose run this is
 
 
 class Group(NamedTuple):
@@ -56,6 +58,12 @@ class Group(NamedTuple):
     def good(self) -> list[Row]:
         """Those that ended well."""
         return [row for row in self.rows if row.status == "ok"]
+
+    @property
+    def same_as(self) -> str | None:
+        """What the group has that is the same network by construction, and whose runs these are."""
+        others = {row.same_as for row in self.rows}
+        return others.pop() if len(others) == 1 else None
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -122,8 +130,8 @@ class Table:
 
     @property
     def failures(self) -> list[Row]:
-        """The jobs that have ended otherwise than well."""
-        return [row for row in self.rows if row.status not in ("queued", "running", *SUCCEEDED)]
+        """The jobs that have ended otherwise than well; of those that are the same the one that was run."""
+        return [row for row in self.rows if row.status not in ("queued", "running", *SUCCEEDED) and not row.same_as]
 
     @cached_property
     def shares(self) -> set[str]:
@@ -179,8 +187,10 @@ def open_table(paths: Sequence[Path | str]) -> Table:
         description, alive = sweep.description(), sweep.is_locked()
         monitors.append((description.get("monitor") or "val/acc1", description.get("mode") or "max"))
         axes |= dict.fromkeys([*(["sweep"] if named else []), *description["axes"]])
-        for known in sweep.known().values():
-            row = _row(sweep, known, alive)._replace(source=sweep.name)
+        jobs = sweep.known()
+        for known in jobs.values():
+            same = _apart(jobs[known.same_as], known) if known.same_as else None
+            row = _row(sweep, known, alive)._replace(source=sweep.name, same_as=same)
             rows.append(row._replace(swept={"sweep": sweep.name, **row.swept}) if named else row)
     configs = [run.config() for run in runs]
     differing = _differing(configs)
@@ -247,9 +257,14 @@ def _monitor(config: dict[str, Any]) -> tuple[str, str]:
     return watched.get("monitor") or "val/acc1", watched.get("mode") or "max"
 
 
+def _apart(one: Known, other: Known) -> str:
+    """What a job has and another one has not."""
+    return " ".join(f"{key}={shown(value)}" for key, value in one.swept.items() if other.swept.get(key) != value)
+
+
 def _row(sweep: SweepDirectory, known: Known, alive: bool) -> Row:
     """What became of a job; `alive`: somebody is working on the sweep."""
-    run = sweep.run(known.name)
+    run = sweep.run(known.folder)
     result = run.result()
     status, error = known.status, None
     if result.get("status") == "ok" or not _is_outdated(result, known, alive):

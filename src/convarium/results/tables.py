@@ -21,7 +21,9 @@ def load_sweep(path: Path | str) -> dict[str, list[Any]]:
 
     `pandas.DataFrame(...)` and `polars.DataFrame(...)` take it as it is. Columns: a swept key each, numbers where all
     its values are numbers, else texts as on the command line; status; each metric, images_per_second and wall_seconds
-    as float or None; params as int or None; path; error (text or None). Raises RunError for what is no sweep or run.
+    as float or None; params as int or None; path; error (text or None); same_as, what the job has that is the same
+    network by construction and was run in its place ("norm=paper"), else None. Raises RunError for what is no sweep or
+    run.
     """
     return columns(open_table([path]))
 
@@ -36,6 +38,7 @@ def columns(table: Table) -> dict[str, list[Any]]:
         found[name] = [None if value is None else kind(value) for value in values]
     found["path"] = [row.path for row in table.rows]
     found["error"] = [row.error for row in table.rows]
+    found["same_as"] = [row.same_as for row in table.rows]
     return found
 
 
@@ -54,11 +57,10 @@ def as_json(table: Table) -> str:
     for group in table.groups:
         over = {f"over_{CALLED[axis]}": group.over[axis] for axis in table.replicates}
         means = {key: {name: _ends(one) for name, one in spreads.items()} for key, spreads in over.items()}
-        groups.append({"swept": group.swept, "jobs": [row.job for row in group.rows], **means})
-    jobs = [
-        {"job": row.job, "swept": row.swept, "status": row.status, "error": row.error, "path": row.path, **row.figures}
-        for row in table.rows
-    ]
+        jobs_of = [row.job for row in group.rows]
+        groups.append({"swept": group.swept, "same_as": group.same_as, "jobs": jobs_of, **means})
+    names = ("job", "swept", "status", "error", "path", "same_as")
+    jobs = [{name: getattr(row, name) for name in names} | row.figures for row in table.rows]
     answer = {"monitor": table.monitor, "mode": table.mode, "axes": table.axes, "jobs": jobs, "groups": groups}
     return json.dumps(answer, indent=2, ensure_ascii=False, default=str) + "\n"
 
@@ -83,7 +85,7 @@ def in_markdown(table: Table) -> str:
 def in_latex(table: Table) -> str:
     """The same as a tabular of LaTeX with the rules of the package booktabs."""
     head, rows = _for_a_paper(table, bold=r"\textbf{{{}}}".format, text=_latex)
-    texts = len(table.others) if table.axes else 1
+    texts = (len(table.others) if table.axes else 1) + any(group.same_as for group in table.groups)
     lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(head) - texts)}}}", r"\toprule"]
     lines += [" & ".join(_latex(cell) for cell in head) + r" \\", r"\midrule"]
     lines += [" & ".join(row) + r" \\" for row in rows]
@@ -95,11 +97,12 @@ def _for_a_paper(
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows: what was swept, how many seeds or folds, and each metric that a group has; then the parameters."""
     axis = table.replicates[-1] if table.replicates else None
+    same = ["same as"] if any(group.same_as for group in table.groups) else []
     metrics = [name for name in table.metrics if any(name in group.spreads for group in table.groups)]
     best = {name: _best(table, name) for name in metrics}
     rows = []
     for group in table.groups:
-        names = [text(cell) for cell in _named(table, group)]
+        names = [text(cell) for cell in (*_named(table, group), *([group.same_as or ""] if same else []))]
         counts = [str(len({row.swept.get(axis) for row in group.good}))] if axis else []
         cells = []
         for name in metrics:
@@ -109,7 +112,7 @@ def _for_a_paper(
         params = {int(one) for row in group.rows if (one := row.figures.get("params")) is not None}
         rows.append([*names, *counts, *cells, " or ".join(f"{one:,}" for one in sorted(params))])
     heads = short(table.others) if table.axes else ["run"]
-    return [*heads, *([CALLED[axis]] if axis else []), *metrics, "parameters"], rows
+    return [*heads, *same, *([CALLED[axis]] if axis else []), *metrics, "parameters"], rows
 
 
 def _named(table: Table, group: Group) -> Iterator[str]:

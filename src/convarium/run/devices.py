@@ -52,6 +52,8 @@ class Preflight(NamedTuple):
     """Multiply-adds of convolutions and linear layers for one image, without auxiliary heads."""
     notes: tuple[str, ...] = ()
     """What the header says about the network that its numbers do not show."""
+    network: str = ""
+    """Its fingerprint, where a sweep asks for it and it has one."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def run_in_processes(
     worst_code = max(worst_code, code)
     returns = [JobReturn(overrides=point, status=JobStatus.COMPLETED) for point in points]
     if asked:
-        runs = {known.key: sweep.run(known.name) for known in sweep.known().values()}
+        runs = {known.key: sweep.run(known.folder) for known in sweep.known().values()}
         for key, returned in zip(wanted.keys, returns, strict=True):
             names, result = [name for name, _ in objectives[key]], runs[key].result()
             values = values_of(result, names) if result.get("status") in SUCCEEDED else None

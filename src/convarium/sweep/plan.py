@@ -10,12 +10,15 @@ from convarium.config.compose import Conf
 from convarium.config.identity import config_hash, determines_result, slug, sweep_name
 from convarium.config.keys import leaves
 from convarium.config.study import read_study
+from convarium.config.targets import PARTS
 from convarium.errors import ConfigError
 from convarium.results.directory import SweepDirectory
 from convarium.run.prepare import adapt_to_weights
 from convarium.sweep.grid import Point, off_axes, on_axes, points_of, shown, values
 
 MOST_NAMED = 3  # changes of a base in a message
+OF_NETWORK = frozenset({"arch", "parts", *PARTS, "dropout"})
+"""The groups and keys that say which network is trained, and nothing else."""
 
 
 class Job(NamedTuple):
@@ -27,6 +30,11 @@ class Job(NamedTuple):
     words: Point  # the overrides that set the axes
     overrides: Point  # all of them
     config: dict[str, Any]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the manifest has of it."""
+        return {"key": self.key, "swept": self.swept, "words": self.words}
 
     def __str__(self) -> str:
         return shown(self.words)
@@ -94,6 +102,19 @@ def job_at(conf: Conf, point: Point, axes: Sequence[str], hydra: Sequence[str] =
     return Job(job_name(swept, key), key, swept, words, list(point), config)
 
 
+def shapes_network(key: str) -> bool:
+    """Whether a dotted key says which network is trained, and nothing else."""
+    return key.partition(".")[0] in OF_NETWORK
+
+
+def training_key(job: Job, network: str) -> str:
+    """What jobs have in common that train the same network in the same way, whatever words ask for it; network: its
+    fingerprint. 12 hexadecimal digits, or "" without a fingerprint."""
+    rest = {key: node for key, node in job.config.items() if not shapes_network(key)}
+    swept = {axis: value for axis, value in job.swept.items() if not shapes_network(axis)}
+    return job_key({**rest, "arch": network}, swept) if network else ""
+
+
 def check_folder(job: Job) -> None:
     """Raise ConfigError for a job that is to lie outside of its sweep."""
     if (folder := job.config["run_dir"]) is not None:
@@ -142,7 +163,7 @@ def check_same_base(sweep: SweepDirectory, conf: Conf, wanted: Plan, hydra: Sequ
     if axes != sorted(description["axes"]):
         then, now = ", ".join(description["axes"]) or "nothing", ", ".join(axes) or "nothing"
         raise ConfigError(f"sweep.name={sweep.name}: sweeps {then}, now {now}; choose another sweep.name")
-    known = {_canonical(job.swept): job for job in sweep.known().values()}
+    known = {_canonical(job.swept): job for job in sweep.known().values() if not job.same_as}
     both = [(job.config, known[_canonical(job.swept)]) for job in wanted.jobs if _canonical(job.swept) in known]
     if not both and known:
         one = next(iter(known.values()))

@@ -51,7 +51,7 @@ def resume(path: Path, overrides: Sequence[str]) -> int:
         with site_of(None, settings["isolation"]) as site:
             return run_sweep(sweep, [], description["axes"], settings, site, command=command, search=search)
     slurm = (description.get("site") or {}).get("slurm")
-    gone = [job for job in known if not sweep.run(job.name).config_file.is_file()]
+    gone = [job for job in known if not sweep.run(job.folder).config_file.is_file()]
     with site_of(slurm, settings["isolation"]) as site:
         jobs = [frozen(sweep, job) for job in known if job not in gone]
         code = run_sweep(

@@ -10,7 +10,7 @@ from convarium.run.devices import Preflight
 from convarium.run.directory import RunDirectory, Status
 from convarium.sweep.local.pool import Lease, Share
 from convarium.sweep.outcome import stamp
-from convarium.sweep.plan import Job
+from convarium.sweep.plan import Job, training_key
 
 
 @dataclass
@@ -61,7 +61,8 @@ class Task:
         """Write what the job needs into its folder; the line for the manifest, which is to be written after it."""
         self.run.path.mkdir(parents=True, exist_ok=True)
         self.run.save_config(self.job.config, self.job.overrides)
-        told = {"key": self.job.key, "swept": self.job.swept, "words": self.job.words} if is_new else {}
+        training = training_key(self.job, self.preflight.network)
+        told = self.job.told | ({"training": training} if training else {}) if is_new else {}
         return sweep.entry(self.job.name, "queued", **told)
 
     def silence(self, now: float) -> float:

@@ -35,7 +35,7 @@ function drawCurves(body, view) {
   const metric = curves.metrics[chosen], values = decode(curves, metric);
   const groups = (by === "" ? view.items.map(({ label, runs, link }) => ({ label, runs, link }))
     : data.axes[by].values.map((text, value) => ({ label: `${data.axes[by].name}=${text}`,
-      runs: view.items.filter(item => item.values[by] === value).flatMap(item => item.runs) })))
+      runs: [...new Set(view.items.filter(item => item.values[by] === value).flatMap(item => item.runs).map(k => data.runs.same[k]?.[0] ?? k))] }))) // each run once
     .map(group => ({ ...group, ...summary(group.runs.map(k => metric.runs[k]).filter(k => k >= 0).map(k => values[k]), curves.epochs.length, band, data.t) }))
     .filter(group => group.most > 0);
   if (!groups.length) { body.append(el("p", {}, `None of these runs has ${chosen}.`)); return; }

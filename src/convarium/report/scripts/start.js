@@ -28,14 +28,14 @@ function runItems(data) {
   const runs = data.runs;
   return runs.names.map((name, k) => {
     const values = data.axes.map((_, axis) => runs.values[axis][k]), figures = data.columns.map((_, column) => runs.figures[column][k]);
-    return { name, values, figures, runs: [k], status: runs.status[k], link: runs.links[k], label: labelOf(data, values) || name };
+    return { name, values, figures, runs: [k], status: runs.status[k], same: runs.same[k]?.[1], link: runs.links[k], label: labelOf(data, values) || name };
   });
 }
 function groupItems(data) {
   return data.groups.map(({ runs, figures }) => {
     const values = data.axes.map((axis, a) => axis.replicate ? null : data.runs.values[a][runs[0]]);
-    const good = runs.filter(k => data.runs.status[k] === "ok").length;
-    return { name: null, values, runs, good, figures: figures.map(each => each && each[0]), intervals: figures,
+    const good = runs.filter(k => data.runs.status[k] === "ok").length, others = new Set(runs.map(k => data.runs.same[k]?.[1]));
+    return { name: null, values, runs, good, same: others.size === 1 ? [...others][0] : undefined, figures: figures.map(each => each && each[0]), intervals: figures,
       status: good === runs.length ? "ok" : `${good} of ${runs.length} ok`, link: null, label: labelOf(data, values) || "all runs" };
   });
 }

@@ -15,7 +15,7 @@ function drawHead(data) {
     data.study_answer ? el("p", { class: "answer" }, data.study_answer) : "");
 }
 
-function columnsOf({ data, items }) { // heads: name, what it is, which way is better; value to sort by and cell to show
+function columnsOf({ data, all, items }) { // heads: name, what it is, which way is better; value to sort by and cell to show
   const means = items[0]?.intervals !== undefined;
   return [
     ...data.axes.map((axis, a) => ({ axis, a })).filter(({ axis }) => !(means && axis.replicate)).map(({ axis, a }) => ({
@@ -24,6 +24,7 @@ function columnsOf({ data, items }) { // heads: name, what it is, which way is b
     means ? { key: "n", name: "runs", meaning: "runs that ended well, of all with these answers", number: true, value: item => item.good,
       text: item => item.good === item.runs.length ? `${item.good}` : `${item.good} of ${item.runs.length}` }
       : { key: "status", name: "status", meaning: "how the run ended, or that it is at work", value: item => item.status },
+    ...all.some(({ same }) => same) ? [{ key: "same", name: "same as", meaning: "the answers that make the same network by construction, and whose run this is", value: item => item.same }] : [],
     ...data.columns.map((column, k) => ({ key: column.key, name: column.name, meaning: column.meaning, number: true, better: column.sign,
       value: item => item.figures[k], text: item => cell(item, k, column.decimals) })),
     ...means ? [] : [{ key: "run", name: "run", meaning: "its folder; a link where it has a page", value: item => item.name,

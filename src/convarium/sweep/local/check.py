@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from convarium.anatomy.fingerprint import fingerprint
+from convarium.config.instantiate import build
 from convarium.config.keys import UNSEEN, has_part
 from convarium.errors import ConfigError
 from convarium.run.devices import Preflight
@@ -20,13 +23,15 @@ def preflight_jobs(asked: str, answer: str) -> int:
     return 0
 
 
-def check(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> dict[str, Any]:
-    """The `preflights` of resolved configs and the number of `gpus`; or the `job` that cannot run, and its `error`.
+def check(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False, fingerprints: bool = False) -> dict[str, Any]:
+    """The `preflights` of resolved configs, with `fingerprints` of their networks if asked for, and the number of
+    `gpus`; or the `job` that cannot run, and its `error`.
 
     A network is looked at once for all jobs that train it in the same way; a dataset is read once, and one is held at a
     time. Seeds choose neither the images nor how many there are, only their order.
     """
     known: dict[str, Preflight] = {}
+    prints: dict[str, str] = {}  # by the config of an architecture
     preflights: list[Preflight | None] = [None] * len(configs)
     data, data_key = None, ""
     nodes = [{name: value for name, value in config["data"].items() if name != "seed"} for config in configs]
@@ -43,6 +48,11 @@ def check(configs: Sequence[dict[str, Any]], *, elsewhere: bool = False) -> dict
         except ConfigError as error:
             return {"job": number, "error": str(error)}
         preflights[number] = known[key] = prepared.preflight
+        if fingerprints:
+            arch = json.dumps(configs[number]["arch"], sort_keys=True)
+            if arch not in prints:
+                prints[arch] = fingerprint(partial(build, configs[number]["arch"], "arch")) or ""
+            preflights[number] = prepared.preflight._replace(network=prints[arch])
         data, data_key = prepared.data, keys[number]
         del prepared  # which holds the data too
     return {"preflights": preflights, "gpus": torch.cuda.device_count()}

@@ -277,7 +277,7 @@ class Search:
 
 def frozen(sweep: SweepDirectory, known: Known) -> Job:
     """A job as its command asked for it: without what was decided for it then. Raises RunError without its config."""
-    run = sweep.run(known.name)
+    run = sweep.run(known.folder)
     config, overrides = read_config(run), read_overrides(run)
     check_outward(run, config, ())
     if not any(word.startswith("threads=") for word in overrides):
