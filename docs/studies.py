@@ -18,8 +18,8 @@ from convarium.config.accepts import shown
 from convarium.config.study import Study, read_study
 from convarium.results.directory import SweepDirectory
 from convarium.results.intervals import spread
-from convarium.results.rows import SEED, open_table
-from convarium.results.study import answer, is_accuracy, values
+from convarium.results.rows import SEED, is_accuracy, open_table
+from convarium.results.study import answer, values
 
 STUDIES = Path(__file__).resolve().parents[1] / "conf/study"
 PAGE = Path(__file__).with_name("studies.md")

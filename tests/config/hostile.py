@@ -76,6 +76,18 @@ OUTWARD = (
     ("logger", "", "mlflow: {_target_: convarium.observe.mlflow.MLflow, tracking_uri: 'sqlite:////tmp/victim.db'}"),
     ("data", "", FOLDER % "cache"),
 )
+ASKED = "name: evil, question: a?, source: b, expected: c, claims: [], size: laptop"
+THOSE = "${study.sizes.${study.size}.sweep}"
+STUDY = (
+    *("hi", "[1, 2]", "3", "{}", "{name: '${study.name}'}", f"{{{ASKED}}}", f"{{{ASKED}, sizes: [1]}}"),
+    *(f"{{{ASKED}, sizes: {{laptop: {{}}}}}}", f"{{{ASKED}, sizes: {{full: {{sweep: {{}}}}}}}}"),
+    f"{{{ASKED}, sizes: {{laptop: {{sweep: {{}}, _target_: os.system}}}}}}",
+    f"{{{ASKED}, sizes: {{laptop: {{sweep: {{}}}}}}, claims: [{{says: x, metric: y, more: 1, less: 2}}]}}",
+)
+SWEPT = (
+    *("logger.mlflow.tracking_uri: 'http://evil'", "+optimizer._target_: os.system", "++x._target_: os.popen"),
+    "data.cache_dir: /tmp/victim",
+)
 YAML = {
     "bomb": "a: &a [x, x, x, x, x, x, x, x, x]\n"
     + "".join(
@@ -136,6 +148,12 @@ def files() -> Iterator[Hostile]:
             {f"{group}/evil.yaml": text} if group != "recipe" else {"recipe/evil.yaml": f"# @package _global_\n{text}"}
         )
         yield Hostile(f"outward {number}", said, (*name.split(), f"{group}=evil"))
+    for number, node in enumerate(STUDY):
+        yield Hostile(f"study {number}", {"study/evil.yaml": f"# @package _global_\nstudy: {node}\n"}, ("study=evil",))
+    for number, params in enumerate(SWEPT):
+        sizes = f"{{laptop: {{sweep: {{{params}}}}}}}"
+        text = f"# @package _global_\nstudy: {{{ASKED}, sizes: {sizes}}}\nhydra: {{sweeper: {{params: '{THOSE}'}}}}\n"
+        yield Hostile(f"swept {number}", {"study/evil.yaml": text}, ("study=evil",))
     written = "# @package _global_\nrun_dir: /tmp/victim\n"
     yield Hostile("run_dir in a recipe", {"recipe/evil.yaml": written}, ("recipe=evil",))
     circle = {"recipe/evil.yaml": "defaults: [other]\n", "recipe/other.yaml": "defaults: [evil]\n"}

@@ -633,7 +633,7 @@ def test_a_sync_that_is_killed_and_repeated_sends_each_row_once(server: Server, 
     command = [str(Path(sys.executable).with_name("convarium")), "sync", str(run.path)]
     sent: list[dict[str, Any]] = []
     for attempt in range(4):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
             if attempt < 2 and server.lines.get("wandb-history.jsonl"):
                 process.kill()

@@ -83,6 +83,22 @@ def test_a_job_that_is_the_same_network_is_a_run_of_the_table_with_the_place_of_
     assert next(fact for fact in data["origin"] if fact["name"] == "torch")["values"] == [["2.15.0", 4]]
 
 
+def test_a_page_of_a_study_has_its_question_and_its_answer_and_a_column_for_what_it_claims(tmp_path: Path) -> None:
+    claim = {"says": "batch trains better", "metric": "train/acc1", "more": {"norm": "batch"}, "less": {"norm": "none"}}
+    asked = {"name": "s", "question": "Is it?", "source": "Me", "expected": "Yes.", "claims": [claim]}
+    sweep = made_sweep(tmp_path / "s", ["norm", "seed"], study={**asked, "size": "a", "sizes": {"a": {"sweep": {}}}})
+    for norm, scores in {"batch": [0.8, 0.9, 1.0], "none": [0.4, 0.5, 0.7]}.items():
+        for seed, score in enumerate(scores):
+            metrics = {"best/val/acc1": 0.5, "train/acc1": score, "noise": 3.0}
+            add_job(sweep, {"norm": norm, "seed": seed}, [0.5], metrics=metrics)
+    data = data_of(sweep.path)
+    said = data["study"].pop("answer")
+    assert data["study"] == {"question": "Is it?", "source": "Me", "expected": "Yes."}
+    assert said.startswith("It holds that batch trains better (train/acc1 +0.3667, ")
+    assert [column["key"] for column in data["columns"]][:2] == ["best/val/acc1", "train/acc1"]
+    assert data_of(seeded(tmp_path / "other", {"none": [0.5]}))["study"] is None
+
+
 def test_an_axis_of_numbers_ascends_and_others_stay_as_they_were_asked_for(tmp_path: Path) -> None:
     sweep = made_sweep(tmp_path / "s", ["norm", "lr", "sizes"])
     for norm, lr, sizes in (("none", 0.1, [1, 2]), ("batch", 0.01, None), ("none", 10, "x" * 300)):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from convarium.config.catalog import conf_dir
 from convarium.config.compose import Conf
@@ -38,7 +39,7 @@ def test_a_claim_holds_or_does_not_or_cannot_be_said(batch: list[Any], none: lis
     seeded({"batch": batch, "none": none})
     found = answer(open_table(["sweeps/s"]), study(CLAIM))
     assert [one.verdict for one in found.findings] == [verdict]
-    assert found.sentence.startswith(f"That batch is better {verdict}")
+    assert found.sentence.startswith(f"It {verdict} that batch is better")
 
 
 def test_a_claim_may_say_by_how_much_and_many_claims_are_corrected() -> None:
@@ -68,10 +69,10 @@ def test_of_a_job_that_diverged_the_accuracy_is_0_and_the_loss_is_not_known(metr
     claim = Claim("clipping helps", metric, {"clip": "norm"}, {"clip": "none"})
     found = answer(open_table(["sweeps/s"]), study(claim))
     if more is None:
-        assert found.sentence == "That clipping helps cannot be said: test/loss was not measured in both."
+        assert found.sentence == "It cannot be said that clipping helps: test/loss was not measured in both."
     else:
         assert found.findings[0].difference.mean == pytest.approx(more)
-        assert found.sentence.startswith("That clipping helps holds (test/acc1 +0.8000, ")
+        assert found.sentence.startswith("It holds that clipping helps (test/acc1 +0.8000, ")
         assert found.sentence.endswith(", 3 of the jobs diverged and count as 0).")
 
 
@@ -84,7 +85,7 @@ def test_a_job_that_failed_otherwise_is_left_out() -> None:
 def test_a_metric_that_nobody_measured_is_said() -> None:
     seeded({"batch": [0.8, 0.9], "none": [0.5, 0.6]})
     found = answer(open_table(["sweeps/s"]), study(CLAIM._replace(metric="test/speed")))
-    assert found.sentence == "That batch is better cannot be said: test/speed was not measured in both."
+    assert found.sentence == "It cannot be said that batch is better: test/speed was not measured in both."
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,6 +124,16 @@ def test_a_size_that_there_is_not_is_one_line(convarium: Callable[..., Any], wor
     answer = convarium("train", "study=loss", "sweep.dry_run=true", *words)
     assert answer.code == 2
     assert line in answer.err
+
+
+def test_what_a_file_asks_is_text_on_a_terminal(convarium: Callable[..., Any]) -> None:
+    Path("mine/study").mkdir(parents=True)
+    node = {"name": "s", "source": "", "expected": "", "claims": [], "size": "a", "sizes": {"a": {"sweep": {}}}}
+    text = yaml.safe_dump({"study": {**node, "question": "Is it \x1b[31mred?"}, "hydra": {"mode": "MULTIRUN"}})
+    Path("mine/study/red.yaml").write_text(f"# @package _global_\n{text}")
+    words = ("study=red", "seed=1,2", "arch=mlp", "arch.hidden=[4]", "threads=1", "sweep.dry_run=true")
+    done = convarium("train", "--config-dir", "mine", *words)
+    assert (done.code, "Is it \\x1b[31mred?" in done.out, "\x1b" in done.out) == (0, True, False)
 
 
 def test_a_study_without_a_claim_or_question_is_refused() -> None:

@@ -102,6 +102,14 @@ def test_an_interval_has_no_values_to_enumerate() -> None:
         points_of(Conf().loader, ["optimizer.lr=interval(0,1)"])
 
 
+@pytest.mark.parametrize(
+    "words", [["seed=range(1,1000000000)"], ["seed=range(1,1000)", "batch_size=range(1,1000)", "optimizer.lr=0.1,0.2"]]
+)
+def test_more_points_than_there_is_memory_are_refused(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^\w+=range\(1,.*: more than 100,000 jobs; hydra/sweeper=optuna"):
+        points_of(Conf().loader, words)
+
+
 @given(AXES)
 @settings(deadline=None)
 def test_there_is_one_point_for_each_combination(asked: dict[str, list[int]]) -> None:

@@ -71,8 +71,8 @@ class Conf(Groups):
             mode = RunMode.MULTIRUN  # composes whatever is swept with its default
             whole = self.loader.load_configuration(self.root, list(overrides), mode, validate_sweep_overrides=False)
             check_hydra_node(whole)
-            if "study" in whole:
-                read_study(OmegaConf.to_container(whole.study, resolve=True))
+            if (study := whole.get("study")) is not None:
+                read_study(OmegaConf.to_container(study, resolve=True) if OmegaConf.is_config(study) else study)
 
     def complete(self, cfg: DictConfig, overrides: Sequence[str]) -> Composed:
         """Check and resolve what Hydra composed from `overrides`, without its `hydra` node; raises ConfigError.
@@ -102,6 +102,8 @@ class Conf(Groups):
         resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         given = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
         study, _ = resolved.pop("study", None), given.pop("study", None)
+        if study is not None:
+            read_study(study)
         for entries in (group for group, rule in RULES.items() if rule.entries):
             resolved.setdefault(entries, {})  # `logger=[]` leaves no key at all
             given.setdefault(entries, {})

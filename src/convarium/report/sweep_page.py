@@ -33,6 +33,12 @@ from convarium.wording import counted, printable, typed_line
 SCRIPTS = ("draw", "table", "curves", "effects", "parallel", "scatter", "start")
 PAGE = "report.html"
 LOGS, LOG_LINES, LOG_BYTES = 20, 15, 8_000  # failures with their last lines; of each so many
+SPLITS = {
+    "train": "training images, over the last epoch as they were learned",
+    "val": "validation images, after the last epoch",
+    "best/val": "validation images, of the epoch whose weights are kept, its best",
+    "test": "test images, by the weights that were best in validation",
+}
 MEANINGS = {
     "images_per_second": ("training images per second", 0, 1),
     "wall_seconds": ("seconds from start to end, all attempts together", 1, -1),
@@ -67,14 +73,17 @@ def leave_sweep_page(sweep: SweepDirectory) -> Path | None:
         return None
 
 
-def _study_answer(table: Table, studies: Sequence[Any]) -> str | None:
-    """What the numbers say to the claims of the one study; None of other sweeps, or where sweep.yaml says no study."""
-    if len(studies) != 1:
+def _study(table: Table, sweeps: Sequence[SweepDirectory]) -> dict[str, str] | None:
+    """What the one study asks, what its source answers, and what the numbers say to its claims; None of other sweeps,
+    or where sweep.yaml says no study."""
+    if len(sweeps) != 1:
         return None
     try:
-        return study_answer(table, read_study(studies[0])).sentence
+        study = read_study(sweeps[0].description().get("study"))
     except ConfigError:  # a file may come from somebody else
         return None
+    sentence = study_answer(table, study).sentence
+    return {"question": study.question, "expected": study.expected, "source": study.source, "answer": sentence}
 
 
 def sweep_html(data: dict[str, Any], *, live: dict[str, Any] | None = None) -> str:
@@ -95,12 +104,10 @@ def sweep_data(
     sweeps = [source for source in table.sources if isinstance(source, SweepDirectory)]
     results = [RunDirectory(Path(path)).written_result() for path in dict.fromkeys(row.path for row in table.rows)]
     columns = _columns(table)
-    studies = [study for sweep in sweeps if isinstance(study := sweep.description().get("study"), dict)]
     return {
         "title": _title(table),
-        "question": str(studies[0].get("question") or "") if len(sweeps) == len(studies) == 1 else None,
+        "study": _study(table, sweeps),
         "answer": answer(table),
-        "study_answer": _study_answer(table, studies),
         "counts": _counts(table.rows),
         "axes": (axes := _axes(table)),
         "columns": columns,
@@ -174,9 +181,10 @@ def _columns(table: Table) -> list[dict[str, Any]]:
     for name in metrics:
         split, _, measure = name.rpartition("/")
         better = int(table.sign) if measure == measured else -1 if measure.endswith("loss") else 1
-        what = f"{measure} of the {'test' if split == 'test' else 'validation'} images"
-        when = {"test": "by the weights that were best in validation", "val": "after the last epoch"}
-        meaning = f"{what}, {when.get(split, 'of the epoch whose weights are kept, its best')}"
+        if split in SPLITS:
+            meaning = f"{measure} of the {SPLITS[split]}"
+        else:  # that a callback has measured
+            meaning, better = f"{name.replace('_', ' ')}, the last in the training", 0
         columns.append({"key": name, "name": name, "meaning": meaning, "decimals": 4, "sign": better})
     for name in (*FACTS, *COSTS):
         if any(row.figures.get(name) is not None for row in table.rows):

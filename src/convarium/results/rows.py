@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +13,8 @@ from convarium.config.accepts import shown
 from convarium.config.identity import determines_result
 from convarium.config.keys import leaves
 from convarium.config.rules import directed
-from convarium.errors import RunError
+from convarium.config.study import read_study
+from convarium.errors import ConfigError, RunError
 from convarium.results.directory import Known, SweepDirectory
 from convarium.results.intervals import Spread, spread, wilson
 from convarium.run.directory import SUCCEEDED, RunDirectory
@@ -97,6 +98,8 @@ class Table:
     rows: list[Row]
     monitor: str
     mode: str
+    claimed: Sequence[str] = ()
+    """The metrics that the claims of a study are about."""
 
     @property
     def sign(self) -> float:
@@ -105,13 +108,14 @@ class Table:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """The monitored metric, top-1 accuracy, then every other metric of the val and test splits that a job has."""
+        """The monitored metric, top-1 accuracy, those of a study's claims, then every other metric of the val and test
+        splits that a job has."""
         measured = self.monitor.rpartition("/")[2]
         first = (f"best/{self.monitor}", self.monitor, f"test/{measured}", "val/acc1", "test/acc1")
         metrics = {tuple(name.split("/", 1)) for row in self.rows for name in row.figures if name.startswith(SPLITS)}
         unasked = {*NO_COLUMN, *(name for name in OF_THE_TEST if ("val", name) not in metrics)}
         further = sorted((measure, split == "test", split) for split, measure in metrics if measure not in unasked)
-        return list(dict.fromkeys((*first, *(f"{split}/{measure}" for measure, _, split in further))))
+        return list(dict.fromkeys((*first, *self.claimed, *(f"{split}/{measure}" for measure, _, split in further))))
 
     @property
     def chief(self) -> str:
@@ -135,11 +139,11 @@ class Table:
 
     @cached_property
     def shares(self) -> set[str]:
-        """The metrics that lie between 0 and 1."""
+        """The metrics that are shares of images, and lie between 0 and 1."""
         values = {
             name: [row.figures[name] for row in self.rows if row.figures.get(name) is not None] for name in self.metrics
         }
-        return {name for name, found in values.items() if is_share(name, found)}
+        return {name for name, found in values.items() if is_accuracy(name, found)}
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -166,6 +170,11 @@ class Table:
         return group._replace(over=over)
 
 
+def is_accuracy(metric: str, found: Iterable[float]) -> bool:
+    """Whether a metric with these values is a share of the images of a split."""
+    return metric.removeprefix("best/").startswith(("train/", *SPLITS)) and is_share(metric, found)
+
+
 def overlap(axis: str, values: Mapping[Any, float]) -> float:
     """How much the samples along a replicate share, for `error_of_mean`: of K folds 1 / (K - 1)."""
     folds = max([len(values), *(value + 1 for value in values if isinstance(value, int))])
@@ -181,12 +190,13 @@ def open_table(paths: Sequence[Path | str]) -> Table:
     sources = [source for path in paths for source in sources_of(Path(path))]
     sweeps = [source for source in sources if isinstance(source, SweepDirectory)]
     runs = [source for source in sources if isinstance(source, RunDirectory)]
-    rows, axes, monitors = list[Row](), dict[str, None](), list[tuple[str, str]]()
+    rows, axes, monitors, claimed = list[Row](), dict[str, None](), list[tuple[str, str]](), list[str]()
     named = len(sources) > 1 and bool(sweeps)
     for sweep in sweeps:
         description, alive = sweep.description(), sweep.is_locked()
         monitors.append((description.get("monitor") or "val/acc1", description.get("mode") or "max"))
         axes |= dict.fromkeys([*(["sweep"] if named else []), *description["axes"]])
+        claimed += _claimed(description.get("study"))
         jobs = sweep.known()
         for known in jobs.values():
             same = _apart(jobs[known.same_as], known) if known.same_as else None
@@ -208,7 +218,15 @@ def open_table(paths: Sequence[Path | str]) -> Table:
         score = row.figures.get(f"best/{monitor}", row.figures.get(monitor)) if row.status == "ok" else None
         return row.status != "ok", math.inf if score is None else score if mode == "min" else -score
 
-    return Table(sources, list(axes), sorted(rows, key=place), monitor, mode)
+    return Table(sources, list(axes), sorted(rows, key=place), monitor, mode, claimed)
+
+
+def _claimed(study: Any) -> list[str]:
+    """The metrics of a study's claims; sweep.yaml may come from anybody."""
+    try:
+        return [claim.metric for claim in read_study(study).claims] if study else []
+    except ConfigError:
+        return []
 
 
 def runs_of(paths: Sequence[Path | str]) -> list[RunDirectory]:

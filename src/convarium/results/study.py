@@ -1,12 +1,12 @@
 """The answer of a study: what its numbers say of each claim, and one sentence made from them. No torch here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from convarium.config.study import Claim, Study
 from convarium.results.comparisons import ALPHA, Difference, difference, holm
-from convarium.results.rows import SEED, SPLITS, Group, Row, Table
-from convarium.wording import counted, is_share
+from convarium.results.rows import SEED, Group, Row, Table, is_accuracy
+from convarium.wording import counted
 
 
 class Finding(NamedTuple):
@@ -27,12 +27,12 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         if self.difference is None:
-            return f"that {self.claim.says} cannot be said: {self.claim.metric} was not measured in both"
+            return f"it cannot be said that {self.claim.says}: {self.claim.metric} was not measured in both"
         zeros = f", {self.zeros} of the jobs diverged and count as 0" if self.zeros else ""
         one, unit = self.difference, "pair" if self.difference.is_paired else "sample"
         ends = f", {one.low:+.4f} to {one.high:+.4f}" if one.low > float("-inf") else ""
         numbers = f"{self.claim.metric} {one.mean:+.4f}{ends}, {counted(one.number, unit)}, p = {self.p:.2g}{zeros}"
-        return f"that {self.claim.says} {self.verdict} ({numbers})"
+        return f"it {self.verdict} that {self.claim.says} ({numbers})"
 
 
 class Answer(NamedTuple):
@@ -80,8 +80,3 @@ def counts_as_zero(table: Table, row: Row, metric: str) -> bool:
     are no numbers is 0. Leaving it out would leave out just what a question about divergence asks for."""
     found = [figure for one in table.rows if (figure := one.figures.get(metric)) is not None]
     return row.status == "diverged" and bool(found) and is_accuracy(metric, found)
-
-
-def is_accuracy(metric: str, found: Iterable[float]) -> bool:
-    """Whether a metric with these values is a share of the images of a split."""
-    return metric.removeprefix("best/").startswith(("train/", *SPLITS)) and is_share(metric, found)

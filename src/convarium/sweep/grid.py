@@ -11,6 +11,7 @@ from convarium.config.overrides import parse
 from convarium.errors import ConfigError
 
 Point = list[str]  # the overrides of one job
+MOST = 100_000  # points; a file of somebody else may ask for more than there is memory
 
 
 def effective(parsed: Sequence[Override]) -> list[Override]:
@@ -23,8 +24,8 @@ def effective(parsed: Sequence[Override]) -> list[Override]:
 
 
 def grid(parsed: Sequence[Override]) -> list[Point]:
-    """Every combination of the swept values, the last axis fastest."""
-    axes = []
+    """Every combination of the swept values, the last axis fastest. Raises ConfigError for more than MOST."""
+    axes, number = [], 1
     for override in parsed:
         key = override.get_key_element()
         if override.is_delete() and override.value() is None:
@@ -32,7 +33,12 @@ def grid(parsed: Sequence[Override]) -> list[Point]:
             continue
         swept = override.is_sweep_override()
         values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
-        axes.append([f"{key}={value}" for value in values])
+        axes.append([f"{key}={value}" for value in itertools.islice(values, MOST + 1)])
+        number *= len(axes[-1])
+        if number > MOST:
+            raise ConfigError(
+                f"{override.input_line}: more than {MOST:,} jobs; hydra/sweeper=optuna chooses among many"
+            )
     return [list(point) for point in itertools.product(*axes)]
 
 

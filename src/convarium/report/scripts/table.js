@@ -9,10 +9,9 @@ const order = { by: null, down: false, all: false, waits: 0 };
 function drawHead(data) {
   const counts = Object.entries(data.counts).map(([status, number]) => el("li", { class: status }, el("strong", {}, String(number)), ` ${status}`));
   document.getElementById("head").replaceChildren(
-    data.question ? el("p", { class: "question" }, data.question) : "",
-    ...data.answer.map((sentence, k) => el("p", { class: k ? "more" : "answer" }, sentence)),
-    el("ul", { class: "counts", "aria-label": "jobs by status" }, ...counts),
-    data.study_answer ? el("p", { class: "answer" }, data.study_answer) : "");
+    ...data.study ? [el("p", { class: "question" }, data.study.question), el("p", { class: "answer" }, data.study.answer)] : [],
+    ...data.answer.map((sentence, k) => el("p", { class: k || data.study ? "more" : "answer" }, sentence)),
+    el("ul", { class: "counts", "aria-label": "jobs by status" }, ...counts));
 }
 
 function columnsOf({ data, all, items }) { // heads: name, what it is, which way is better; value to sort by and cell to show
@@ -90,4 +89,8 @@ function drawEnd(data) {
       el("th", { scope: "row" }, name), el("td", {}, ...values.length === 1 ? [values[0][0]]
         : [el("ul", {}, ...values.map(([text, number]) => el("li", {}, el("strong", {}, text), ` ${number} runs`)))]))))),
     ...data.commands.map(command => el("pre", { tabindex: 0 }, command)));
+  const study = document.getElementById("study");
+  study.hidden = !data.study;
+  study.querySelector(".body").replaceChildren(...data.study ? [el("p", { class: "question" }, data.study.question),
+    el("p", {}, `Expected (${data.study.source}): ${data.study.expected}`), el("p", { class: "answer" }, data.study.answer)] : []);
 }
