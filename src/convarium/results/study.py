@@ -56,7 +56,7 @@ def _measure(table: Table, claim: Claim, axis: str) -> Finding:
     """What the numbers say of one claim, before any correction."""
     sides = [rows_at(table, place) for place in (claim.more, claim.less)]
     more, less = (values(table, rows, claim.metric, axis) for rows in sides)
-    share = is_share(claim.metric, (*more.values(), *less.values()))
+    share = is_accuracy(claim.metric, (*more.values(), *less.values()))
     beyond = difference({seed: figure - claim.by for seed, figure in more.items()}, less, axis)
     zeros = sum(counts_as_zero(table, row, claim.metric) for rows in sides for row in rows)
     return Finding(claim, difference(more, less, axis, share=share), 1.0 if beyond is None else beyond.p, zeros)
