@@ -36,7 +36,7 @@ def test_onnxruntime_computes_the_same_logits(name: str, own_directory: Path) ->
     assert_same_logits(name, net, exported, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", EACH_TRACED)
+@pytest.mark.parametrize("name", EACH_EXPERIMENT)  # for ONNX the larger ones are exported in the same way
 def test_torch_export_takes_all_of_it_as_one_graph_for_any_batch(name: str) -> None:
     net = settled(name, make(name))
     batch = torch.export.Dim("batch")
