@@ -106,6 +106,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_two_processes_measure_the_same_and_the_first_has_the_terminal_for_its_bar(
     digits_run: RunDirectory, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
