@@ -94,6 +94,16 @@ def test_jobs_end_with_the_weights_and_statuses_of_any_sweep(
     assert len(weights()) == 1
 
 
+@pytest.mark.slow
+def test_a_job_that_is_the_same_network_as_another_is_not_submitted(processes: Processes) -> None:
+    words = ("activation=paper,scaled_tanh", "seed=1,2")
+    assert sweep(ThroughSubmitit(processes), *words) == 0
+    assert sorted(row["same_as"] for row in board()) == ["", "", "activation=paper", "activation=paper"]
+    assert {row["status"] for row in board()} == {"ok"}
+    running = {entry["job"]: entry["slurm"] for entry in sweep_directory().entries() if entry["status"] == "running"}
+    assert len(running) == len(results()) == 2
+
+
 # what becomes of jobs that were submitted
 
 
