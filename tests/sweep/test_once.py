@@ -67,6 +67,7 @@ def test_one_network_is_trained_once_and_has_a_row_for_each_answer(
     assert [*weights().values()] == [*weights("alone").values()]  # bit for bit
 
 
+@pytest.mark.slow
 def test_an_answer_added_later_takes_the_run_that_is_there_and_without_that_it_is_run(
     processes: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
