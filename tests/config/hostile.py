@@ -82,6 +82,7 @@ STUDY = (
     *("hi", "[1, 2]", "3", "{}", "{name: '${study.name}'}", f"{{{ASKED}}}", f"{{{ASKED}, sizes: [1]}}"),
     *(f"{{{ASKED}, sizes: {{laptop: {{}}}}}}", f"{{{ASKED}, sizes: {{full: {{sweep: {{}}}}}}}}"),
     f"{{{ASKED}, sizes: {{laptop: {{sweep: {{}}, _target_: os.system}}}}}}",
+    f'{{{ASKED}, sizes: {{laptop: {{sweep: {{}}, shows: "\\e[31mred"}}}}}}',
     f"{{{ASKED}, sizes: {{laptop: {{sweep: {{}}}}}}, claims: [{{says: x, metric: y, more: 1, less: 2}}]}}",
 )
 SWEPT = (

@@ -64,6 +64,25 @@ def test_of_one_pair_nothing_can_be_said_and_of_equal_differences_what_their_sig
     assert paired([0.0, 0.0, 0.0]).p == 1.0
 
 
+def test_differences_that_agree_to_the_image_are_known_to_an_image_and_no_better() -> None:
+    by_scipy = stats.ttest_1samp([0.24, 0.25, 0.26], 0.0).pvalue
+    assert paired([0.25] * 3, grain=0.01).p == pytest.approx(by_scipy)
+    assert paired([0.24, 0.25, 0.26], grain=0.001).p == pytest.approx(by_scipy)
+    assert paired([0.0, 0.0], grain=0.01).p == 1.0
+    apart = difference({1: 0.5, 2: 0.5}, {3: 0.1, 4: 0.1}, grain=0.1 / 2**0.5)
+    assert apart is not None
+    assert apart.p == pytest.approx(stats.ttest_ind([0.45, 0.55], [0.05, 0.15], equal_var=False).pvalue)
+
+
+def test_an_accuracy_steps_by_an_image_of_its_split_and_no_other_metric_does() -> None:
+    sweep = begin("norm", "seed")
+    for seed in (1, 2):
+        metrics = {"best/val/acc1": 0.5, "test/acc1": 0.5, "val/loss": 0.5}
+        add(sweep, f"a-{seed}", {"norm": "a", "seed": seed}, metrics=metrics, images={"val": 10, "test": 20})
+    [group] = open_table(["sweeps/s"]).groups
+    assert [group.grain(name) for name in ("best/val/acc1", "test/acc1", "val/loss")] == [0.1, 0.05, 0.0]
+
+
 def test_the_smallest_of_three_p_values_is_tripled_the_next_doubled_and_their_order_kept() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])

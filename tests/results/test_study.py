@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from convarium.config.catalog import conf_dir
 from convarium.config.compose import Conf
@@ -14,7 +13,8 @@ from convarium.config.study import Claim, Study, read_study
 from convarium.errors import ConfigError
 from convarium.results.rows import open_table
 from convarium.results.study import answer
-from convarium.sweep.grid import points_of, values
+from convarium.sweep.grid import off_axes, points_of, values
+from convarium.sweep.plan import default_name
 from results.test_leaderboard import add, begin, seeded
 
 NAMES = sorted(path.stem for path in (conf_dir() / "study").glob("*.yaml") if path.stem != "none")
@@ -104,7 +104,9 @@ def test_a_study_composes_and_claims_what_it_sweeps(name: str) -> None:
             for place in (claim.more, claim.less):
                 assert set(place) <= set(axes)
                 assert any(all(point[key] == value for key, value in place.items()) for point in swept), (size, place)
-        assert "study" not in conf.compose([f"study={name}", f"study.size={size}", *points[-1]]).config
+        words = [f"study={name}", f"study.size={size}"]
+        assert "study" not in conf.compose([*words, *points[-1]]).config
+        assert default_name(conf, [*words, *off_axes(points[0], axes)], axes) == f"{name}-{size}"
 
 
 def test_the_page_of_studies_is_made_of_what_their_files_say() -> None:
@@ -124,16 +126,6 @@ def test_a_size_that_there_is_not_is_one_line(convarium: Callable[..., Any], wor
     answer = convarium("train", "study=loss", "sweep.dry_run=true", *words)
     assert answer.code == 2
     assert line in answer.err
-
-
-def test_what_a_file_asks_is_text_on_a_terminal(convarium: Callable[..., Any]) -> None:
-    Path("mine/study").mkdir(parents=True)
-    node = {"name": "s", "source": "", "expected": "", "claims": [], "size": "a", "sizes": {"a": {"sweep": {}}}}
-    text = yaml.safe_dump({"study": {**node, "question": "Is it \x1b[31mred?"}, "hydra": {"mode": "MULTIRUN"}})
-    Path("mine/study/red.yaml").write_text(f"# @package _global_\n{text}")
-    words = ("study=red", "seed=1,2", "arch=mlp", "arch.hidden=[4]", "threads=1", "sweep.dry_run=true")
-    done = convarium("train", "--config-dir", "mine", *words)
-    assert (done.code, "Is it \\x1b[31mred?" in done.out, "\x1b" in done.out) == (0, True, False)
 
 
 def test_a_study_without_a_claim_or_question_is_refused() -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from convarium.config.accepts import shown
 from convarium.errors import ConfigError
-from convarium.wording import nearest
+from convarium.wording import nearest, printable
 
 
 class Claim(NamedTuple):
@@ -88,6 +88,8 @@ def _check(key: str, node: Any, kinds: Mapping[str, Any], optional: tuple[str, .
         if not isinstance(value, kinds[name]):
             wanted = {str: "text", list: "a list", Mapping: "keys and values"}.get(kinds[name], "a number")
             raise ConfigError(f"{key}.{name}={shown(value)}: expected {wanted}")
+        if isinstance(value, str) and printable(value) != value:
+            raise ConfigError(f"{key}.{name}={printable(value)}: expected no control characters")
     for name in kinds:
         if name not in node and name not in optional:
             raise ConfigError(f"{key}.{name}: is missing")

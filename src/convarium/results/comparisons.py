@@ -39,30 +39,37 @@ class Comparison(NamedTuple):
 
 
 def difference(
-    first: Mapping[Any, float], second: Mapping[Any, float], axis: str = "seed", *, share: bool = False
+    first: Mapping[Any, float],
+    second: Mapping[Any, float],
+    axis: str = "seed",
+    *,
+    share: bool = False,
+    grain: float = 0.0,
 ) -> Difference | None:
     """The mean difference of two answers whose figures are given by the values of a replicate, paired by these.
 
     Pairs share their seed or fold, and so much of their noise; only where not one value is in both, the two are held
     against each other as independent samples of unequal variance (Welch 1947). None: one of them has no figure.
     share: the figures lie between 0 and 1, so that their difference is 1 at most: an interval goes no further.
+    grain: the smallest step of the figures, see `paired`.
     """
-    found = _difference(first, second, axis)
+    found = _difference(first, second, axis, grain)
     if share and found is not None and math.isfinite(found.low):
         return found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
     return found
 
 
-def _difference(first: Mapping[Any, float], second: Mapping[Any, float], axis: str) -> Difference | None:
+def _difference(first: Mapping[Any, float], second: Mapping[Any, float], axis: str, grain: float) -> Difference | None:
     shared = [value for value in first if value in second]
     if shared:
-        return paired([first[value] - second[value] for value in shared], overlap(axis, dict.fromkeys(shared, 0.0)))
+        shares = overlap(axis, dict.fromkeys(shared, 0.0))
+        return paired([first[value] - second[value] for value in shared], shares, grain)
     if not first or not second:
         return None
     means, numbers = [statistics.fmean(one.values()) for one in (first, second)], [len(first), len(second)]
     if min(numbers) < 2:
         return Difference(means[0] - means[1], -math.inf, math.inf, min(numbers), 1.0, is_paired=False)
-    parts = [statistics.variance(one.values()) / len(one) for one in (first, second)]
+    parts = [max(statistics.variance(one.values()), grain**2) / len(one) for one in (first, second)]
     error = math.sqrt(sum(parts))
     if error == 0:
         return paired([means[0] - means[1]] * min(numbers))._replace(is_paired=False)
@@ -70,16 +77,17 @@ def _difference(first: Mapping[Any, float], second: Mapping[Any, float], axis: s
     return _by_t(means[0] - means[1], error, freedom, min(numbers))._replace(is_paired=False)
 
 
-def paired(differences: Sequence[float], shared: float = 0.0) -> Difference:
+def paired(differences: Sequence[float], shared: float = 0.0, grain: float = 0.0) -> Difference:
     """The mean of paired differences by Student's t. Of one pair nothing can be said but the difference; of pairs that
     all differ alike, which have no spread, the sign test says it: p = 2^(1 - n).
 
-    shared: how much folds share (`intervals.error_of_mean`).
+    shared: how much folds share (`intervals.error_of_mean`). grain: the smallest step of the figures, of an accuracy
+    one image: that they agree to the image is chance, and their deviation is taken to be at least that.
     """
     number, mean = len(differences), statistics.fmean(differences)
     if number == 1:
         return Difference(mean, -math.inf, math.inf, 1, 1.0)
-    deviation = statistics.stdev(differences)
+    deviation = max(statistics.stdev(differences), grain)
     if deviation <= 1e-12 * abs(mean) or deviation == 0:
         return Difference(mean, mean, mean, number, 2.0 ** (1 - number) if mean else 1.0)
     return _by_t(mean, error_of_mean(deviation, number, shared), number - 1, number)
@@ -120,8 +128,8 @@ def against_best(table: Table, metric: str | None = None) -> list[Comparison]:
         return []
     axis = [*groups[0].over][-1]
     best, *others = sorted(groups, key=lambda group: -table.sign * group.spreads[metric].mean)
-    first, share = best.values(metric, axis), metric in table.shares
-    found = [(other, difference(first, other.values(metric, axis), axis, share=share)) for other in others]
+    first, share, grain = best.values(metric, axis), metric in table.shares, best.grain(metric)
+    found = [(other, difference(first, other.values(metric, axis), axis, share=share, grain=grain)) for other in others]
     pairs = [(other, one) for other, one in found if one is not None]
     corrected = holm([one.p for _, one in pairs])
     return [Comparison(other, one, p) for (other, one), p in zip(pairs, corrected, strict=True)]

@@ -79,6 +79,12 @@ class Group(NamedTuple):
                 found.setdefault(row.swept.get(axis), []).append(row.figures[metric])
         return {value: math.fsum(figures) / len(figures) for value, figures in found.items()}
 
+    def grain(self, metric: str) -> float:
+        """The smallest step of an accuracy, one image of its split; 0 of other metrics."""
+        split, _, name = metric.removeprefix("best/").partition("/")
+        images = [row.images[split] for row in self.rows if row.images.get(split)] if name.startswith("acc") else []
+        return 1 / min(images) if images else 0.0
+
     def resolution(self, metric: str) -> tuple[float, float] | None:
         """Between what an accuracy may lie of which its finite split knows only the mean; None of other metrics."""
         split, _, name = metric.removeprefix("best/").partition("/")

@@ -57,9 +57,11 @@ def _measure(table: Table, claim: Claim, axis: str) -> Finding:
     sides = [rows_at(table, place) for place in (claim.more, claim.less)]
     more, less = (values(table, rows, claim.metric, axis) for rows in sides)
     share = is_accuracy(claim.metric, (*more.values(), *less.values()))
-    beyond = difference({seed: figure - claim.by for seed, figure in more.items()}, less, axis)
+    grain = Group({}, [row for rows in sides for row in rows], {}).grain(claim.metric)
+    beyond = difference({seed: figure - claim.by for seed, figure in more.items()}, less, axis, grain=grain)
     zeros = sum(counts_as_zero(table, row, claim.metric) for rows in sides for row in rows)
-    return Finding(claim, difference(more, less, axis, share=share), 1.0 if beyond is None else beyond.p, zeros)
+    found = difference(more, less, axis, share=share, grain=grain)
+    return Finding(claim, found, 1.0 if beyond is None else beyond.p, zeros)
 
 
 def rows_at(table: Table, place: Mapping[str, Any]) -> list[Row]:

@@ -141,12 +141,15 @@ def default_name(conf: Conf, fixed: Sequence[str], axes: Sequence[str]) -> str:
     """The name by which the same command finds its sweep again; of a study as it stands its own name and size."""
     name = sweep_name(values(fixed), [axis.lstrip("+") for axis in axes], config_hash(conf.compose([]).config))
     is_study = any(word.startswith("study=") for word in fixed)
-    if (said := conf.compose(fixed).study if is_study else None) is None:
+    if (node := conf.compose(fixed).study if is_study else None) is None:
         return name
-    study = read_study(said)
+    study = read_study(node)
     points, own = points_of(conf.loader, [f"{key}={value}" for key, value in study.sweep.items()])
-    its = {key: value for key, value in values(fixed).items() if determines_result(key)}
-    as_it_stands = sorted(axes) == sorted(own) and its == values(off_axes(points[0], own))
+    asked, said = (
+        {key: value for key, value in values(words).items() if determines_result(key)}
+        for words in (fixed, off_axes(points[0], own))
+    )
+    as_it_stands = sorted(axes) == sorted(own) and asked == said
     return f"{study.name}-{study.size}" + ("" if as_it_stands else name[name.rindex("-") :])
 
 

@@ -33,7 +33,6 @@ from convarium.sweep.plan import AtPoint, Job, shapes_network, training_key
 from convarium.sweep.search.source import Search
 from convarium.sweep.sites import Site
 from convarium.sweep.task import Task
-from convarium.wording import printable
 
 SHOWN = 40  # failures on the screen
 PREFLIGHT = 0  # the number of the process that checks the jobs; those of jobs begin at 1
@@ -89,7 +88,7 @@ def run_sweep(
         slots = min(pool.slots, len(tasks) + more)
         at_a_time = f"at a time  {slots}, each on {_devices(tasks, settings)}\n" if tasks else ""
         about = search.described() if search is not None else ""
-        about += f"     asks  {printable(study['question'])}\n" if study else ""
+        about += f"     asks  {study['question']}\n" if study else ""
         say(_header(sweep, states, same, doubles, settings, more) + about + at_a_time)
         if settings["dry_run"]:
             width = max((len(states[job.name]) for job in jobs), default=0)
@@ -134,7 +133,7 @@ def run_sweep(
         if all(job.config.get("report", True) for job in jobs[:1]) and (page := leave_sweep_page(sweep)):
             say(f"  {page}")
         if study and not stopped_by:
-            say(printable(f"\n{study['question']}\n  {answer(board.table, read_study(study)).sentence}"))
+            say(f"\n{study['question']}\n  {answer(board.table, read_study(study)).sentence}")
         return code if search is None or stopped_by else search.close(say)
 
 
