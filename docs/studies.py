@@ -97,15 +97,10 @@ def page() -> str:
         parts += [
             f"| {name} | {' | '.join(str(row.get(m, '')) for m in metrics)} |" for name, row in got["means"].items()
         ]
-        parts += [f"\n{_minutes(got)}\n"]
+        told = got["minutes"]
+        busy = f", {told['processor']} of processor time" if "processor" in told else ""
+        parts += [f"\n{told['wall']} minutes on two cores{busy}.\n"]
     return "\n".join(parts)
-
-
-def _minutes(got: dict[str, Any]) -> str:
-    if (told := got.get("minutes")) is None:  # as it was written before
-        return f"{got['minutes of jobs']} minutes of jobs, two at a time on two cores."
-    busy = f", {told['processor']} of processor time" if "processor" in told else ""
-    return f"{told['wall']} minutes on two cores{busy}."
 
 
 if __name__ == "__main__":
