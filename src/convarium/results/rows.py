@@ -88,7 +88,7 @@ class Group(NamedTuple):
     def resolution(self, metric: str) -> tuple[float, float] | None:
         """Between what an accuracy may lie of which its finite split knows only the mean; None of other metrics."""
         split, _, name = metric.removeprefix("best/").partition("/")
-        images = {row.swept.get(FOLD): row.images[split] for row in self.good if split in row.images}
+        images = {row.swept.get(FOLD): row.images[split] for row in self.good if row.images.get(split)}
         if not name.startswith("acc") or not images or metric not in self.spreads:
             return None
         number = sum(images.values()) if split == "val" else min(images.values())  # each fold validates on its own

@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cache
@@ -33,6 +34,7 @@ FINISHED = frozenset({"ok", "failed", "exited", "oom", "diverged", "timeout", "i
 SUCCEEDED = frozenset({"ok", "pruned"})
 VERSIONS = ("convarium", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics")
 HEARTBEAT_SECONDS = 10.0
+LARGEST = 5e13  # of a number in result.json; more seconds no `timedelta` holds
 MOVED = (  # where classes that older runs name have gone
     (r"\bconvarium\.data\.(digits|folder|imagenet|published|synthetic)\.", r"convarium.data.datasets.\1."),
     (r"\bconvarium\.run\.precision\.", "convarium.run.devices."),
@@ -128,12 +130,12 @@ class RunDirectory:
         return result
 
     def written_result(self) -> dict[str, Any]:
-        """result.json as it stands. Empty if there is none."""
+        """What is of its kind in result.json as it stands, which may come from anybody. Empty if there is none."""
         try:
             result = json.loads(read_regular(self.result_file).decode())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return result if isinstance(result, dict) else {}
+        return _sound(result) if isinstance(result, dict) else {}
 
     def close(self, status: Status, error: str) -> None:
         """Say in result.json how a run has ended that could not say it itself."""
@@ -171,6 +173,56 @@ def parse_config(text: str, source: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "arch" not in config or "data" not in config:
         raise RunError(f"{source}: not the config of a run")
     return {"metrics": ALWAYS, **config}
+
+
+def _sound(result: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are of their kind, and of tables the entries that are."""
+    kept = {name: value for name, value in result.items() if KINDS.get(name, _is_any)(value)}
+    for name, is_right in TABLES.items():
+        if kept.get(name) is not None:
+            kept[name] = {key: value for key, value in kept[name].items() if is_right(value)}
+    return kept
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and type(value) is not bool and abs(value) < LARGEST)
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        return value is None or datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_table(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+TABLES: dict[str, Callable[[Any], bool]] = {
+    "metrics": lambda value: value is None or (isinstance(value, int | float) and not isinstance(value, bool)),
+    "images": lambda value: type(value) is int and 0 <= value < LARGEST,
+    "versions": lambda value: isinstance(value, str),
+    "trackers": _is_text,
+}
+KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("status", "error", "config_hash", "git", "device", "host", "test_views"), _is_text),
+    **dict.fromkeys(("params", "macs", "images_per_second", "wall_seconds", "cpu_seconds", "seed"), _is_number),
+    **dict.fromkeys(("epochs", "steps", "saved_steps", "total_steps"), _is_number),
+    **dict.fromkeys(TABLES, _is_table),
+    "pid": lambda value: type(value) is int and value < 2**31,
+    "heartbeat": _is_moment,
+    "notes": lambda value: isinstance(value, list) and all(isinstance(note, str) for note in value),
+}
+"""What the fields of result.json are."""
 
 
 def _new_name(config: dict[str, Any]) -> Path:
