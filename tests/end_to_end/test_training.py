@@ -92,7 +92,7 @@ def test_the_result_has_exactly_the_documented_keys(default_run: RunDirectory) -
     result = json.loads(default_run.result_file.read_text())
     documented = (
         "status error notes metrics params macs images images_per_second wall_seconds cpu_seconds epochs"
-        " steps saved_steps total_steps seed config_hash git versions device host pid heartbeat"
+        " steps saved_steps total_steps seed config_hash git versions device trackers host pid heartbeat"
     )
     assert result.keys() == {*documented.split()}
     assert (result["error"], result["params"], result["macs"], result["seed"]) == (None, 61706, 416520, 1)
