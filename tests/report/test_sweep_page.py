@@ -99,6 +99,18 @@ def test_a_page_of_a_study_has_its_question_and_its_answer_and_a_column_for_what
     assert data_of(seeded(tmp_path / "other", {"none": [0.5]}))["study"] is None
 
 
+def test_runs_that_chose_their_weights_by_another_figure_are_said(tmp_path: Path) -> None:
+    for name, monitor, mode in (("a", "val/acc1", "max"), ("b", "val/loss", "min")):
+        sweep = made_sweep(tmp_path / name, ["norm"], monitor=monitor, mode=mode)
+        add_job(sweep, {"norm": "batch"}, [0.5], metrics={"best/val/acc1": 0.5, "val/loss": 1.0, "val/acc1": 0.5})
+    table = open_table([tmp_path])
+    said = "Some runs chose their best weights by val/loss; all are in order by val/acc1."
+    assert said in answer(table)
+    assert said not in answer(open_table([tmp_path / "a"]))
+    assert [table.sign_of(name) for name in ("val/acc1", "test/acc1", "test/loss")] == [1, 1, -1]
+    assert [open_table([tmp_path / "b"]).sign_of(name) for name in ("best/val/loss", "val/acc1")] == [-1, 1]
+
+
 def test_an_axis_of_numbers_ascends_and_others_stay_as_they_were_asked_for(tmp_path: Path) -> None:
     sweep = made_sweep(tmp_path / "s", ["norm", "lr", "sizes"])
     for norm, lr, sizes in (("none", 0.1, [1, 2]), ("batch", 0.01, None), ("none", 10, "x" * 300)):

@@ -32,8 +32,17 @@ def answer(table: Table) -> list[str]:
         *_doubts(best, chief),
         *_compared(table, best),
         *_once(table),
+        *_monitors(table),
         *unfinished,
     ]
+
+
+def _monitors(table: Table) -> list[str]:
+    """That not all runs chose their weights by the figure by which they are in order here."""
+    if not table.other_monitors:
+        return []
+    others = " or ".join(table.other_monitors)
+    return [f"Some runs chose their best weights by {others}; all are in order by {table.monitor}."]
 
 
 def named(group: Group) -> str:

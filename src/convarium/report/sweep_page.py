@@ -176,11 +176,10 @@ def _axes(table: Table) -> list[dict[str, Any]]:
 def _columns(table: Table) -> list[dict[str, Any]]:
     """The figures that a run has: what each is, how many decimals it has, and which way is better."""
     metrics = [name for name in table.metrics if any(row.figures.get(name) is not None for row in table.rows)]
-    measured = table.monitor.rpartition("/")[2]
     columns = []
     for name in metrics:
         split, _, measure = name.rpartition("/")
-        better = int(table.sign) if measure == measured else -1 if measure.endswith("loss") else 1
+        better = table.sign_of(name)
         if split in SPLITS:
             meaning = f"{measure} of the {SPLITS[split]}"
         else:  # that a callback has measured

@@ -106,11 +106,21 @@ class Table:
     mode: str
     claimed: Sequence[str] = ()
     """The metrics that the claims of a study are about."""
+    other_monitors: Sequence[str] = ()
+    """What chose the best weights of some of the runs, where it is not `monitor`."""
 
     @property
     def sign(self) -> float:
         """1 if more is better, -1 if less is."""
         return -1.0 if self.mode == "min" else 1.0
+
+    def sign_of(self, metric: str) -> int:
+        """1 if more of a metric is better, -1 if less is: of the monitored one and its kin as the sweep has it, of
+        losses -1. An own metric of which less is better is taken for such where it is monitored."""
+        measured = metric.rpartition("/")[2]
+        if measured == self.monitor.rpartition("/")[2]:
+            return int(self.sign)
+        return -1 if measured.endswith("loss") else 1
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -219,12 +229,13 @@ def open_table(paths: Sequence[Path | str]) -> Table:
         status = result.get("status") or "queued"
         rows.append(_with_result(Row(run.path.name, swept, status, result.get("error"), {}, str(run.path)), result))
     monitor, mode = monitors[0]
+    others = [name for name in dict.fromkeys(name for name, _ in monitors) if name != monitor]
 
     def place(row: Row) -> tuple[bool, float]:
         score = row.figures.get(f"best/{monitor}", row.figures.get(monitor)) if row.status == "ok" else None
         return row.status != "ok", math.inf if score is None else score if mode == "min" else -score
 
-    return Table(sources, list(axes), sorted(rows, key=place), monitor, mode, claimed)
+    return Table(sources, list(axes), sorted(rows, key=place), monitor, mode, claimed, others)
 
 
 def _claimed(study: Any) -> list[str]:

@@ -123,11 +123,8 @@ def _named(table: Table, group: Group) -> Iterator[str]:
 
 
 def _best(table: Table, metric: str) -> float:
-    """The best mean of a metric: of the monitored one and its kin as the sweep has it, of losses the least."""
     means = [group.spreads[metric].mean for group in table.groups if metric in group.spreads]
-    measured = metric.rpartition("/")[2]
-    is_less = table.mode == "min" if measured == table.monitor.rpartition("/")[2] else measured == "loss"
-    return min(means) if is_less else max(means)
+    return max(means, key=lambda mean: table.sign_of(metric) * mean)
 
 
 def _latex(text: str) -> str:
