@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.types import RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -346,3 +347,28 @@ def test_a_list_may_take_the_place_of_one_that_is_interpolated(conf: Conf) -> No
     assert conf.compose(["augment=cutout", "augment.erase.value=[0.3]"]).config["augment"]["erase"]["value"] == [0.3]
     with pytest.raises(ConfigError, match=r"^augment\.erase\.value="):
         conf.compose(["augment=cutout", "augment.erase.value=[grey]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["loss=mse,brier", "loss.on=probabilities"], ["loss=mse,brier", "loss.on=choice(probabilities)"]),
+        (["study=loss", "init.std=0.5"], ["study=loss", "init.std=choice(0.5)"]),  # the study has init=normal
+        (["optimizer=sgd,adamw", "optimizer.lr=0.1"], None),  # the defaults have it
+        (["optimizer=sgd", "optimizer.momentum=0.5", "seed=1,2"], None),
+        (["study=loss", "trainer.max_epochs=1", "seed=1"], None),
+    ],
+)
+def test_what_only_some_points_of_a_sweep_have_is_an_axis_of_one_value(
+    words: list[str], expected: list[str] | None
+) -> None:
+    assert Conf().below_what_is_swept(words) == (expected or words)
+
+
+def test_what_no_point_of_a_sweep_has_is_said_without_composing_its_values() -> None:
+    conf, words = Conf(), ["loss=mse,brier", "loss.onn=x"]
+    with (
+        pytest.raises(ConfigError, match=r"^loss\.onn: no such key in loss=mse; did you mean 'on'"),
+        conf.explained(words),
+    ):
+        conf.loader.load_configuration("train", words, RunMode.MULTIRUN)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convarium.learn.metrics import Accuracy, BalancedAccuracy, MacroF1, Tally
+from experiments import experiment
 
 
 def figures(tally: Tally) -> dict[str, float]:
@@ -169,6 +170,15 @@ def test_the_metrics_of_a_case_counted_by_hand() -> None:
     assert filled(Accuracy(), logits, targets) == 4 / 6
     assert filled(BalancedAccuracy(num_classes=3), logits, targets) == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert filled(MacroF1(num_classes=3), logits, targets) == pytest.approx((2 * 3 / (4 + 4) + 2 * 1 / (2 + 2)) / 2)
+
+
+def test_every_test_has_what_accuracy_hides() -> None:
+    plain, asked = experiment(), experiment("metrics=[accuracy,balanced_accuracy,macro_f1]", folder="asked")
+    found, wanted = (run.result()["metrics"] for run in (plain, asked))
+    for name in ("balanced_accuracy", "macro_f1"):
+        assert found[f"test/{name}"] == wanted[f"test/{name}"] > 0
+        assert f"val/{name}" in wanted
+        assert f"val/{name}" not in found
 
 
 def test_a_class_that_is_predicted_and_never_there_counts_in_macro_f1_alone() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from convarium.observe import predictions
-from convarium.observe.predictions import Predictions, answers, over_classes
+from convarium.observe.predictions import Predictions, answers
 from convarium.run.directory import RunDirectory
 from experiments import experiment
 
@@ -74,21 +74,6 @@ def test_the_metrics_of_a_test_are_those_of_its_predictions(words: tuple[str, ..
     assert found["loss"].mean(dtype=np.float64) == pytest.approx(metrics["test/loss"], rel=1e-6)
     if "test.views=144" in words:  # the loss of the averaged probabilities
         np.testing.assert_allclose(-np.log(found["truth"]), found["loss"], rtol=1e-3, atol=1e-5)
-
-
-def test_every_result_has_what_accuracy_hides() -> None:
-    run = experiment("arch.hidden=[4]", "metrics=[accuracy,balanced_accuracy,macro_f1]")
-    asked = {name: value for name, value in run.result()["metrics"].items() if name.startswith("test/")}
-    found = read(run)
-    own = over_classes(found["target"], found["prediction"])
-    assert own == pytest.approx({name: asked[name] for name in own})
-    assert len(own) == 2
-    plain = experiment("arch.hidden=[4]", folder="plain").result()["metrics"]
-    assert {name: plain[name] for name in own} == pytest.approx(own)
-    assert "val/macro_f1" not in plain
-    none, odd = np.zeros(0, np.int64), (np.array([0, 0, 3]), np.array([0, -1, 1]))
-    assert over_classes(none, none) == {}
-    assert over_classes(*odd) == {"test/balanced_accuracy": 0.25, "test/macro_f1": pytest.approx(2 / 9)}
 
 
 def test_what_is_no_number_is_no_answer() -> None:

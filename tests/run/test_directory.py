@@ -509,8 +509,7 @@ def test_a_run_of_before_its_classes_moved_is_read(tmp_path: Path) -> None:
     assert "run.precision.Precision" in older
     run.config_file.write_text(older)
     as_before_the_metrics_were_a_group(run)
-    measured = ("test/loss", "test/acc1", "test/acc5")
-    assert evaluate(prepare(run)) == {name: run.result()["metrics"][name] for name in measured}
+    assert evaluate(prepare(run)) == {k: v for k, v in run.result()["metrics"].items() if k.startswith("test/")}
     config, *_ = resume_config(run.path, ["trainer.max_epochs=2"])
     assert launch(prepare_run(config), [], resume=run.path) == 0
     assert run.result()["epochs"] == 2

@@ -410,7 +410,7 @@ def test_an_old_gpu_has_neither_bfloat16_nor_tf32(
 
 
 def test_the_table_is_read_where_the_network_runs() -> None:
-    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10, ())
+    assert preflight(config_of()) == (CPU, 1210, 8 * 8 * 16 + 16 * 10, (), "")
 
 
 @pytest.mark.parametrize(

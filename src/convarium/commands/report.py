@@ -29,6 +29,8 @@ def run(words: Words) -> int:
 
         table = open_table(paths)
         text = {"csv": in_csv, "md": in_markdown, "latex": in_latex, "json": as_json}[kind](table)
+    if waiting := [row.status for row in table.rows if row.status in ("queued", "running")]:
+        print(f"{len(waiting)} of {counted(len(table.rows), 'job')} have not ended", file=sys.stderr)
     if out is None:
         sys.stdout.write(text)
     else:

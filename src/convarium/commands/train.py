@@ -52,6 +52,8 @@ def run(argv: Sequence[str]) -> int:
             raise ConfigError(f"resume={resumed}: goes on with one run; without -m")
         return go_on(str(resumed), [word for word in words if not word.startswith("resume=")], arguments.config_dir)
     conf = Conf(arguments.config_dir, root=arguments.config_name or ROOT)
+    if (arguments.multirun or any(word.startswith("study=") for word in words)) and not only_shows:
+        words = conf.below_what_is_swept(words)
     if arguments.config_dir or arguments.config_name or any(FOREIGN.match(word) for word in words):
         conf.check_hydra(words)
     if arguments.help:

@@ -4,22 +4,23 @@ files say, so that nothing unknown, mistyped or out of range passes. No torch he
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from string import Template
 from typing import Any, cast
 
+from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from convarium.config.accepts import WEIGHTS, shown
 from convarium.config.baseline import Comparison
 from convarium.config.groups import Choices, Groups, check_hydra_node
 from convarium.config.identity import name_of
 from convarium.config.keys import PATH, check_values, has_part, leaves, row
-from convarium.config.overrides import keys_of, readable
+from convarium.config.overrides import keys_of, parse, readable
 from convarium.config.resolvers import outward
 from convarium.config.rules import check_batch, check_choices, check_limits, check_monitors, check_parts, check_test
 from convarium.config.study import read_study
@@ -60,6 +61,33 @@ class Conf(Groups):
         words = readable(overrides)
         with self.explained(words), self.composed(words) as (cfg, _):
             return self._checked(cfg, words, to_train=to_train)
+
+    def below_what_is_swept(self, words: Sequence[str]) -> list[str]:
+        """The words of a sweep, of which those become an axis of one value that set a key which only some answers have:
+        `loss.on=...` beside `loss=mse,brier`, or below an answer that a study gives. Hydra would set them in what all
+        points begin with, the defaults, where there is no such key. Raises ConfigError.
+        """
+        with self.explained(words):
+            parsed = parse(words)
+            swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
+            fixed = [word for word, one in zip(words, parsed, strict=True) if not one.is_sweep_override()]
+            if study := [word for word in fixed if word.startswith(("study=", "study.size="))]:
+                with suppress(InterpolationKeyError):  # a size that there is not, which `check_hydra` says
+                    swept |= {str(key) for key in self.merge(study).hydra.sweeper.get("params") or ()}
+            below = [
+                place
+                for place, override in enumerate(parsed)
+                if override.type == OverrideType.CHANGE and not override.is_sweep_override()
+                if "." in override.key_or_group and override.key_or_group.partition(".")[0] in swept
+            ]
+            found = list(words)
+            if below:
+                known = leaves(self.baseline(fixed).plain)
+                for place in below:
+                    key, _, value = words[place].partition("=")
+                    if not any(path == key or path.startswith(f"{key}.") for path in known):
+                        found[place] = f"{key}=choice({value})"
+            return found
 
     def check_hydra(self, overrides: Sequence[str]) -> None:
         """Before Hydra runs: what it would import and call by itself must be its own; raises ConfigError.

@@ -194,7 +194,7 @@ def _cannot_be_removed(key: str, groups: Groups) -> str:
 def _no_such_key(named: str, key: str, groups: Groups, parsed: list[Override], overrides: Sequence[str]) -> str:
     """Compose without the override `named`, and look which keys there are where `key` is not."""
     rest = [
-        word
+        f"{override.key_or_group}={next(override.sweep_string_iterator())}" if override.is_sweep_override() else word
         for word, override in zip(overrides, parsed, strict=True)
         if override.key_or_group != named.partition("@")[0]
     ]

@@ -15,7 +15,7 @@ from convarium.layers.outputs import Outputs
 from convarium.learn.clipping import ClipStats
 from convarium.learn.decay import Decay
 from convarium.learn.lengths import TrainingLength
-from convarium.learn.metrics import Accuracy, Tally, two_columns
+from convarium.learn.metrics import Accuracy, BalancedAccuracy, MacroF1, Tally, two_columns
 from convarium.learn.optimizers import OptimizerFactory, build_optimizer
 from convarium.learn.schedules import Plateau, Schedule
 from convarium.learn.shift_test import ShiftTest
@@ -60,6 +60,11 @@ class Learner(L.LightningModule):
         self.train_tally = Tally(num_classes, tops)
         self.eval_tally = Tally(num_classes, tops)
         self.metrics: Any = nn.ModuleDict({name: metric for name, metric in metrics.items() if name not in tops})
+        of_the_test = {"balanced_accuracy": BalancedAccuracy, "macro_f1": MacroF1}
+        self.of_the_test: Any = nn.ModuleDict(
+            {name: kind(num_classes=num_classes) for name, kind in of_the_test.items() if name not in metrics}
+        )
+        """What a test measures of every run, because accuracy hides what becomes of a class of few images."""
         self.schedule = schedule
         self.length = length
         self.clip = clip
@@ -190,7 +195,12 @@ class Learner(L.LightningModule):
         scores = {"logits": logits, "losses": losses}
         return scores if self.views is None else scores | {"images": self.views.central(batch.images)}
 
-    test_step = validation_step
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As `validation_step`, with the metrics of a test."""
+        scores = self.validation_step(batch, batch_idx)
+        for metric in self.of_the_test.values():
+            metric.update(two_columns(scores["logits"]), batch.targets)
+        return scores
 
     def _score(self, pictures: Tensor) -> Tensor:
         """(N, classes) logits of pictures as they are shown."""
@@ -275,7 +285,7 @@ class Learner(L.LightningModule):
     def _close_evaluation(self, split: str) -> dict[str, float]:
         """The figures of a split by their full names."""
         scores = self._close(self.eval_tally)
-        for name, metric in self.metrics.items():
+        for name, metric in (*self.metrics.items(), *(self.of_the_test.items() if split == "test" else ())):
             scores[name] = float(metric.compute())
             metric.reset()
         if self.shift_test is not None:

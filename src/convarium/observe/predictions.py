@@ -61,8 +61,6 @@ class Predictions(L.Callback):
         if trainer.is_global_zero and len(collected) == len(shares):  # a part of the test split is not the test
             try:
                 write(Path(trainer.default_root_dir) / FILE, collected, list(trainer.datamodule.class_names))
-                _, targets, predictions = np.concatenate([ints for ints, _ in collected], 1)
-                pl_module.latest = {**over_classes(targets, predictions), **getattr(pl_module, "latest", {})}
             except Exception as error:
                 log.warning("%s: not written (%s)", FILE, typed_line(error))
 
@@ -85,22 +83,6 @@ def answers(logits: Tensor, losses: Tensor, batch: Any) -> tuple[Tensor, Tensor]
     prediction = torch.where(logits.isnan().any(1), -1, prediction)
     brier = probability.square().sum(1) - 2 * truth + 1
     return torch.stack((batch.index, targets, prediction)), torch.stack((confidence, truth, losses.float(), brier))
-
-
-def over_classes(targets: Any, predictions: Any) -> dict[str, float]:
-    """Balanced accuracy and macro F1 of a test, as in `convarium.learn.metrics`, by their names in result.json:
-    every run has them, because its accuracy hides what becomes of a class of few images."""
-    classes = max(targets.max(initial=-1), predictions.max(initial=-1)) + 1
-    there, guesses, hits = (
-        np.bincount(numbers, minlength=classes)
-        for numbers in (targets, predictions[predictions >= 0], targets[targets == predictions])
-    )
-    occurs, seen = there > 0, there + guesses > 0
-    shares = {
-        "balanced_accuracy": hits[occurs] / there[occurs],
-        "macro_f1": 2 * hits[seen] / (there + guesses)[seen],
-    }
-    return {f"test/{name}": float(share.mean()) for name, share in shares.items() if len(share)}
 
 
 def write(file: Path, shares: list[Any], classes: list[str]) -> None:

@@ -198,7 +198,7 @@ def test_a_forked_job_has_the_environment_that_it_is_given(forked: Jobs) -> None
 def test_a_job_that_does_its_work_ends_with_zero(forked: Jobs) -> None:
     Path("asked.json").write_text(question(config_of()))
     assert forked.code(forked.start("asked.json")) == 0
-    assert json.loads(Path("answer.json").read_text())["preflights"] == [[["cpu", 1, 1], 1210, 1184, []]]
+    assert json.loads(Path("answer.json").read_text())["preflights"] == [[["cpu", 1, 1], 1210, 1184, [], ""]]
 
 
 def test_a_job_that_fails_ends_with_one_and_its_traceback_is_in_its_log_behind_what_was_there(forked: Jobs) -> None:

@@ -23,6 +23,7 @@ from convarium.sweep.search.space import described, words_of
 from convarium.sweep.task import Task
 from convarium.wording import counted, one_line
 
+MANY = 24  # trials by which one can tell what mattered
 MOST_REFUSED = 5  # points that cannot run before a search that has none that can is given up
 
 
@@ -271,7 +272,8 @@ class Search:
             point, value = " ".join(words_of(best.params)), (best.values or [0.0])[0]
             say(f"  best of {len(found)} trials: {self.objectives[0]} {value:.4f} with {point}")
         if shares := importance(self.sweep):
-            say(f"  what mattered: {', '.join(f'{axis} {share:.0%}' for axis, share in shares.items())}")
+            little = f" (by {len(well)} trials: little to go by)" if len(well) < MANY else ""
+            say(f"  what mattered: {', '.join(f'{axis} {share:.0%}' for axis, share in shares.items())}{little}")
         return int(bool(self.left) or any(trial.status == "running" for trial in found))
 
 
