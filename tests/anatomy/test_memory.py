@@ -54,6 +54,8 @@ def predicted(name: str, half: torch.dtype | None) -> int:
 @pytest.mark.parametrize("half", [None, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", asked(CASES, {"lenet5", "resnet20"}))
 def test_the_predicted_peak_is_that_of_torchs_profiler(name: str, half: torch.dtype | None) -> None:
+    if half is not None and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no bfloat16: its kernels work in float32, in memory of their own")
     batch, size = CASES[name]
     net = make(name, channels=3, image_size=size).train()
     images, targets = torch.randn(batch, 3, size, size), torch.zeros(batch, dtype=torch.long)

@@ -78,6 +78,7 @@ def test_metrics_have_the_documented_names(default_run: RunDirectory) -> None:
         *("step", "epoch", "lr", "grad_norm", "clipped_share", "images_per_second", "data_wait"),
         *("train/loss_step", "train/loss", "train/acc1", "train/acc5", "train/images"),
         *("val/loss", "val/acc1", "val/acc5", "test/loss", "test/acc1", "test/acc5"),
+        *("test/balanced_accuracy", "test/macro_f1"),
     }
 
 

@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
 
 
 def recomputed(run: RunDirectory, views: Callable[[Image.Image], list[Tensor]], net: nn.Module) -> dict[str, float]:
-    """Loss and accuracy of the mean of the probabilities over the views, one picture after another."""
+    """Loss, accuracies and F1 of the mean of the probabilities over the views, one picture after another."""
     chances, targets = [], []
     with torch.inference_mode():
         for target, label in enumerate(("dark", "light")):
@@ -58,7 +58,15 @@ def recomputed(run: RunDirectory, views: Callable[[Image.Image], list[Tensor]], 
                 targets.append(target)
     table, truth = torch.stack(chances), torch.tensor(targets)
     own = table[torch.arange(len(truth)), truth]
-    return {"test/loss": float(-own.log().mean()), "test/acc1": float((table.argmax(1) == truth).double().mean())}
+    answers = table.argmax(1)
+    right = [int(((answers == truth) & (truth == label)).sum()) for label in (0, 1)]
+    there, said = (torch.bincount(labels, minlength=2).tolist() for labels in (truth, answers))
+    return {
+        "test/loss": float(-own.log().mean()),
+        "test/acc1": float((answers == truth).double().mean()),
+        "test/balanced_accuracy": sum(hits / all for hits, all in zip(right, there, strict=True)) / 2,
+        "test/macro_f1": sum(hits / (a + b) for hits, a, b in zip(right, there, said, strict=True)),
+    }
 
 
 def normalized(picture: Image.Image) -> Tensor:
@@ -135,7 +143,7 @@ def test_what_is_measured_is_that_of_a_loop_over_the_pictures(
 
 def test_the_runs_own_test_is_measured_again_exactly(run: RunDirectory) -> None:
     logged = run.result()["metrics"]
-    assert evaluate(prepare(run)) == {name: logged[name] for name in ("test/loss", "test/acc1")}
+    assert evaluate(prepare(run)) == {name: logged[name] for name in logged if name.startswith("test/")}
 
 
 def test_validation_is_of_one_crop_unless_views_are_named(run: RunDirectory) -> None:
@@ -171,7 +179,7 @@ def test_two_processes_count_each_picture_once(run: RunDirectory, own_directory:
 def test_small_images_in_memory_are_tested_whole_in_batches(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", "trainer.max_epochs=1", "test.dense=true", "test.scales=[36]")
     metrics = run.result()["metrics"]
-    assert evaluate(prepare(run)) == {name: metrics[name] for name in ("test/loss", "test/acc1", "test/acc5")}
+    assert evaluate(prepare(run)) == {name: metrics[name] for name in metrics if name.startswith("test/")}
     assert evaluate(prepare(run, ["data.eval_batch_size=297"])) == pytest.approx(evaluate(prepare(run)), rel=1e-6)
 
 
